@@ -1,0 +1,105 @@
+"""Every setting, typed, with its unit. The environment and a `.env` file are the only sources."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from smart_support.errors import SetupError
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What an installation can choose. Field names are the environment names in lower case."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    database_url: SecretStr | None = Field(
+        None, description="postgresql://… of a server. Empty: an embedded PostgreSQL is started."
+    )
+    openai_api_key: SecretStr | None = Field(
+        None, description="Key of the model endpoint. Empty: the offline model answers."
+    )
+    openai_base_url: str | None = Field(
+        None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1."
+    )
+    openai_model: str = Field("gpt-4.1-mini", description="Model name at that endpoint.")
+
+    smart_support_data_dir: Path = Field(
+        Path(".data"), description="Folder for the embedded database, keys and the demo company."
+    )
+    smart_support_host: str = Field("127.0.0.1", description="Address to listen on.")
+    smart_support_port: int = Field(
+        8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one."
+    )
+    smart_support_secret_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="Signs tokens. Empty: one is made and kept in the data folder.",
+    )
+    smart_support_log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged."
+    )
+    smart_support_log_format: str = Field(
+        "console", pattern="^(console|json)$", description="console for people, json for machines."
+    )
+    smart_support_spec_max_bytes: int = Field(
+        64 * 1024 * 1024, gt=0, description="Largest OpenAPI document, in bytes."
+    )
+    smart_support_spec_timeout: Seconds = Field(
+        20.0, description="Seconds to wait for an OpenAPI document behind a URL."
+    )
+    smart_support_message_limit: int = Field(
+        10, gt=0, description="Messages a thread may receive per window."
+    )
+    smart_support_message_window: Seconds = Field(10.0, description="That window, in seconds.")
+    smart_support_rest_limit: str = Field(
+        "300/minute", description="REST calls per address, in the notation of slowapi."
+    )
+    smart_support_tool_timeout: Seconds = Field(
+        30.0, description="Seconds a tool call may take in all, retries included."
+    )
+    smart_support_tool_attempt_timeout: Seconds = Field(
+        10.0, description="Seconds one HTTP attempt of a tool call may take."
+    )
+    smart_support_tool_max_bytes: int = Field(
+        2 * 1024 * 1024, gt=0, description="Largest answer read from an upstream API, in bytes."
+    )
+    smart_support_model_timeout: Seconds = Field(
+        60.0, description="Seconds to wait for the next piece of the model's answer."
+    )
+    smart_support_turn_timeout: Seconds = Field(
+        180.0, description="Seconds a turn may take in all."
+    )
+    smart_support_turn_max_model_calls: int = Field(
+        8, gt=0, description="Model calls one turn may make."
+    )
+    smart_support_approval_ttl: Seconds = Field(
+        86_400.0, description="Seconds an approval can be given after it was asked for."
+    )
+    smart_support_abandon_after: Seconds = Field(
+        86_400.0, description="Seconds of silence after which a waiting thread counts as abandoned."
+    )
+    smart_support_token_ttl: Seconds = Field(
+        43_200.0, description="Seconds a sign-in link and its token are valid."
+    )
+
+
+def read_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SetupError: a line is missing or wrong; the text names each and says what is expected.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise SetupError(
+            "These settings are wrong, in the environment or in .env:\n  " + "\n  ".join(lines)
+        ) from None
