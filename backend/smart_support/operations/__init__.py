@@ -1,0 +1,1 @@
+"""What upstream APIs offer: documents read into operations, suggested classes, reviewed ones."""

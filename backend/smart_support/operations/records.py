@@ -1,0 +1,219 @@
+"""Specs, their operations, and what a person decided about each.
+
+A *draft* is what reading a document gives: no ids, nobody has looked at it yet. Stored, it
+becomes a `Spec` and its `Operation`s, which carry a review. Everything here survives pickling
+(reading runs in a child process) and, field by field, JSON.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Literal, NewType, TypedDict
+
+SpecId = NewType("SpecId", str)
+OperationId = NewType("OperationId", str)
+JsonObject = Mapping[str, Any]
+
+CLAIMS = ("customer_id", "email", "name")
+"""What is known of a signed-in customer and can fill an argument in the model's place."""
+
+DEFAULT_AGENT = "support"
+
+
+class Access(Enum):
+    """Whether calling the operation can change anything upstream."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Risk(Enum):
+    """What a call in error would cost. HIGH: money, contact details, credentials, deletion."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class ReviewState(Enum):
+    """Where the review of one operation stands. Only APPROVED ones can be called."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    CHANGED = "changed"
+    """Was approved; the document has changed it since, so that it waits for a person again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """What an operation is: suggested from the document, or as a person decided."""
+
+    access: Access
+    confirm: bool
+    """Whether the customer must say yes to each call."""
+    agent: str = DEFAULT_AGENT
+    """Name of the agent that owns the operation."""
+    bindings: Mapping[str, str] = field(default_factory=dict)
+    """Argument -> claim (one of CLAIMS) that fills it; bound arguments are hidden from the model."""
+    risk: Risk = Risk.MEDIUM
+    idempotency_header: str | None = None
+    """Header that takes an idempotency key, if the document has one; the executor fills it."""
+    confirm_locked: bool = False
+    """No person may lower `confirm`. Set by the suggestion; a decision cannot change it."""
+    reasons: tuple[str, ...] = ()
+    """Why, one sentence each."""
+
+
+UNKNOWN = Classification(
+    access=Access.WRITE,
+    confirm=True,
+    risk=Risk.MEDIUM,
+    reasons=("Nothing is known about this operation, so it counts as a write.",),
+)
+
+Location = Literal["path", "query", "header", "cookie"]
+
+
+class ParameterPlan(TypedDict):
+    """How one argument is written into the request."""
+
+    argument: str
+    """Its name in the tool's schema; differs from `name` where two parameters share one."""
+    name: str
+    location: Location
+    style: str
+    """OpenAPI's styles, and `tabDelimited` for Swagger 2.0's tsv."""
+    explode: bool
+    allow_reserved: bool
+    media_type: str | None
+    """Set for a `content` parameter: the value is serialised as this media type first."""
+    required: bool
+
+
+class EncodingPlan(TypedDict, total=False):
+    """How one property of a form or multipart body is written. A key left out has its default."""
+
+    style: str
+    explode: bool
+    allow_reserved: bool
+    content_type: str
+    binary: Literal["raw", "base64"]
+    """The part is a file. `base64`: the model gives base64 text, the bytes are sent;
+    `raw`: text is sent as it is."""
+
+
+class BodyPlan(TypedDict):
+    """How the argument `argument` becomes the request's body."""
+
+    argument: str
+    media_type: str
+    required: bool
+    binary: bool
+    """The whole body is bytes: the model gives base64 text, the bytes are sent."""
+    encoding: dict[str, EncodingPlan]
+
+
+class RequestPlan(TypedDict):
+    """All that is needed to turn arguments into a request, without the document. Plain JSON."""
+
+    method: str
+    """Upper case."""
+    path: str
+    """The template, as in the document."""
+    server: str | None
+    """Set if the operation has a server of its own: absolute, or relative to the base URL."""
+    parameters: list[ParameterPlan]
+    body: BodyPlan | None
+    accept: str | None
+    """Media type of the successful answer to ask for, if the document names any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftOperation:
+    """One operation as read from a document."""
+
+    key: str
+    """Method and path, e.g. `GET /orders/{order_id}`; the same operation after a re-import."""
+    method: str
+    path: str
+    operation_id: str | None
+    tool_name: str
+    """Matches ^[a-zA-Z0-9_-]{1,64}$ and is unique in its spec."""
+    summary: str
+    description: str
+    """What the model reads; at most 1024 characters, without control or invisible ones."""
+    tags: tuple[str, ...] = ()
+    deprecated: bool = False
+    pointer: str
+    """JSON pointer of the operation in its document, e.g. `#/paths/~1orders/get`."""
+    schema: JsonObject
+    """JSON Schema 2020-12 of the arguments, self-contained, bound arguments still included."""
+    schema_hash: str
+    """SHA-256, hex, over what a call depends on (schema and request plan)."""
+    request_plan: RequestPlan
+    hints: JsonObject = field(default_factory=dict)
+    """The document's own words on the effect: the `x-` fields that `suggest` understands."""
+    suggestion: Classification = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(DraftOperation):
+    """One stored operation and its review."""
+
+    id: OperationId
+    spec_id: SpecId
+    classification: Classification
+    """As decided; the suggestion until somebody decides."""
+    state: ReviewState = ReviewState.PENDING
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    decision_reason: str | None = None
+    version: int = 1
+    """Counts decisions and re-imports; a decision names the version it was made on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """One operation of a document that cannot be used, and why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftSpec:
+    """A document as read: its operations, and the ones that cannot be used."""
+
+    title: str
+    version_text: str
+    """`info.version`: the API's own version, as text."""
+    dialect: str
+    """The version of the description language, e.g. `2.0` or `3.1.0`."""
+    source: str
+    """File name or URL that the document came from."""
+    hash: str
+    """SHA-256 of the document's bytes, hex."""
+    base_url: str | None
+    """Absolute, without a trailing slash; None if the document does not say where the API is."""
+    operations: tuple[DraftOperation, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A stored document: what it is called here, and how much it holds."""
+
+    id: SpecId
+    name: str
+    """Chosen by the operator, unique; a re-import under the same name is a new version of it."""
+    title: str
+    version_text: str
+    dialect: str
+    source: str
+    hash: str
+    base_url: str | None
+    imported_at: datetime
+    operation_count: int
+    skipped: tuple[Skipped, ...] = ()
