@@ -1,0 +1,241 @@
+"""The facts of a thread. Replay, resuming, lifecycle and analytics all read them from one log."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, ClassVar, Literal, TypeAlias
+
+ThreadId: TypeAlias = str
+TurnId: TypeAlias = str
+Json: TypeAlias = Any
+
+CallOutcome: TypeAlias = Literal["done", "failed", "declined", "unknown"]
+AttemptOutcome: TypeAlias = Literal["done", "not_sent", "rejected", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """The customer wrote. `message_id` is the client's own."""
+
+    type: ClassVar[str] = "message_received"
+    turn_id: TurnId
+    message_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOpened:
+    """Answering began (`run` 1), or went on after an approval (`run` 2 and more)."""
+
+    type: ClassVar[str] = "turn_opened"
+    turn_id: TurnId
+    run: int
+    agent: str
+    versions: Mapping[str, str]
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model decided to use a tool. `arguments` are as it gave them, bound ones absent."""
+
+    type: ClassVar[str] = "tool_called"
+    turn_id: TurnId
+    tool_call_id: str
+    tool: str
+    operation_id: str | None
+    operation: str | None
+    title: str
+    access: str | None
+    arguments: Json
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptMade:
+    """One HTTP request for a tool call. Times in milliseconds; `waited_ms` is the pause before."""
+
+    type: ClassVar[str] = "attempt_made"
+    turn_id: TurnId
+    tool_call_id: str
+    number: int
+    started_at: str
+    duration_ms: float
+    waited_ms: float
+    request: str
+    status: int | None
+    category: str | None
+    outcome: AttemptOutcome
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """The call is over. `content` is what the model reads; `code` names the error, if any."""
+
+    type: ClassVar[str] = "tool_returned"
+    turn_id: TurnId
+    tool_call_id: str
+    outcome: CallOutcome
+    content: str
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked:
+    """A write waits for a yes. `fields` are the exact values that will be sent, in order."""
+
+    type: ClassVar[str] = "approval_asked"
+    turn_id: TurnId
+    tool_call_id: str
+    approval_id: str
+    title: str
+    method: str
+    url: str
+    fields: list[dict[str, str]]
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalDecided:
+    """Somebody said yes or no, or the time ran out."""
+
+    type: ClassVar[str] = "approval_decided"
+    turn_id: TurnId
+    tool_call_id: str
+    approval_id: str
+    decision: Literal["approved", "rejected", "expired"]
+    by: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnParked:
+    """The turn waits for approvals; the thread is free for other messages meanwhile."""
+
+    type: ClassVar[str] = "turn_parked"
+    turn_id: TurnId
+    run: int
+    approval_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFinished:
+    """The agent's answer, whole."""
+
+    type: ClassVar[str] = "message_finished"
+    turn_id: TurnId
+    message_id: str
+    text: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffAsked:
+    """A person is asked to take over."""
+
+    type: ClassVar[str] = "handoff_asked"
+    turn_id: TurnId
+    reason: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnClosed:
+    """The turn is over. `code` and `message` say why when it failed; durations in milliseconds.
+
+    `first_token_ms` is None when no token was shown. Tokens count this run only.
+    """
+
+    type: ClassVar[str] = "turn_closed"
+    turn_id: TurnId
+    run: int
+    status: Literal["done", "failed", "cancelled"]
+    duration_ms: float
+    first_token_ms: float | None
+    model_calls: int
+    input_tokens: int
+    output_tokens: int
+    code: str | None
+    message: str | None
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadResolved:
+    """The customer or a lead said that the matter is settled."""
+
+    type: ClassVar[str] = "thread_resolved"
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadAbandoned:
+    """The customer stayed silent for longer than the installation waits."""
+
+    type: ClassVar[str] = "thread_abandoned"
+    idle_seconds: float
+
+
+Fact: TypeAlias = (
+    MessageReceived
+    | TurnOpened
+    | ToolCalled
+    | AttemptMade
+    | ToolReturned
+    | ApprovalAsked
+    | ApprovalDecided
+    | TurnParked
+    | MessageFinished
+    | HandoffAsked
+    | TurnClosed
+    | ThreadResolved
+    | ThreadAbandoned
+)
+
+FACTS: Mapping[str, type[Fact]] = {
+    fact.type: fact
+    for fact in (
+        MessageReceived,
+        TurnOpened,
+        ToolCalled,
+        AttemptMade,
+        ToolReturned,
+        ApprovalAsked,
+        ApprovalDecided,
+        TurnParked,
+        MessageFinished,
+        HandoffAsked,
+        TurnClosed,
+        ThreadResolved,
+        ThreadAbandoned,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A committed fact: the `seq`-th of its thread, counted from 1 without gaps."""
+
+    thread_id: ThreadId
+    seq: int
+    at: datetime
+    fact: Fact
+
+
+def payload_of(fact: Fact) -> dict[str, Json]:
+    """The fact as JSON, without its type."""
+    return asdict(fact)
+
+
+def fact_of(type_: str, payload: Mapping[str, Json]) -> Fact:
+    """The fact that `payload_of` made this JSON from.
+
+    Keys that this version does not know are left out, so that an older process can read what a
+    newer one wrote.
+
+    Raises:
+        KeyError: no fact has this type.
+    """
+    kind = FACTS[type_]
+    known = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in payload.items() if name in known})
