@@ -56,7 +56,7 @@ class Classification:
     agent: str = DEFAULT_AGENT
     """Name of the agent that owns the operation."""
     bindings: Mapping[str, str] = field(default_factory=dict)
-    """Argument -> claim (one of CLAIMS) that fills it; bound arguments are hidden from the model."""
+    """Argument -> claim (one of CLAIMS) that fills it; the model does not see bound arguments."""
     risk: Risk = Risk.MEDIUM
     idempotency_header: str | None = None
     """Header that takes an idempotency key, if the document has one; the executor fills it."""
@@ -84,7 +84,8 @@ class ParameterPlan(TypedDict):
     name: str
     location: Location
     style: str
-    """OpenAPI's styles, and `tabDelimited` for Swagger 2.0's tsv."""
+    """OpenAPI's styles, `tabDelimited` for Swagger 2.0's tsv, and `querystring` for a parameter
+    that is the whole query."""
     explode: bool
     allow_reserved: bool
     media_type: str | None
@@ -99,9 +100,8 @@ class EncodingPlan(TypedDict, total=False):
     explode: bool
     allow_reserved: bool
     content_type: str
-    binary: Literal["raw", "base64"]
-    """The part is a file. `base64`: the model gives base64 text, the bytes are sent;
-    `raw`: text is sent as it is."""
+    binary: bool
+    """The part is a file: given as text, or as `{"base64": ..., "filename": ...}`."""
 
 
 class BodyPlan(TypedDict):
@@ -111,7 +111,7 @@ class BodyPlan(TypedDict):
     media_type: str
     required: bool
     binary: bool
-    """The whole body is bytes: the model gives base64 text, the bytes are sent."""
+    """The whole body is a file: given as text, or as `{"base64": ...}`."""
     encoding: dict[str, EncodingPlan]
 
 
@@ -154,7 +154,8 @@ class DraftOperation:
     """SHA-256, hex, over what a call depends on (schema and request plan)."""
     request_plan: RequestPlan
     hints: JsonObject = field(default_factory=dict)
-    """The document's own words on the effect: the `x-` fields that `suggest` understands."""
+    """The document's own words on the effect: the `x-` fields that `suggest` understands, and
+    `idempotency_header`."""
     suggestion: Classification = UNKNOWN
 
 
