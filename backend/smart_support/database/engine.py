@@ -1,0 +1,149 @@
+"""Connections to PostgreSQL: every wait bounded, dead ones replaced, failures in our own words."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+
+from smart_support.database import Sessions
+from smart_support.database.errors import map_database_error
+from smart_support.database.tables import readiness
+from smart_support.errors import DatabaseUnavailable, SetupError
+
+POOL_SIZE = 10
+POOL_OVERFLOW = 10
+
+
+def open_engine(
+    url: str,
+    *,
+    statement_timeout: float = 5.0,
+    connect_timeout: float = 10.0,
+    pool_timeout: float = 5.0,
+) -> AsyncEngine:
+    """An engine for the PostgreSQL at `url`; nothing is connected yet. Dispose of it when done.
+
+    Whatever fails on its connections is raised as `map_database_error` says.
+
+    Args:
+        url: postgres://, postgresql:// or postgresql+asyncpg://, with the parameters of libpq;
+            a Unix socket is `?host=/folder`.
+        statement_timeout: seconds one statement may take, counted by us; the server gives up
+            a tenth earlier, so that it says why.
+        connect_timeout: seconds until a new connection must stand.
+        pool_timeout: seconds to wait for a free connection of the pool.
+
+    Raises:
+        SetupError: `url` is not the address of a PostgreSQL.
+    """
+    dsn = _plain(url)
+
+    async def connect(*_: Any, **__: Any) -> asyncpg.Connection:
+        try:
+            return await asyncpg.connect(
+                dsn,
+                timeout=connect_timeout,
+                command_timeout=statement_timeout,
+                server_settings={
+                    "application_name": "smart-support",
+                    "timezone": "UTC",
+                    "jit": "off",  # costs more than it saves on statements as short as ours
+                    "statement_timeout": f"{statement_timeout * 900:.0f}ms",
+                    "idle_in_transaction_session_timeout": "30s",
+                },
+            )
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"no connection to PostgreSQL within {connect_timeout:g} s"
+            ) from error
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnavailable(f"no connection to PostgreSQL: {error}") from error
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        json_serializer=_to_json,
+        json_deserializer=orjson.loads,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_timeout=pool_timeout,
+        pool_use_lifo=True,
+        hide_parameters=True,
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "handle_error", _raise_ours)
+    return engine
+
+
+def sessions(engine: AsyncEngine) -> Sessions:
+    """Sessions on `engine` that keep what they loaded after a commit."""
+    return async_sessionmaker(engine, expire_on_commit=False)
+
+
+async def check_writable(engine: AsyncEngine, within: float = 2.0) -> None:
+    """Readiness: return if a row could be written and committed within `within` seconds.
+
+    Reading proves nothing: a read-only or full database answers `select 1`.
+
+    Raises:
+        DatabaseUnavailable: it could not; the text says why.
+    """
+    row = {"checked_at": sa.func.now()}
+    statement = (
+        postgresql.insert(readiness)
+        .values(id=1, **row)
+        .on_conflict_do_update(index_elements=[readiness.c.id], set_=row)
+    )
+    try:
+        async with asyncio.timeout(within), engine.begin() as connection:
+            await connection.execute(statement)
+    except (exc.SQLAlchemyError, OSError) as error:
+        mapped = map_database_error(error)
+        if isinstance(mapped, DatabaseUnavailable):
+            raise mapped from error
+        raise DatabaseUnavailable(f"the readiness check failed: {error}") from error
+
+
+def psycopg_dsn(url: str) -> str:
+    """`url` as psycopg and libpq understand it (LangGraph's saver speaks psycopg).
+
+    Raises:
+        SetupError: `url` is not the address of a PostgreSQL.
+    """
+    return _plain(url)
+
+
+def _plain(url: str) -> str:
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator or scheme not in {
+        "postgres",
+        "postgresql",
+        "postgresql+asyncpg",
+        "postgresql+psycopg",
+    }:
+        # The text must not repeat the address: it may hold a password.
+        raise SetupError(
+            "DATABASE_URL must be the address of a PostgreSQL,"
+            " such as postgresql://user:password@host:5432/database."
+        )
+    return f"postgresql://{rest}"
+
+
+def _to_json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _refuse_closed(connection: Any, _record: Any, _fairy: Any) -> None:
+    """Replace connections that died while idle; costs no round trip, as asyncpg saw it happen."""
+    if connection.driver_connection.is_closed():
+        raise exc.InvalidatePoolError
+
+
+def _raise_ours(context: ExceptionContext) -> BaseException | None:
+    return map_database_error(context.sqlalchemy_exception or context.original_exception)
