@@ -1,0 +1,1 @@
+"""Threads, their turns, and how each conversation stands."""

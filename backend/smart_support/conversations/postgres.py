@@ -1,0 +1,298 @@
+"""Threads and turns in PostgreSQL. Each method is one transaction; the database decides races."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from smart_support.conversations.records import (
+    QueueFull,
+    Received,
+    Thread,
+    Turn,
+    TurnNotOpen,
+    TurnStatus,
+)
+from smart_support.conversations.tables import threads, turns
+from smart_support.database import Sessions
+from smart_support.errors import NotFound
+from smart_support.events.postgres import append, open_log
+from smart_support.events.records import Event, Fact, MessageReceived, ThreadId, TurnId
+
+QUEUE_LIMIT = 20
+"""Messages of one thread that may wait for an answer."""
+
+
+class PostgresConversations:
+    """Who talks, and which message is being answered. Events are written with what they tell of."""
+
+    def __init__(self, sessions: Sessions, *, owner: int) -> None:
+        """`owner` marks this process's turns, so that those of a dead process are known."""
+        self._sessions = sessions
+        self._owner = owner
+
+    async def open_thread(
+        self,
+        thread_id: ThreadId,
+        *,
+        customer_id: str,
+        customer_name: str,
+        customer_email: str | None,
+    ) -> Thread:
+        """Begin a conversation of this customer."""
+        async with self._sessions.begin() as session:
+            row = (
+                await session.execute(
+                    insert(threads)
+                    .values(
+                        id=thread_id,
+                        customer_id=customer_id,
+                        customer_name=customer_name,
+                        customer_email=customer_email,
+                    )
+                    .returning(threads)
+                )
+            ).one()
+            await open_log(session, thread_id)
+        return _thread(row)
+
+    async def thread(self, thread_id: ThreadId, *, customer_id: str | None = None) -> Thread:
+        """The thread; with `customer_id`, only if it is theirs.
+
+        Raises:
+            NotFound: no such thread, or somebody else's.
+        """
+        statement = sa.select(threads).where(threads.c.id == thread_id)
+        if customer_id is not None:
+            statement = statement.where(threads.c.customer_id == customer_id)
+        async with self._sessions() as session:
+            row = (await session.execute(statement)).one_or_none()
+        if row is None:
+            raise NotFound(f"no thread {thread_id} for this person")
+        return _thread(row)
+
+    async def receive(
+        self, thread_id: ThreadId, turn_id: TurnId, message_id: str, text: str
+    ) -> Received:
+        """Store a message once, and open its turn, or queue it behind the open one.
+
+        Raises:
+            QueueFull: as many messages as are allowed wait already; nothing is stored.
+        """
+        async with self._sessions.begin() as session:
+            # Appends to one thread take turns on this row, so that "is one open?" stays true.
+            await session.execute(
+                sa.select(threads.c.id).where(threads.c.id == thread_id).with_for_update()
+            )
+            known = (
+                await session.execute(
+                    sa.select(turns).where(
+                        turns.c.thread_id == thread_id, turns.c.message_id == message_id
+                    )
+                )
+            ).one_or_none()
+            if known is not None:
+                return Received(turn=_turn(known), duplicate=True, events=())
+            waiting = await self._waiting(session, thread_id)
+            if waiting.count(TurnStatus.QUEUED) >= QUEUE_LIMIT:
+                raise QueueFull(f"{len(waiting)} turns of thread {thread_id} wait")
+            status = TurnStatus.QUEUED if waiting else TurnStatus.OPEN
+            row = (
+                await session.execute(
+                    insert(turns)
+                    .values(
+                        id=turn_id,
+                        thread_id=thread_id,
+                        message_id=message_id,
+                        text=text,
+                        status=status.value,
+                        owner=self._owner if status is TurnStatus.OPEN else None,
+                    )
+                    .returning(turns)
+                )
+            ).one()
+            fact = MessageReceived(turn_id=turn_id, message_id=message_id, text=text)
+            events = await append(session, thread_id, [fact])
+        return Received(turn=_turn(row), duplicate=False, events=events)
+
+    async def _waiting(self, session: AsyncSession, thread_id: ThreadId) -> list[TurnStatus]:
+        statement = sa.select(turns.c.status).where(
+            turns.c.thread_id == thread_id,
+            turns.c.status.in_([TurnStatus.OPEN.value, TurnStatus.QUEUED.value]),
+        )
+        return [TurnStatus(found) for found in await session.scalars(statement)]
+
+    async def unpark(self, turn_id: TurnId) -> Turn:
+        """Go on with a parked turn: open it for its next run, or queue it behind the open one.
+
+        Raises:
+            TurnNotOpen: the turn is not parked.
+        """
+        async with self._sessions.begin() as session:
+            thread_id = await self._lock_thread_of(session, turn_id)
+            busy = TurnStatus.OPEN in await self._waiting(session, thread_id)
+            return await self._move(
+                session,
+                turn_id,
+                TurnStatus.PARKED,
+                TurnStatus.QUEUED if busy else TurnStatus.OPEN,
+                run=turns.c.run + 1,
+                queued_at=sa.func.now(),
+            )
+
+    async def settle(
+        self, turn_id: TurnId, status: TurnStatus, facts: Sequence[Fact]
+    ) -> tuple[tuple[Event, ...], Turn | None]:
+        """Take the turn out of the open place with its last facts; open the next queued turn.
+
+        Returns the events, and the turn that is open now, if any.
+
+        Raises:
+            TurnNotOpen: the turn is not open; nothing is written.
+        """
+        async with self._sessions.begin() as session:
+            thread_id = await self._lock_thread_of(session, turn_id)
+            closed_at = None if status is TurnStatus.PARKED else sa.func.now()
+            await self._move(session, turn_id, TurnStatus.OPEN, status, closed_at=closed_at)
+            events = await append(session, thread_id, facts)
+            following = await session.scalar(
+                sa.select(turns.c.id)
+                .where(turns.c.thread_id == thread_id, turns.c.status == TurnStatus.QUEUED.value)
+                .order_by(turns.c.queued_at, turns.c.id)
+                .limit(1)
+            )
+            if following is None:
+                return events, None
+            return events, await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
+
+    async def cancel_parked(self, turn_id: TurnId, facts: Sequence[Fact]) -> tuple[Event, ...]:
+        """End a turn that waits for approvals which nobody can give any more.
+
+        Raises:
+            TurnNotOpen: the turn is not parked.
+        """
+        async with self._sessions.begin() as session:
+            thread_id = await self._lock_thread_of(session, turn_id)
+            await self._move(
+                session,
+                turn_id,
+                TurnStatus.PARKED,
+                TurnStatus.CANCELLED,
+                closed_at=sa.func.now(),
+            )
+            return await append(session, thread_id, facts)
+
+    async def turn(self, turn_id: TurnId) -> Turn:
+        """The turn.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        async with self._sessions() as session:
+            row = (
+                await session.execute(sa.select(turns).where(turns.c.id == turn_id))
+            ).one_or_none()
+        if row is None:
+            raise NotFound(f"no turn {turn_id}")
+        return _turn(row)
+
+    async def orphans(self) -> tuple[Turn, ...]:
+        """Open turns of processes that are gone: nobody holds their owner's advisory lock."""
+        held = sa.text(
+            "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks"
+            " WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
+        )
+        async with self._sessions() as session:
+            owners = set(await session.scalars(held))
+            rows = (
+                await session.execute(
+                    sa.select(turns).where(turns.c.status == TurnStatus.OPEN.value)
+                )
+            ).all()
+        return tuple(_turn(row) for row in rows if row.owner not in owners)
+
+    async def parked(self) -> tuple[Turn, ...]:
+        """Every turn that waits for approvals."""
+        statement = sa.select(turns).where(turns.c.status == TurnStatus.PARKED.value)
+        async with self._sessions() as session:
+            return tuple(_turn(row) for row in await session.execute(statement))
+
+    async def queued_without_open(self) -> tuple[ThreadId, ...]:
+        """Threads with messages that wait although nothing is being answered."""
+        statement = (
+            sa.select(turns.c.thread_id)
+            .where(turns.c.status.in_([TurnStatus.OPEN.value, TurnStatus.QUEUED.value]))
+            .group_by(turns.c.thread_id)
+            .having(sa.func.count().filter(turns.c.status == TurnStatus.OPEN.value) == 0)
+        )
+        async with self._sessions() as session:
+            return tuple(await session.scalars(statement))
+
+    async def open_next(self, thread_id: ThreadId) -> Turn | None:
+        """Open the oldest queued turn if none is open."""
+        async with self._sessions.begin() as session:
+            await session.execute(
+                sa.select(threads.c.id).where(threads.c.id == thread_id).with_for_update()
+            )
+            if TurnStatus.OPEN in await self._waiting(session, thread_id):
+                return None
+            following = await session.scalar(
+                sa.select(turns.c.id)
+                .where(turns.c.thread_id == thread_id, turns.c.status == TurnStatus.QUEUED.value)
+                .order_by(turns.c.queued_at, turns.c.id)
+                .limit(1)
+            )
+            if following is None:
+                return None
+            return await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
+
+    async def _lock_thread_of(self, session: AsyncSession, turn_id: TurnId) -> ThreadId:
+        found: ThreadId | None = await session.scalar(
+            sa.select(threads.c.id)
+            .join(turns, turns.c.thread_id == threads.c.id)
+            .where(turns.c.id == turn_id)
+            .with_for_update(of=threads)
+        )
+        if found is None:
+            raise TurnNotOpen(f"no turn {turn_id}")
+        return found
+
+    async def _move(
+        self,
+        session: AsyncSession,
+        turn_id: TurnId,
+        before: TurnStatus,
+        after: TurnStatus,
+        **values: object,
+    ) -> Turn:
+        row = (
+            await session.execute(
+                sa.update(turns)
+                .where(turns.c.id == turn_id, turns.c.status == before.value)
+                .values(
+                    status=after.value,
+                    owner=self._owner if after is TurnStatus.OPEN else None,
+                    **values,
+                )
+                .returning(turns)
+            )
+        ).one_or_none()
+        if row is None:
+            raise TurnNotOpen(f"turn {turn_id} is not {before.value}")
+        return _turn(row)
+
+
+def _thread(row: sa.Row[tuple[object, ...]]) -> Thread:
+    return Thread(**row._mapping)
+
+
+def _turn(row: sa.Row[tuple[object, ...]]) -> Turn:
+    return Turn(
+        id=row.id,
+        thread_id=row.thread_id,
+        message_id=row.message_id,
+        text=row.text,
+        status=TurnStatus(row.status),
+        run=row.run,
+    )

@@ -1,0 +1,74 @@
+"""What a thread and a turn are."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from smart_support.errors import ErrorCategory, Severity, SupportError
+from smart_support.events.records import Event, ThreadId, TurnId
+
+
+class TurnStatus(Enum):
+    """Where a turn stands. At most one turn of a thread is OPEN."""
+
+    QUEUED = "queued"
+    OPEN = "open"
+    PARKED = "parked"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """One conversation and whose it is."""
+
+    id: ThreadId
+    customer_id: str
+    customer_name: str
+    customer_email: str | None
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One message until its final answer. `run` counts how often answering began."""
+
+    id: TurnId
+    thread_id: ThreadId
+    message_id: str
+    text: str
+    status: TurnStatus
+    run: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What became of a message: the turn that answers it and the events of storing it.
+
+    `duplicate` means that this message id was stored before; then there are no events.
+    """
+
+    turn: Turn
+    duplicate: bool
+    events: tuple[Event, ...]
+
+
+class TurnNotOpen(SupportError):
+    """The turn is not (or no longer) being answered, so that it cannot be moved on."""
+
+    code = "CONV_TURN_NOT_OPEN"
+    status = 409
+    category = ErrorCategory.NON_RETRYABLE
+    severity = Severity.MEDIUM
+    user_message = "That is already settled."
+
+
+class QueueFull(SupportError):
+    """Too many messages of this thread wait for an answer."""
+
+    code = "CONV_QUEUE_FULL"
+    status = 429
+    category = ErrorCategory.RETRYABLE
+    severity = Severity.LOW
+    user_message = "I still have several of your messages to answer. One moment, please."

@@ -1,0 +1,129 @@
+"""The log in PostgreSQL: one statement appends, and it alone gives out numbers."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from smart_support.database import Sessions
+from smart_support.events.records import Event, Fact, ThreadId, fact_of, payload_of
+from smart_support.events.tables import event_logs, events
+
+_APPEND = sa.text(
+    """
+    WITH log AS (
+        UPDATE event_logs SET last_seq = last_seq + :n
+        WHERE thread_id = :thread_id RETURNING last_seq - :n AS before
+    )
+    INSERT INTO events (thread_id, seq, at, type, payload)
+    SELECT :thread_id, log.before + new.place, clock_timestamp(), new.type, new.payload
+    FROM log, unnest(:types, :payloads) WITH ORDINALITY AS new (type, payload, place)
+    RETURNING seq, at
+    """
+).bindparams(
+    sa.bindparam("n", type_=sa.BigInteger),
+    sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
+    sa.bindparam("types", type_=sa.ARRAY(sa.Text)),
+    sa.bindparam("payloads", type_=sa.ARRAY(sa.dialects.postgresql.JSONB)),
+)
+
+
+async def open_log(session: AsyncSession, thread_id: ThreadId) -> None:
+    """Begin the log of a new thread, in the caller's transaction."""
+    await session.execute(insert(event_logs).values(thread_id=thread_id).on_conflict_do_nothing())
+
+
+async def append(
+    session: AsyncSession, thread_id: ThreadId, facts: Sequence[Fact]
+) -> tuple[Event, ...]:
+    """Add `facts` to the thread's log, in order, in the caller's transaction.
+
+    The events exist for others only once that transaction is committed.
+    """
+    if not facts:
+        return ()
+    result = await session.execute(
+        _APPEND,
+        {
+            "n": len(facts),
+            "thread_id": thread_id,
+            "types": [fact.type for fact in facts],
+            "payloads": [_storable(payload_of(fact)) for fact in facts],
+        },
+    )
+    rows = sorted(result.all())
+    if len(rows) != len(facts):
+        raise LookupError(f"thread {thread_id} has no log")
+    return tuple(
+        Event(thread_id, row.seq, row.at, fact) for row, fact in zip(rows, facts, strict=True)
+    )
+
+
+class PostgresEventLog:
+    """Reads and adds to the logs, each call a transaction of its own."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def append(self, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
+        """Add `facts` and commit."""
+        async with self._sessions.begin() as session:
+            return await append(session, thread_id, facts)
+
+    async def read(
+        self, thread_id: ThreadId, *, after: int = 0, limit: int | None = None
+    ) -> tuple[Event, ...]:
+        """The events after `after`, oldest first, at most `limit`."""
+        statement = (
+            sa.select(events.c.seq, events.c.at, events.c.type, events.c.payload)
+            .where(events.c.thread_id == thread_id, events.c.seq > after)
+            .order_by(events.c.seq)
+            .limit(limit)
+        )
+        async with self._sessions() as session:
+            rows = (await session.execute(statement)).all()
+        return tuple(
+            Event(thread_id, row.seq, row.at, fact_of(row.type, row.payload)) for row in rows
+        )
+
+    async def read_turns(
+        self, thread_id: ThreadId, types: Iterable[str], *, last: int
+    ) -> tuple[Event, ...]:
+        """The `last` newest events of these types, oldest first."""
+        statement = (
+            sa.select(events.c.seq, events.c.at, events.c.type, events.c.payload)
+            .where(events.c.thread_id == thread_id, events.c.type.in_(list(types)))
+            .order_by(events.c.seq.desc())
+            .limit(last)
+        )
+        async with self._sessions() as session:
+            rows = (await session.execute(statement)).all()
+        return tuple(
+            Event(thread_id, row.seq, row.at, fact_of(row.type, row.payload))
+            for row in reversed(rows)
+        )
+
+    async def last_seq(self, thread_id: ThreadId) -> int:
+        """How many events the thread has; 0 if it has no log."""
+        async with self._sessions() as session:
+            found = await session.scalar(
+                sa.select(event_logs.c.last_seq).where(event_logs.c.thread_id == thread_id)
+            )
+        return found or 0
+
+
+def _storable(value: Any) -> Any:
+    """The same JSON with the two things that PostgreSQL's jsonb refuses replaced by U+FFFD."""
+    if isinstance(value, str):
+        return (
+            value.replace("\x00", "\ufffd")
+            .encode("utf-16", "surrogatepass")
+            .decode("utf-16", "replace")
+        )
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    return value

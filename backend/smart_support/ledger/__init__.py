@@ -1,0 +1,1 @@
+"""What was asked of the outside world, who allowed it, and what became of it."""

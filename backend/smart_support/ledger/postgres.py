@@ -1,0 +1,329 @@
+"""The ledger in PostgreSQL. A move that does not find its row in the right state fails loudly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from smart_support.database import Sessions
+from smart_support.errors import NotFound
+from smart_support.events.postgres import append
+from smart_support.events.records import (
+    ApprovalAsked,
+    ApprovalDecided,
+    AttemptMade,
+    Event,
+    Fact,
+    ToolReturned,
+    TurnId,
+)
+from smart_support.ledger.records import (
+    Approval,
+    ApprovalExpired,
+    ApprovalMissing,
+    ApprovalSettled,
+    ApprovalState,
+    Attempt,
+    CallMoved,
+    CallState,
+    PlannedCall,
+)
+from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An approval with its answer. `waiting` more of the same turn are still open."""
+
+    approval: Approval
+    waiting: int
+    events: tuple[Event, ...]
+
+
+class PostgresLedger:
+    """Remembers every call. Each method is one transaction, its events included."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def ask(
+        self, questions: Sequence[tuple[PlannedCall, ApprovalAsked]], *, actor: str
+    ) -> tuple[Event, ...]:
+        """Plan calls that need a yes, and ask `actor` for it."""
+        async with self._sessions.begin() as session:
+            for call, asked in questions:
+                await session.execute(_insert(call, CallState.AWAITING_APPROVAL))
+                await session.execute(
+                    insert(approvals).values(
+                        id=asked.approval_id,
+                        tool_call_id=call.id,
+                        thread_id=call.thread_id,
+                        turn_id=call.turn_id,
+                        actor=actor,
+                        fingerprint=call.fingerprint,
+                        title=asked.title,
+                        method=asked.method,
+                        url=asked.url,
+                        fields=asked.fields,
+                        state=ApprovalState.PENDING.value,
+                        expires_at=datetime.fromisoformat(asked.expires_at),
+                    )
+                )
+            thread_id = questions[0][0].thread_id
+            return await append(session, thread_id, [asked for _, asked in questions])
+
+    async def decide(
+        self, approval_id: str, *, actor: str, approved: bool, reason: str | None, now: datetime
+    ) -> Decided:
+        """Answer a question, once, as the person that was asked.
+
+        A yes after the expiry is recorded as `expired`, so that the turn can go on and say so.
+
+        Raises:
+            NotFound: no such question for this person.
+            ApprovalSettled: it was answered before.
+        """
+        async with self._sessions.begin() as session:
+            row = (
+                await session.execute(
+                    sa.select(approvals)
+                    .where(approvals.c.id == approval_id, approvals.c.actor == actor)
+                    .with_for_update()
+                )
+            ).one_or_none()
+            if row is None:
+                raise NotFound(f"no approval {approval_id} for {actor}")
+            if row.state != ApprovalState.PENDING.value:
+                raise ApprovalSettled(f"approval {approval_id} is {row.state}")
+            state = ApprovalState.APPROVED if approved else ApprovalState.REJECTED
+            if now >= row.expires_at:
+                state = ApprovalState.EXPIRED
+            return await self._settle(session, row, state, by=actor, reason=reason, now=now)
+
+    async def expire(self, now: datetime) -> tuple[Decided, ...]:
+        """Answer every question whose time has run out with `expired`."""
+        async with self._sessions.begin() as session:
+            rows = (
+                await session.execute(
+                    sa.select(approvals)
+                    .where(
+                        approvals.c.state == ApprovalState.PENDING.value,
+                        approvals.c.expires_at <= now,
+                    )
+                    .with_for_update(skip_locked=True)
+                )
+            ).all()
+            return tuple(
+                [
+                    await self._settle(
+                        session, row, ApprovalState.EXPIRED, by="clock", reason=None, now=now
+                    )
+                    for row in rows
+                ]
+            )
+
+    async def _settle(
+        self,
+        session: AsyncSession,
+        row: sa.Row[Any],
+        state: ApprovalState,
+        *,
+        by: str,
+        reason: str | None,
+        now: datetime,
+    ) -> Decided:
+        settled = (
+            await session.execute(
+                sa.update(approvals)
+                .where(approvals.c.id == row.id)
+                .values(state=state.value, decided_by=by, decided_at=now, reason=reason)
+                .returning(approvals)
+            )
+        ).one()
+        await _move(session, row.tool_call_id, CallState.AWAITING_APPROVAL, CallState(state.value))
+        waiting = await session.scalar(
+            sa.select(sa.func.count()).where(
+                approvals.c.turn_id == row.turn_id,
+                approvals.c.state == ApprovalState.PENDING.value,
+            )
+        )
+        fact = ApprovalDecided(
+            turn_id=row.turn_id,
+            tool_call_id=row.tool_call_id,
+            approval_id=row.id,
+            decision=state.value,  # type: ignore[arg-type]  # the three that are decisions
+            by=by,
+            reason=reason,
+        )
+        events = await append(session, row.thread_id, [fact])
+        return Decided(_approval(settled), waiting or 0, events)
+
+    async def send_approved(self, call: PlannedCall, *, actor: str, now: datetime) -> None:
+        """Use the approval of exactly this call, and note that it is being sent.
+
+        Raises:
+            ApprovalMissing: nobody said yes to this call with these arguments, or it was used.
+            ApprovalExpired: the yes is too old.
+        """
+        async with self._sessions.begin() as session:
+            row = (
+                await session.execute(
+                    sa.update(approvals)
+                    .where(
+                        approvals.c.tool_call_id == call.id,
+                        approvals.c.thread_id == call.thread_id,
+                        approvals.c.actor == actor,
+                        approvals.c.fingerprint == call.fingerprint,
+                        approvals.c.state == ApprovalState.APPROVED.value,
+                    )
+                    .values(state=ApprovalState.USED.value)
+                    .returning(approvals.c.expires_at)
+                )
+            ).one_or_none()
+            if row is None:
+                raise ApprovalMissing(f"no unused approval for call {call.id} as it stands")
+            if now >= row.expires_at:
+                raise ApprovalExpired(f"the approval of call {call.id} expired")
+            await _move(session, call.id, CallState.APPROVED, CallState.SENT, sent_at=now)
+
+    async def send_unasked(self, call: PlannedCall, *, now: datetime) -> None:
+        """Note that a write which needs no yes is being sent.
+
+        Raises:
+            CallMoved: this very call was sent before.
+        """
+        async with self._sessions.begin() as session:
+            statement = _insert(call, CallState.SENT, sent_at=now).on_conflict_do_nothing()
+            if (await session.execute(statement.returning(tool_calls.c.id))).one_or_none() is None:
+                raise CallMoved(f"call {call.id} was sent before")
+
+    async def finish(
+        self,
+        call: PlannedCall,
+        state: CallState,
+        attempts: Sequence[Attempt],
+        returned: ToolReturned,
+        *,
+        now: datetime,
+    ) -> tuple[Event, ...]:
+        """Write down how a call ended. A read has no row before; a write was `SENT`."""
+        async with self._sessions.begin() as session:
+            values = {"content": returned.content, "code": returned.code, "finished_at": now}
+            if call.access == "read":
+                await session.execute(_insert(call, state, **values).on_conflict_do_nothing())
+            else:
+                await _move(session, call.id, CallState.SENT, state, **values)
+            if attempts:
+                await session.execute(
+                    insert(tool_attempts),
+                    [{"tool_call_id": call.id, **_columns(attempt)} for attempt in attempts],
+                )
+            facts: list[Fact] = [
+                AttemptMade(
+                    turn_id=call.turn_id,
+                    tool_call_id=call.id,
+                    **_columns(attempt) | {"started_at": attempt.started_at.isoformat()},
+                )
+                for attempt in attempts
+            ]
+            return await append(session, call.thread_id, [*facts, returned])
+
+    async def call_content(self, tool_call_id: str) -> tuple[CallState, str | None] | None:
+        """The state of a call and what the model read of it; None if it was never written."""
+        statement = sa.select(tool_calls.c.state, tool_calls.c.content).where(
+            tool_calls.c.id == tool_call_id
+        )
+        async with self._sessions() as session:
+            row = (await session.execute(statement)).one_or_none()
+        return None if row is None else (CallState(row.state), row.content)
+
+    async def lose_sent(self, turn_id: TurnId, content: str, *, now: datetime) -> tuple[Event, ...]:
+        """Mark the calls that a dead process had sent as ambiguous: nobody knows their outcome."""
+        async with self._sessions.begin() as session:
+            rows = (
+                await session.execute(
+                    sa.update(tool_calls)
+                    .where(
+                        tool_calls.c.turn_id == turn_id,
+                        tool_calls.c.state == CallState.SENT.value,
+                    )
+                    .values(
+                        state=CallState.AMBIGUOUS.value,
+                        content=content,
+                        code="TOOL_OUTCOME_UNKNOWN",
+                        finished_at=now,
+                    )
+                    .returning(tool_calls.c.id, tool_calls.c.thread_id)
+                )
+            ).all()
+            facts = [
+                ToolReturned(
+                    turn_id=turn_id,
+                    tool_call_id=row.id,
+                    outcome="unknown",
+                    content=content,
+                    code="TOOL_OUTCOME_UNKNOWN",
+                )
+                for row in rows
+            ]
+            return await append(session, rows[0].thread_id, facts) if rows else ()
+
+    async def decisions(self, turn_id: TurnId) -> dict[str, str]:
+        """Tool call id -> state of its approval, for one turn."""
+        statement = sa.select(approvals.c.tool_call_id, approvals.c.state).where(
+            approvals.c.turn_id == turn_id
+        )
+        async with self._sessions() as session:
+            return {row.tool_call_id: row.state for row in await session.execute(statement)}
+
+    async def approvals(
+        self, *, actor: str | None, state: ApprovalState | None, limit: int
+    ) -> tuple[Approval, ...]:
+        """The newest questions, of one person or of all."""
+        statement = sa.select(approvals).order_by(approvals.c.id.desc()).limit(limit)
+        if actor is not None:
+            statement = statement.where(approvals.c.actor == actor)
+        if state is not None:
+            statement = statement.where(approvals.c.state == state.value)
+        async with self._sessions() as session:
+            return tuple(_approval(row) for row in await session.execute(statement))
+
+
+def _insert(call: PlannedCall, state: CallState, **values: Any) -> Any:
+    return insert(tool_calls).values(
+        id=call.id,
+        thread_id=call.thread_id,
+        turn_id=call.turn_id,
+        operation_id=call.operation_id,
+        operation=call.operation,
+        access=call.access,
+        arguments=dict(call.arguments),
+        fingerprint=call.fingerprint,
+        state=state.value,
+        **values,
+    )
+
+
+async def _move(
+    session: AsyncSession, call_id: str, before: CallState, after: CallState, **values: Any
+) -> None:
+    moved = await session.execute(
+        sa.update(tool_calls)
+        .where(tool_calls.c.id == call_id, tool_calls.c.state == before.value)
+        .values(state=after.value, **values)
+        .returning(tool_calls.c.id)
+    )
+    if moved.one_or_none() is None:
+        raise CallMoved(f"call {call_id} is not {before.value}")
+
+
+def _columns(attempt: Attempt) -> dict[str, Any]:
+    return {name: getattr(attempt, name) for name in attempt.__slots__}
+
+
+def _approval(row: sa.Row[Any]) -> Approval:
+    return Approval(**{**row._mapping, "state": ApprovalState(row.state)})

@@ -1,0 +1,75 @@
+"""Imported documents, their operations, and every decision about them."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from smart_support.database import metadata
+
+_uuid = sa.Uuid(as_uuid=False)
+_instant = sa.DateTime(timezone=True)
+
+specs = sa.Table(
+    "specs",
+    metadata,
+    sa.Column("id", _uuid, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("version_text", sa.Text, nullable=False),
+    sa.Column("dialect", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("base_url", sa.Text),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+    sa.Column("skipped", JSONB, nullable=False),
+    sa.Column("imported_by", sa.Text, nullable=False),
+    sa.Column("imported_at", _instant, nullable=False, server_default=sa.func.now()),
+)
+
+operations = sa.Table(
+    "operations",
+    metadata,
+    sa.Column("id", _uuid, primary_key=True),
+    sa.Column("spec_id", _uuid, sa.ForeignKey("specs.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("operation_id", sa.Text),
+    sa.Column("tool_name", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("tags", JSONB, nullable=False),
+    sa.Column("deprecated", sa.Boolean, nullable=False),
+    sa.Column("pointer", sa.Text, nullable=False),
+    sa.Column("schema", JSONB, nullable=False),
+    sa.Column("schema_hash", sa.Text, nullable=False),
+    sa.Column("request_plan", JSONB, nullable=False),
+    sa.Column("hints", JSONB, nullable=False),
+    sa.Column("suggestion", JSONB, nullable=False),
+    sa.Column("classification", JSONB, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("decided_at", _instant),
+    sa.Column("decision_reason", sa.Text),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.UniqueConstraint("spec_id", "key"),
+    sa.CheckConstraint("state in ('pending', 'approved', 'rejected', 'changed')", name="state"),
+    sa.Index("ix_operations_approved", "spec_id", postgresql_where=sa.text("state = 'approved'")),
+)
+
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column(
+        "operation_id",
+        _uuid,
+        sa.ForeignKey("operations.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("at", _instant, nullable=False, server_default=sa.func.now()),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("classification", JSONB, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Index("ix_reviews_operation_id", "operation_id", "id"),
+)
