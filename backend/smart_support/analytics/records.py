@@ -1,0 +1,296 @@
+"""The figures of the dashboard: what each means, and how it comes from counts."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, Protocol, TypeAlias
+
+from smart_support.analytics.episode import NOTHING, Figure, Sum
+from smart_support.analytics.histogram import percentile
+from smart_support.errors import InvalidInput
+from smart_support.events.consumer import EventConsumer
+
+Bucket: TypeAlias = Literal["hour", "day"]
+BUCKETS: Mapping[Bucket, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+LONGEST_SERIES = 1000
+"""Points that one series may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """The conversations opened in a range, as they stand now. All rates share `handled`.
+
+    `handled`: the agent answered, or handed over. `resolved`: settled now, in whatever way;
+    `resolved_alone`: settled now, after an answer of the agent, and never handed over.
+    `reopened`: went on at least once after they were resolved or abandoned.
+    `median_first_reply_ms`: from the opening to the first answer, exact; None without answers.
+    """
+
+    conversations: int
+    handled: int
+    resolved: int
+    resolved_alone: int
+    handed_off: int
+    abandoned: int
+    reopened: int
+    handoff_reasons: Mapping[str, int]
+    median_first_reply_ms: float | None
+
+    @property
+    def auto_resolution_rate(self) -> float | None:
+        """`resolved_alone` of `handled`; None when nothing was handled."""
+        return _ratio(self.resolved_alone, self.handled)
+
+    @property
+    def handoff_rate(self) -> float | None:
+        """`handed_off` of `handled`; None when nothing was handled."""
+        return _ratio(self.handed_off, self.handled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseTimes:
+    """From a message until its answer or a question for approval, in milliseconds.
+
+    Waiting in the queue counts, waiting for an approval does not, and turns that failed or were
+    cancelled without an answer are left out. Read from a histogram: within 2.5 % of the truth.
+    None when nothing was answered.
+    """
+
+    answered: int
+    median_ms: float | None
+    p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationFigures:
+    """One operation. `done` to `unknown` are how its calls ended, `attempts` the HTTP requests."""
+
+    operation: str
+    calls: int
+    done: int
+    failed: int
+    declined: int
+    unknown: int
+    attempts: int
+    retries: int
+    mean_attempt_ms: float | None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Failed or unknown, of all that ended; what a person declined is left out."""
+        return _ratio(self.failed + self.unknown, self.done + self.failed + self.unknown)
+
+    @property
+    def retries_per_call(self) -> float | None:
+        return _ratio(self.retries, self.calls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalFigures:
+    asked: int
+    approved: int
+    rejected: int
+    expired: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What happened in a range, whenever the conversations were opened. Means in milliseconds.
+
+    `turns` were begun in the range; `turns_failed` (by error code) and the others ended in it.
+    `operations` are in the order of their names.
+    """
+
+    opened: int
+    resolved: int
+    abandoned: int
+    reopened: int
+    handoffs: Mapping[str, int]
+    messages: int
+    replies: int
+    turns: int
+    turns_done: int
+    turns_failed: Mapping[str, int]
+    turns_cancelled: int
+    response: ResponseTimes
+    mean_first_token_ms: float | None
+    mean_turn_ms: float | None
+    input_tokens: int
+    output_tokens: int
+    operations: tuple[OperationFigures, ...]
+    approvals: ApprovalFigures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The cards for [start, end), in whole hours of UTC."""
+
+    start: datetime
+    end: datetime
+    cohort: Cohort
+    activity: Activity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One hour or one day (of UTC) of a series, from `start` on."""
+
+    start: datetime
+    activity: Activity
+
+
+class AnalyticsRecorder(EventConsumer, Protocol):
+    """Counts what happens in the conversations. Each method is one transaction."""
+
+    async def figures(self, start: datetime, end: datetime) -> Figures:
+        """The figures of [start, end), widened to whole hours.
+
+        Raises:
+            InvalidInput: `end` is not after `start`, or one of them has no time zone.
+        """
+        ...
+
+    async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
+        """Every hour or day of [start, end), widened to whole ones, those without events too.
+
+        Raises:
+            InvalidInput: as in `figures`; or there were more than `LONGEST_SERIES` points.
+        """
+        ...
+
+
+Sums: TypeAlias = Mapping[tuple[str, str], Sum]
+"""Figure and dimension -> what was counted in the range in question."""
+
+
+def widen(start: datetime, end: datetime, bucket: Bucket = "hour") -> tuple[datetime, datetime]:
+    """The whole hours or days of UTC that [start, end) touches.
+
+    Raises:
+        InvalidInput: `end` is not after `start`, or one of them has no time zone.
+    """
+    if start.tzinfo is None or end.tzinfo is None:
+        raise InvalidInput("The range needs times with a time zone, such as 2026-01-31T00:00:00Z.")
+    if end <= start:
+        raise InvalidInput("The end of the range must be after its start.")
+    first, last = floor(start, bucket), floor(end, bucket)
+    return first, last if last == end else last + BUCKETS[bucket]
+
+
+def floor(at: datetime, bucket: Bucket) -> datetime:
+    """The beginning of the hour or day of UTC in which `at` lies."""
+    hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return hour.replace(hour=0) if bucket == "day" else hour
+
+
+def check_length(start: datetime, end: datetime, bucket: Bucket) -> None:
+    """Refuse a series that would be too long to read, before anything is read.
+
+    Raises:
+        InvalidInput: it has more than `LONGEST_SERIES` points.
+    """
+    count = (end - start) // BUCKETS[bucket]
+    if count > LONGEST_SERIES:
+        raise InvalidInput(
+            f"The range has {count} points, more than {LONGEST_SERIES}; "
+            "ask for days instead of hours, or for a shorter range."
+        )
+
+
+def points(
+    start: datetime, end: datetime, bucket: Bucket, sums: Mapping[datetime, Sums]
+) -> list[Point]:
+    """A point for each hour or day from `start` until before `end`, both whole."""
+    count = (end - start) // BUCKETS[bucket]
+    starts = (start + place * BUCKETS[bucket] for place in range(count))
+    return [Point(start=at, activity=activity_of(sums.get(at, {}))) for at in starts]
+
+
+def activity_of(sums: Sums) -> Activity:
+    """The figures that these counts give."""
+    by_figure: defaultdict[str, dict[str, Sum]] = defaultdict(dict)
+    for (figure, dimension), found in sums.items():
+        if found != NOTHING:
+            by_figure[figure][dimension] = found
+
+    def counts(figure: Figure) -> dict[str, int]:
+        return {name: found.times for name, found in sorted(by_figure[figure.value].items())}
+
+    def count(figure: Figure) -> int:
+        return sum(counts(figure).values())
+
+    def total(figure: Figure) -> int:
+        return sum(found.amount for found in by_figure[figure.value].values())
+
+    def mean(figure: Figure) -> float | None:
+        return _ratio(total(figure), count(figure))
+
+    durations = {int(place): n for place, n in counts(Figure.RESPONSE_MS).items()}
+    return Activity(
+        opened=count(Figure.CONVERSATIONS_OPENED),
+        resolved=count(Figure.CONVERSATIONS_RESOLVED),
+        abandoned=count(Figure.CONVERSATIONS_ABANDONED),
+        reopened=count(Figure.CONVERSATIONS_REOPENED),
+        handoffs=counts(Figure.HANDOFFS),
+        messages=count(Figure.MESSAGES),
+        replies=count(Figure.REPLIES),
+        turns=count(Figure.TURNS),
+        turns_done=count(Figure.TURNS_DONE),
+        turns_failed=counts(Figure.TURNS_FAILED),
+        turns_cancelled=count(Figure.TURNS_CANCELLED),
+        response=ResponseTimes(
+            answered=count(Figure.RESPONSE_MS),
+            median_ms=percentile(durations, 0.5),
+            p95_ms=percentile(durations, 0.95),
+        ),
+        mean_first_token_ms=mean(Figure.FIRST_TOKEN_MS),
+        mean_turn_ms=mean(Figure.TURN_MS),
+        input_tokens=total(Figure.INPUT_TOKENS),
+        output_tokens=total(Figure.OUTPUT_TOKENS),
+        operations=_operations(by_figure),
+        approvals=ApprovalFigures(
+            asked=count(Figure.APPROVALS_ASKED),
+            approved=count(Figure.APPROVALS_APPROVED),
+            rejected=count(Figure.APPROVALS_REJECTED),
+            expired=count(Figure.APPROVALS_EXPIRED),
+        ),
+    )
+
+
+_OPERATION_FIGURES: Sequence[Figure] = (
+    Figure.TOOL_CALLS,
+    Figure.TOOL_CALLS_DONE,
+    Figure.TOOL_CALLS_FAILED,
+    Figure.TOOL_CALLS_DECLINED,
+    Figure.TOOL_CALLS_UNKNOWN,
+    Figure.ATTEMPTS,
+    Figure.RETRIES,
+)
+
+
+def _operations(by_figure: Mapping[str, Mapping[str, Sum]]) -> tuple[OperationFigures, ...]:
+    tables = [by_figure.get(figure.value, {}) for figure in _OPERATION_FIGURES]
+    operations = []
+    for name in sorted({name for table in tables for name in table}):
+        calls, done, failed, declined, unknown, attempts, retries = (
+            table.get(name, NOTHING) for table in tables
+        )
+        operations.append(
+            OperationFigures(
+                operation=name,
+                calls=calls.times,
+                done=done.times,
+                failed=failed.times,
+                declined=declined.times,
+                unknown=unknown.times,
+                attempts=attempts.times,
+                retries=retries.times,
+                mean_attempt_ms=_ratio(attempts.amount, attempts.times),
+            )
+        )
+    return tuple(operations)
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,47 @@
+"""What is counted: each conversation's part, and all parts added up by the hour."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from smart_support.database import metadata
+
+episodes = sa.Table(
+    "episodes",
+    metadata,
+    # No foreign key: all of it can be dropped and derived again from the log.
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("applied", sa.BigInteger, nullable=False),
+    sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("messages", sa.Integer, nullable=False),
+    sa.Column("replies", sa.Integer, nullable=False),
+    sa.Column("turns", sa.Integer, nullable=False),
+    sa.Column("first_reply_ms", sa.BigInteger),
+    sa.Column("handled", sa.Boolean, nullable=False),
+    sa.Column("resolved_at", sa.DateTime(timezone=True)),
+    sa.Column("resolved_by", sa.Text),
+    sa.Column("resolved_alone", sa.Boolean, nullable=False),
+    sa.Column("handoff_at", sa.DateTime(timezone=True)),
+    sa.Column("handoff_reason", sa.Text),
+    sa.Column("abandoned_at", sa.DateTime(timezone=True)),
+    sa.Column("reopen_count", sa.Integer, nullable=False),
+    # What the fold needs to go on: turns and calls in progress, and all that was counted.
+    sa.Column("answering", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("unanswered", JSONB, nullable=False),
+    sa.Column("calls", JSONB, nullable=False),
+    sa.Column("counted", JSONB, nullable=False),
+    sa.CheckConstraint("applied > 0", name="applied"),
+    sa.Index("ix_episodes_opened_at", "opened_at"),
+)
+
+figures_hourly = sa.Table(
+    "figures_hourly",
+    metadata,
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("figure", sa.Text, primary_key=True),
+    # Operation, reason, code or histogram bucket; empty where a figure has none.
+    sa.Column("dimension", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    # Milliseconds or tokens; whole numbers, so that any order of adding agrees.
+    sa.Column("total", sa.BigInteger, nullable=False),
+)

@@ -1,0 +1,149 @@
+"""How each conversation stands, in PostgreSQL: one row per thread, locked while it is moved on."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from smart_support.conversations.lifecycle import (
+    EVERY_THREAD,
+    Lifecycle,
+    ThreadFilter,
+    ThreadPage,
+    ThreadSummary,
+    fold_all,
+)
+from smart_support.conversations.tables import conversation_states as states
+from smart_support.conversations.tables import threads
+from smart_support.database import Sessions
+from smart_support.errors import NotFound
+from smart_support.events.consumer import unseen
+from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
+from smart_support.events.records import Event, ThreadId
+from smart_support.events.standing import Standing, Status
+
+_KEPT = [field.name for field in fields(Lifecycle) if field.name != "standing"]
+
+
+class PostgresConversationTracker:
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def applied(self, thread_id: ThreadId) -> int:
+        async with self._sessions() as session:
+            found = await session.scalar(
+                sa.select(states.c.applied).where(states.c.thread_id == thread_id)
+            )
+        return found or 0
+
+    async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
+        async with self._sessions.begin() as session:
+            await lock_thread(session, states, thread_id)
+            row = (
+                await session.execute(sa.select(states).where(states.c.thread_id == thread_id))
+            ).one_or_none()
+            fresh = unseen(thread_id, events, row.applied if row else 0)
+            lifecycle = fold_all(_lifecycle(row) if row else None, fresh)
+            if fresh and lifecycle is not None:
+                await _store(session, lifecycle, fresh[-1].seq)
+
+    async def behind(self, limit: int) -> list[ThreadId]:
+        async with self._sessions() as session:
+            return await threads_behind(session, states, limit)
+
+    async def rebuild(self, thread_id: ThreadId) -> None:
+        async with self._sessions.begin() as session:
+            await lock_thread(session, states, thread_id)
+            log = await read_log(session, thread_id)
+            lifecycle = fold_all(None, log)
+            if lifecycle is None:
+                await session.execute(sa.delete(states).where(states.c.thread_id == thread_id))
+            else:
+                await _store(session, lifecycle, log[-1].seq)
+
+    async def lifecycle(self, thread_id: ThreadId) -> Lifecycle:
+        async with self._sessions() as session:
+            row = (
+                await session.execute(sa.select(states).where(states.c.thread_id == thread_id))
+            ).one_or_none()
+        if row is None:
+            raise NotFound(f"nothing is known of thread {thread_id}")
+        return _lifecycle(row)
+
+    async def threads(
+        self, which: ThreadFilter = EVERY_THREAD, after: ThreadId | None = None, limit: int = 50
+    ) -> ThreadPage:
+        newest = sa.tuple_(states.c.opened_at, states.c.thread_id)
+        statement = (
+            sa.select(states, threads.c.customer_id, threads.c.customer_name)
+            .join(threads, threads.c.id == states.c.thread_id)
+            .order_by(states.c.opened_at.desc(), states.c.thread_id.desc())
+            .limit(limit + 1)
+        )
+        if which.status is not None:
+            statement = statement.where(states.c.status == which.status.value)
+        if which.customer_id is not None:
+            statement = statement.where(threads.c.customer_id == which.customer_id)
+        if which.text is not None:
+            statement = statement.where(states.c.title.icontains(which.text, autoescape=True))
+        async with self._sessions() as session:
+            if after is not None:
+                opened_at = await session.scalar(
+                    sa.select(states.c.opened_at).where(states.c.thread_id == after)
+                )
+                if opened_at is None:
+                    return ThreadPage(threads=(), next_after=None)
+                # Two plain values, not a subquery: the index can then start at the right row.
+                last = sa.tuple_(
+                    sa.literal(opened_at, states.c.opened_at.type),
+                    sa.literal(after, states.c.thread_id.type),
+                )
+                statement = statement.where(newest < last)
+            rows = (await session.execute(statement)).all()
+        return ThreadPage(
+            threads=tuple(_summary(row) for row in rows[:limit]),
+            next_after=rows[limit - 1].thread_id if len(rows) > limit else None,
+        )
+
+    async def idle_since(self, before: datetime, limit: int) -> list[ThreadId]:
+        statement = (
+            sa.select(states.c.thread_id)
+            .where(states.c.status == Status.WAITING.value, states.c.last_event_at < before)
+            .order_by(states.c.last_event_at)
+            .limit(limit)
+        )
+        async with self._sessions() as session:
+            return list(await session.scalars(statement))
+
+
+async def _store(session: AsyncSession, lifecycle: Lifecycle, applied: int) -> None:
+    values: dict[str, Any] = {name: getattr(lifecycle, name) for name in _KEPT}
+    values |= {
+        "applied": applied,
+        "status": lifecycle.status.value,
+        "answering": list(lifecycle.standing.answering),
+    }
+    await session.execute(
+        insert(states)
+        .values(values)
+        .on_conflict_do_update(index_elements=[states.c.thread_id], set_=values)
+    )
+
+
+def _lifecycle(row: sa.Row[Any]) -> Lifecycle:
+    return Lifecycle(
+        standing=Standing(Status(row.status), tuple(row.answering)),
+        **{name: getattr(row, name) for name in _KEPT},
+    )
+
+
+def _summary(row: sa.Row[Any]) -> ThreadSummary:
+    return ThreadSummary(
+        lifecycle=_lifecycle(row),
+        customer_id=row.customer_id,
+        customer_name=row.customer_name,
+    )
