@@ -1,6 +1,7 @@
 """The shop's OpenAPI document: what FastAPI derives, and what it cannot know."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
@@ -9,6 +10,7 @@ from starlette.routing import BaseRoute
 from smart_support.demo.catalog import SHOP
 from smart_support.demo.keys import REPLAYED
 from smart_support.demo.problems import MEDIA_TYPE, ProblemDetails
+from smart_support.demo.seed import seed
 
 Document = dict[str, Any]
 
@@ -64,10 +66,14 @@ def describe(routes: Sequence[BaseRoute], address: str, *, api_key: bool) -> Doc
         servers=[{"url": address, "description": "This shop"}],
     )
     components = document["components"]
-    schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-    components["schemas"] |= {**schema.pop("$defs"), "ProblemDetails": schema}
+    schemas = components["schemas"]
+    problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= {**problem.pop("$defs"), "ProblemDetails": problem}
+    _tidy(schemas)
+    _add_examples(schemas)
     operations = [one for path in document["paths"].values() for one in path.items()]
     for method, operation in operations:
+        _describe_answers(operation, schemas)
         if method == "post":
             _describe_replay(operation)
         if api_key:
@@ -78,6 +84,38 @@ def describe(routes: Sequence[BaseRoute], address: str, *, api_key: bool) -> Doc
         }
         document["security"] = [{"apiKey": []}]
     return document
+
+
+def _tidy(schemas: Document) -> None:
+    """Remove the titles that only repeat the names of fields."""
+    for schema in schemas.values():
+        for field in schema.get("properties", {}).values():
+            field.pop("title", None)
+
+
+def _add_examples(schemas: Document) -> None:
+    """Show the answers of a shop that opened at a fixed time."""
+    shop = seed(datetime(2026, 1, 31, 12, tzinfo=UTC))
+    shown = (
+        shop.customers["cus_ada"],
+        shop.orders["1002"],
+        shop.shipments["shp_1001"],
+        shop.products["BOOT-MID"],
+        *(next(iter(things.values())) for things in (shop.returns, shop.refunds, shop.tickets)),
+    )
+    for record in shown:
+        schemas[type(record).__name__]["examples"] = [record.model_dump(mode="json")]
+
+
+def _describe_answers(operation: Document, schemas: Document) -> None:
+    for parameter in operation.get("parameters", []):
+        for repeated in ("title", "description"):
+            parameter["schema"].pop(repeated, None)
+    for status, response in operation["responses"].items():
+        if status.startswith("2"):
+            content = response.get("content", {}).get("application/json")
+            name = content["schema"]["$ref"].rpartition("/")[2] if content else None
+            response["description"] = schemas[name]["description"] if name else "Done."
 
 
 def _describe_replay(operation: dict[str, Any]) -> None:
