@@ -140,10 +140,11 @@ class EmbeddedServer:
         try:
             run(
                 "initdb",
-                *("-D", str(draft), "--username=postgres", "--auth=trust", "--encoding=UTF8"),
+                *("--username=postgres", "--auth=trust", "--encoding=UTF8"),
                 # The same order and case rules on every machine.
                 *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
                 *("-c", "timezone=UTC", "-c", "log_timezone=UTC", "-c", "listen_addresses="),
+                cluster=draft,
                 timeout=START_SECONDS,
             )
             draft.rename(self.cluster)
@@ -164,8 +165,10 @@ class EmbeddedServer:
         try:
             run(
                 "pg_ctl",
-                *("start", "-w", "-t", str(START_SECONDS), "-D", str(self.cluster)),
-                *("-l", str(server_log), "-o", shlex.join(words)),
+                *("start", "-w", "-t", str(START_SECONDS)),
+                # pg_ctl pastes this name into a shell command without escaping it.
+                *("-l", server_log.name, "-o", shlex.join(words)),
+                cluster=self.cluster,
                 timeout=START_SECONDS + 5,
             )
         except SetupError as error:
@@ -181,26 +184,22 @@ class EmbeddedServer:
             return
         owner = _owner(self.cluster)
         run = _Programs(_bin_folder(owner), owner)
-        arguments = ("stop", "-w", "-D", str(self.cluster))
+
+        def stop(mode: str, seconds: int) -> None:
+            words = ("stop", "-w", "-m", mode, "-t", str(seconds))
+            run("pg_ctl", *words, cluster=self.cluster, timeout=seconds + 5)
+
         try:
-            run(
-                "pg_ctl",
-                *arguments,
-                "-m",
-                "fast",
-                "-t",
-                str(STOP_SECONDS),
-                timeout=STOP_SECONDS + 5,
-            )
-        except SetupError:
-            log.warning("embedded_postgres_stop_forced", data_dir=str(self.data_dir))
-            run("pg_ctl", *arguments, "-m", "immediate", "-t", "10", timeout=15)
+            stop("fast", STOP_SECONDS)
+        except SetupError as error:
+            log.warning("embedded_postgres_stop_forced", reason=str(error))
+            stop("immediate", 10)
         log.info("embedded_postgres_stopped", data_dir=str(self.data_dir))
 
     def _stop_quietly(self, run: "_Programs") -> None:
         """After a failed start: nothing may be left running, and the first error counts."""
         with contextlib.suppress(SetupError):
-            run("pg_ctl", "stop", "-D", str(self.cluster), "-m", "immediate", timeout=15)
+            run("pg_ctl", "stop", "-m", "immediate", cluster=self.cluster, timeout=15)
 
     def _answers(self, run: "_Programs") -> bool:
         """Whether a server runs on this cluster and takes connections; waits for a recovery."""
@@ -276,8 +275,10 @@ class _Programs:
         self._owner = owner
         self.uid = os.geteuid() if owner is None else owner.pw_uid
 
-    def __call__(self, program: str, *arguments: str, timeout: float) -> str:
-        """Run `program` for at most `timeout` seconds and return what it printed.
+    def __call__(
+        self, program: str, *arguments: str, timeout: float, cluster: Path = Path("/")
+    ) -> str:
+        """Run `program` on and in `cluster` for at most `timeout` seconds; return what it printed.
 
         Raises:
             SetupError: it failed or took too long; the text holds what it said.
@@ -293,8 +294,8 @@ class _Programs:
                     stdout=output,
                     stderr=output,
                     timeout=timeout,
-                    env={**environment, "LC_ALL": "C"},
-                    cwd="/",
+                    env={**environment, "LC_ALL": "C", "PGDATA": str(cluster)},
+                    cwd=cluster,
                     umask=0o077,
                     # Ctrl-C in the terminal is for us; the server is stopped by us.
                     start_new_session=True,
@@ -332,29 +333,29 @@ class _Programs:
         return {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
 
 
-def _owner(cluster: Path) -> pwd.struct_passwd | None:
+def _owner(cluster: Path, system_user: str = SYSTEM_USER) -> pwd.struct_passwd | None:
     """Whom the server must run as: None for ourselves, somebody else if we are root."""
     if os.geteuid() != 0:
         return None
     if cluster.exists() and (uid := cluster.stat().st_uid) != 0:
         return pwd.getpwuid(uid)
     try:
-        return pwd.getpwnam(SYSTEM_USER)
+        return pwd.getpwnam(system_user)
     except KeyError:
         pass
     try:
         subprocess.run(  # noqa: S603
-            ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", SYSTEM_USER],  # noqa: S607
+            ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", system_user],  # noqa: S607
             check=True,
             capture_output=True,
             timeout=30,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise SetupError(
-            f"PostgreSQL does not run as root, and the user {SYSTEM_USER} could not be made"
+            f"PostgreSQL does not run as root, and the user {system_user} could not be made"
             f" ({error}). Start as another user, or set DATABASE_URL to a server."
         ) from None
-    return pwd.getpwnam(SYSTEM_USER)
+    return pwd.getpwnam(system_user)
 
 
 def _bin_folder(owner: pwd.struct_passwd | None) -> Path:
@@ -399,15 +400,15 @@ def _open_lock(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock on `path`, across processes and threads.
+def _exclusive(path: Path, within: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lock on `path`, across processes and threads, having waited `within` seconds.
 
     Raises:
         SetupError: another process held it for too long.
     """
     lock = _open_lock(path)
     try:
-        deadline = time.monotonic() + LOCK_SECONDS
+        deadline = time.monotonic() + within
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -416,7 +417,7 @@ def _exclusive(path: Path) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise SetupError(
                         f"Another process has been starting or stopping the database in"
-                        f" {path.parent} for more than {LOCK_SECONDS:g} s. End it, and start again."
+                        f" {path.parent} for more than {within:g} s. End it, and start again."
                     ) from None
                 time.sleep(0.02)
         yield

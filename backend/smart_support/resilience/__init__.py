@@ -1,0 +1,1 @@
+"""How the program meets failure outside of itself."""

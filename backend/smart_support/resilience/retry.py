@@ -1,0 +1,136 @@
+"""Try again, later and later, and stop in time."""
+
+import asyncio
+import random as chance
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import httpx
+
+from smart_support.errors import RateLimited
+from smart_support.resilience.classify import is_retryable_error
+
+Result = TypeVar("Result")
+OnAttempt = Callable[[int, Exception | None], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often to try, and how long to wait in between.
+
+    Attributes:
+        base_delay: seconds; the longest wait after the first failure.
+        max_delay: seconds; the longest wait after any failure.
+        attempts: how often to try in all, the first time included.
+    """
+
+    base_delay: float = 1.0
+    max_delay: float = 30.0
+    attempts: int = 3
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or not 0 <= self.base_delay or not 0 <= self.max_delay:
+            raise ValueError(f"no policy to retry by: {self}")
+
+
+async def with_retry(
+    fn: Callable[[], Awaitable[Result]],
+    max_retries: int = 3,
+    base_delay: float = 1.0,
+    *,
+    policy: RetryPolicy | None = None,
+    deadline: float | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+    random: Callable[[], float] = chance.random,
+    on_attempt: OnAttempt | None = None,
+) -> Result:
+    """Await `fn()`, again if it fails in a RETRYABLE way, and return its result.
+
+    Waits a random share of `backoff_ceiling` ("full jitter"), but at least what the failure
+    itself asks for: `retry_after` of a RateLimited, or the Retry-After of an HTTP answer.
+
+    Args:
+        max_retries: how often to try in all, the first time included.
+        base_delay: seconds; the longest wait after the first failure.
+        policy: takes the place of `max_retries` and `base_delay`.
+        deadline: on `clock`; a wait that would end after it is not begun, and the failure raised.
+        sleep: waits that many seconds.
+        clock: seconds that only grow.
+        random: a number from 0 (included) to 1 (excluded), anew at each call.
+        on_attempt: is told the number of each attempt (from 1) and its failure, None for success.
+
+    Raises:
+        Exception: the last failure; at once if it is not RETRYABLE. A cancellation always passes.
+    """
+    if policy is None:
+        policy = RetryPolicy(base_delay=base_delay, attempts=max_retries)
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            result = await fn()
+        except Exception as error:
+            await _tell(on_attempt, attempt, error)
+            if attempt >= policy.attempts or not is_retryable_error(error):
+                raise
+            wait = max(random() * backoff_ceiling(attempt, policy), retry_after(error) or 0.0)
+            if deadline is not None and clock() + wait >= deadline:
+                raise
+        else:
+            await _tell(on_attempt, attempt, None)
+            return result
+        await sleep(wait)
+
+
+def backoff_ceiling(failures: int, policy: RetryPolicy) -> float:
+    """Longest wait in seconds after `failures` failed attempts (1 or more), before jitter.
+
+    Doubles from `base_delay` up to `max_delay`. The caller waits a uniform share of it, so that
+    clients that failed together do not come back together.
+
+    Source: Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+    """
+    doublings = min(failures - 1, 63)  # 2.0**1024 overflows; 63 doublings pass any max_delay
+    return min(policy.max_delay, policy.base_delay * 2.0**doublings)
+
+
+def retry_after(exc: BaseException) -> float | None:
+    """Seconds that `exc` asks to wait before trying again; None if it does not, or not readably.
+
+    A date is counted from the answer's own Date where there is one, since clocks differ.
+
+    Source: RFC 9110, 10.2.3 "Retry-After".
+    """
+    if isinstance(exc, RateLimited):
+        return exc.retry_after
+    if not isinstance(exc, httpx.HTTPStatusError):
+        return None
+    headers = exc.response.headers
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])  # longer than any wait; `float` of 400 digits is infinite
+    until = _http_date(text)
+    if until is None:
+        return None
+    now = _http_date(headers.get("date", "")) or datetime.now(UTC)
+    seconds = (until - now).total_seconds()
+    return seconds if seconds >= 0 else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+
+
+async def _tell(on_attempt: OnAttempt | None, attempt: int, error: Exception | None) -> None:
+    told = on_attempt(attempt, error) if on_attempt is not None else None
+    if told is not None:
+        await told
