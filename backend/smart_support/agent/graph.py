@@ -1,0 +1,332 @@
+"""The graph of one turn: think, call what may be called, ask for a yes where one is needed.
+
+    think ──► call (one branch per tool call) ──► gate ──► think
+      │                                            │ ▲
+      ▼                                            ▼ │
+     end                              interrupt: wait for approvals, then call
+
+One branch per call, so that going on after an interrupt runs no finished call again; and the
+node that interrupts does nothing else, since LangGraph runs it from its beginning once more.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+from uuid import UUID, uuid5
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Send, interrupt
+
+from smart_support.agent.model import stream_reply
+from smart_support.agent.prompts import HANDOFF, HANDOFF_REASONS, HANDOFF_TOOL
+from smart_support.agent.reply import Reply, Token
+from smart_support.agent.state import (
+    Answer,
+    Decision,
+    LiveText,
+    ToolCallState,
+    TurnContext,
+    TurnState,
+)
+from smart_support.errors import DatabaseUnavailable, SupportError
+from smart_support.events.records import (
+    Event,
+    Fact,
+    HandoffAsked,
+    MessageFinished,
+    ToolCalled,
+    ToolReturned,
+)
+from smart_support.tools import answer
+from smart_support.tools.build import Tool
+from smart_support.tools.call import complete_arguments, plan_call
+from smart_support.tools.request import validate_arguments
+
+Wire = dict[str, Any]
+TurnGraph = CompiledStateGraph[TurnState, TurnContext, TurnState, TurnState]
+
+
+class CallTask(TypedDict):
+    """What one branch of `call` gets."""
+
+    call: ToolCallState
+    decision: Decision | None
+
+
+def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
+    """The graph of a turn. Its checkpoints are filed under the turn's id.
+
+    It streams, as `custom`: `LiveText` pieces, tuples of committed `Event`s, one `Answer`.
+    An interrupt's value is a list of ToolCallState; it is resumed with {call id: Decision}.
+    """
+    graph = StateGraph(TurnState, TurnContext)
+    graph.add_node("think", think)
+    graph.add_node("gate", gate)
+    graph.add_node("call", call)
+    graph.add_edge(START, "think")
+    graph.add_conditional_edges("think", _after_think, ["call", "gate", END])
+    graph.add_edge("call", "gate")
+    return graph.compile(checkpointer=saver)
+
+
+async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+    """Ask the model, showing its words as they come."""
+    context = runtime.context
+    number = state.get("model_calls", 0)
+    message_id = str(uuid5(UUID(context.turn_id), f"message/{number}"))
+    # At the cap the model gets no more tools, so that it has to answer with what it knows.
+    tools = [] if number + 1 >= context.max_model_calls else _functions(context)
+    shown = 0
+    reply = Reply()
+    messages = [*context.history, *state.get("messages", [])]
+    async with contextlib.aclosing(stream_reply(context.model, messages, tools)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Token):
+                runtime.stream_writer(LiveText(message_id, shown, piece.text))
+                shown += len(piece.text)
+            else:
+                reply = piece
+    calls = [
+        ToolCallState(
+            id=str(uuid5(UUID(context.turn_id), f"call/{number}/{place}")),
+            tool=request.name,
+            arguments_json=request.arguments_json,
+        )
+        for place, request in enumerate(reply.tool_calls)
+    ]
+    text = reply.text or reply.refusal or ""
+    if calls:
+        facts: list[Fact] = [_called(context, called) for called in calls]
+        if text:
+            facts.insert(
+                0,
+                MessageFinished(
+                    turn_id=context.turn_id,
+                    message_id=message_id,
+                    text=text,
+                    agent=context.agent,
+                ),
+            )
+        await _tell(runtime, facts)
+    else:
+        runtime.stream_writer(Answer(message_id, text))
+    usage = reply.usage
+    return {
+        "messages": [_assistant(text, calls)],
+        "model_calls": 1,
+        "input_tokens": usage.input_tokens if usage else 0,
+        "output_tokens": usage.output_tokens if usage else 0,
+    }
+
+
+def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[Send]:
+    calls = _unanswered(state)
+    if not calls:
+        return END
+    free = [called for called in calls if not _needs_approval(runtime.context, called)]
+    if not free:
+        return "gate"
+    return [Send("call", CallTask(call=called, decision=None)) for called in free]
+
+
+async def gate(state: TurnState) -> Command[Literal["think", "call"]]:
+    """Wait for the approvals of all calls that are left; go on thinking when none are."""
+    calls = _unanswered(state)
+    if not calls:
+        return Command(goto="think")
+    decisions: Mapping[str, Decision] = interrupt(calls)
+    return Command(
+        goto=[
+            Send("call", CallTask(call=called, decision=decisions.get(called["id"], "rejected")))
+            for called in calls
+        ]
+    )
+
+
+async def call(task: CallTask, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+    """Make one tool call, or tell the model why it was not made."""
+    called = task["call"]
+    try:
+        content = await _called_content(called, task["decision"], runtime)
+    except DatabaseUnavailable:
+        raise
+    except SupportError as error:
+        content = answer.failure(error.code, "failed", str(error))
+        await _returned(runtime, called, "failed", content, error.code)
+    return {"messages": [{"role": "tool", "tool_call_id": called["id"], "content": content}]}
+
+
+async def _called_content(
+    called: ToolCallState, decision: Decision | None, runtime: Runtime[TurnContext]
+) -> str:
+    context = runtime.context
+    if decision in {"rejected", "expired"}:
+        said = "said no" if decision == "rejected" else "did not answer in time"
+        content = answer.failure("TOOL_DECLINED", "declined", f"The customer {said}.")
+        await _returned(runtime, called, "declined", content, "TOOL_DECLINED")
+        return content
+    arguments = parse_arguments(called["arguments_json"])
+    if called["tool"] == HANDOFF:
+        return await _hand_off(runtime, called, arguments)
+    tool = context.tools.get(called["tool"])
+    if tool is None:
+        raise UnknownTool(called["tool"])
+    validate_arguments(tool.operation, arguments)
+    planned = plan_call(
+        tool,
+        complete_arguments(tool, arguments, context.claims),
+        call_id=called["id"],
+        thread_id=context.thread_id,
+        turn_id=context.turn_id,
+    )
+    result = await context.caller.call(
+        tool, planned, actor=context.actor, correlation_id=context.correlation_id
+    )
+    runtime.stream_writer(result.events)
+    return result.content
+
+
+async def _hand_off(
+    runtime: Runtime[TurnContext], called: ToolCallState, arguments: Mapping[str, Any]
+) -> str:
+    reason = arguments.get("reason")
+    if reason not in HANDOFF_REASONS:
+        reason = "customer_request"
+    content = json.dumps({"result": "The support team has been asked and will take over."})
+    await _tell(
+        runtime,
+        [
+            HandoffAsked(
+                turn_id=runtime.context.turn_id,
+                reason=str(reason),
+                note=str(arguments.get("note") or "")[:1000],
+            )
+        ],
+    )
+    await _returned(runtime, called, "done", content, None)
+    return content
+
+
+class UnknownTool(SupportError):
+    """The model named a tool that it was not offered."""
+
+    code = "TOOL_UNKNOWN"
+    status = 422
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no tool named {name[:100]!r}. Use one of those offered.")
+
+
+class BrokenArguments(SupportError):
+    """The model wrote arguments that are no JSON object."""
+
+    code = "TOOL_BROKEN_ARGUMENTS"
+    status = 422
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """The arguments that the model wrote.
+
+    Raises:
+        BrokenArguments: they are no JSON object.
+    """
+    try:
+        parsed = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise BrokenArguments(f"The arguments are no valid JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise BrokenArguments("The arguments must be a JSON object.")
+    return parsed
+
+
+def _needs_approval(context: TurnContext, called: ToolCallState) -> bool:
+    tool = context.tools.get(called["tool"])
+    if tool is None or not tool.operation.classification.confirm:
+        return False
+    try:
+        validate_arguments(tool.operation, parse_arguments(called["arguments_json"]))
+    except SupportError:
+        return False  # nothing to say yes to: the call itself tells the model what is wrong
+    return True
+
+
+def _unanswered(state: TurnState) -> list[ToolCallState]:
+    answered = {
+        message["tool_call_id"] for message in state["messages"] if message["role"] == "tool"
+    }
+    return [
+        ToolCallState(
+            id=wire["id"],
+            tool=wire["function"]["name"],
+            arguments_json=wire["function"]["arguments"],
+        )
+        for message in state["messages"]
+        for wire in message.get("tool_calls", ())
+        if wire["id"] not in answered
+    ]
+
+
+def _functions(context: TurnContext) -> list[Wire]:
+    return [*(tool.function() for tool in context.tools.values()), HANDOFF_TOOL]
+
+
+def _assistant(text: str, calls: list[ToolCallState]) -> Wire:
+    message: Wire = {"role": "assistant", "content": text or None}
+    if calls:
+        message["tool_calls"] = [
+            {
+                "id": called["id"],
+                "type": "function",
+                "function": {"name": called["tool"], "arguments": called["arguments_json"]},
+            }
+            for called in calls
+        ]
+    return message
+
+
+def _called(context: TurnContext, called: ToolCallState) -> ToolCalled:
+    tool: Tool | None = context.tools.get(called["tool"])
+    try:
+        arguments: Any = parse_arguments(called["arguments_json"])
+    except BrokenArguments:
+        arguments = {"unreadable": called["arguments_json"][:2000]}
+    return ToolCalled(
+        turn_id=context.turn_id,
+        tool_call_id=called["id"],
+        tool=called["tool"],
+        operation_id=tool.operation.id if tool else None,
+        operation=tool.operation.key if tool else None,
+        title=tool.title if tool else called["tool"],
+        access=tool.operation.classification.access.value if tool else None,
+        arguments=arguments,
+    )
+
+
+async def _tell(runtime: Runtime[TurnContext], facts: list[Fact]) -> None:
+    events: tuple[Event, ...] = await runtime.context.log.append(runtime.context.thread_id, facts)
+    runtime.stream_writer(events)
+
+
+async def _returned(
+    runtime: Runtime[TurnContext],
+    called: ToolCallState,
+    outcome: Any,
+    content: str,
+    code: str | None,
+) -> None:
+    await _tell(
+        runtime,
+        [
+            ToolReturned(
+                turn_id=runtime.context.turn_id,
+                tool_call_id=called["id"],
+                outcome=outcome,
+                content=content,
+                code=code,
+            )
+        ],
+    )

@@ -1,0 +1,91 @@
+"""What the model is told of the past, read from the thread's log.
+
+The log is the truth: whatever broke, the history made from it is well-formed, since every tool
+call gets its result here, if only the remark that there is none.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from smart_support.events.records import (
+    Event,
+    MessageFinished,
+    MessageReceived,
+    ToolCalled,
+    ToolReturned,
+    TurnId,
+)
+
+Wire = dict[str, Any]
+
+HISTORY_TYPES = tuple(
+    kind.type for kind in (MessageReceived, MessageFinished, ToolCalled, ToolReturned)
+)
+MAX_EVENTS = 300
+"""Newest events that are looked at."""
+
+MAX_CHARACTERS = 24_000
+"""Length of the past that the model reads, about 6,000 tokens."""
+
+_OLD_RESULT = 1_500
+
+
+def past_messages(events: Iterable[Event], current: TurnId) -> list[Wire]:
+    """OpenAI's wire messages of the turns before, and then the message that `current` answers.
+
+    Whole turns are left out, oldest first, until the rest fits MAX_CHARACTERS.
+    """
+    turns: dict[TurnId, list[Wire]] = {}
+    results = {
+        event.fact.tool_call_id: event.fact
+        for event in events
+        if isinstance(event.fact, ToolReturned)
+    }
+    asked: Wire | None = None
+    for event in events:
+        fact = event.fact
+        if isinstance(fact, MessageReceived):
+            message = {"role": "user", "content": fact.text}
+            if fact.turn_id == current:
+                asked = message
+            else:
+                turns.setdefault(fact.turn_id, []).append(message)
+        elif fact.__class__ in {MessageFinished, ToolCalled} and fact.turn_id in turns:  # type: ignore[union-attr]
+            turns[fact.turn_id].extend(_said(fact, results))  # type: ignore[union-attr]
+    kept: list[Wire] = [] if asked is None else [asked]
+    room = MAX_CHARACTERS
+    for said in reversed(turns.values()):
+        room -= sum(len(json.dumps(message, ensure_ascii=False)) for message in said)
+        if room < 0:
+            break
+        kept[:0] = said
+    return kept
+
+
+def _said(fact: MessageFinished | ToolCalled, results: dict[str, ToolReturned]) -> list[Wire]:
+    if isinstance(fact, MessageFinished):
+        return [{"role": "assistant", "content": fact.text}]
+    returned = results.get(fact.tool_call_id)
+    content = (
+        '{"error":{"outcome":"unknown","message":"No result yet."}}'
+        if returned is None
+        else returned.content[:_OLD_RESULT]
+    )
+    return [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": fact.tool_call_id,
+                    "type": "function",
+                    "function": {
+                        "name": fact.tool,
+                        "arguments": json.dumps(fact.arguments, ensure_ascii=False),
+                    },
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": fact.tool_call_id, "content": content},
+    ]

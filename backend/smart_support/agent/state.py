@@ -1,0 +1,66 @@
+"""What one turn remembers between its steps, and what it is given to work with."""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict
+
+from langchain_openai import ChatOpenAI
+
+from smart_support.events.postgres import PostgresEventLog
+from smart_support.tools.build import Tool
+from smart_support.tools.call import ToolCaller
+
+Decision = Literal["approved", "rejected", "expired"]
+
+
+class ToolCallState(TypedDict):
+    """One decision of the model to use a tool, as a checkpoint holds it."""
+
+    id: str
+    tool: str
+    arguments_json: str
+
+
+class TurnState(TypedDict):
+    """The checkpoint of a turn: what was said in it, in OpenAI's wire form, and what it cost."""
+
+    messages: Annotated[list[dict[str, Any]], operator.add]
+    model_calls: Annotated[int, operator.add]
+    input_tokens: Annotated[int, operator.add]
+    output_tokens: Annotated[int, operator.add]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnContext:
+    """What a run of a turn works with; never part of a checkpoint."""
+
+    thread_id: str
+    turn_id: str
+    correlation_id: str
+    agent: str
+    actor: str
+    claims: Mapping[str, str]
+    history: list[dict[str, Any]]
+    tools: Mapping[str, Tool]
+    model: ChatOpenAI
+    caller: ToolCaller
+    log: PostgresEventLog
+    max_model_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveText:
+    """A piece of an answer that is still being written; `offset` counts characters."""
+
+    message_id: str
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The finished answer of a turn, not yet written down."""
+
+    message_id: str
+    text: str

@@ -1,0 +1,56 @@
+"""How much one thread may ask of us."""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from smart_support.errors import RateLimited
+
+
+class MessageLimiter:
+    """At most `limit` messages of one thread in any `window` seconds, exactly.
+
+    A sliding log: the time of each admitted message is kept for as long as it counts. Counting
+    per fixed or smoothed window would let up to twice as many through. A refused message leaves
+    no trace, so that trying too early never makes the wait longer.
+    """
+
+    def __init__(
+        self, limit: int, window: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = limit
+        self._window = window
+        self._clock = clock
+        self._admitted: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def admit(self, thread_id: str) -> None:
+        """Let one message of the thread in.
+
+        Raises:
+            RateLimited: not now; it says in how many seconds there is room.
+        """
+        now = self._clock()
+        self._forget_idle(now)
+        times = self._admitted.setdefault(thread_id, deque())
+        while times and now - times[0] >= self._window:
+            times.popleft()
+        if len(times) >= self._limit:
+            raise RateLimited(self._window - (now - times[0]))
+        times.append(now)
+        self._admitted.move_to_end(thread_id)
+
+    def give_back(self, thread_id: str) -> None:
+        """Take back the newest admission: that message turned out not to be stored."""
+        if times := self._admitted.get(thread_id):
+            times.pop()
+
+    def __len__(self) -> int:
+        return len(self._admitted)
+
+    def _forget_idle(self, now: float) -> None:
+        # Threads are in the order of their last admission, so the idle ones are in front.
+        while self._admitted:
+            thread_id, times = next(iter(self._admitted.items()))
+            if times and now - times[-1] < self._window:
+                return
+            del self._admitted[thread_id]

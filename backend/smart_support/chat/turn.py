@@ -1,0 +1,487 @@
+"""The life of a turn: admitted, opened, answered, parked or closed. The application owns it.
+
+A turn is a task of the application. Sockets come and go; the turn goes on.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+import structlog
+from langchain_openai import ChatOpenAI
+from langgraph.types import Command
+from uuid_utils import uuid7
+
+from smart_support.agent.graph import TurnGraph, parse_arguments
+from smart_support.agent.history import HISTORY_TYPES, MAX_EVENTS, past_messages
+from smart_support.agent.prompts import PROMPT_VERSION, system_prompt
+from smart_support.agent.state import Answer, Decision, LiveText, ToolCallState, TurnContext
+from smart_support.chat.follow import Followers
+from smart_support.chat.limits import MessageLimiter
+from smart_support.conversations.postgres import PostgresConversations
+from smart_support.conversations.records import Thread, Turn, TurnStatus
+from smart_support.errors import ErrorCategory, InternalError, NotAllowed, Severity, SupportError
+from smart_support.events.postgres import PostgresEventLog
+from smart_support.events.records import (
+    ApprovalAsked,
+    Event,
+    Fact,
+    MessageFinished,
+    ThreadId,
+    TurnClosed,
+    TurnId,
+    TurnOpened,
+    TurnParked,
+)
+from smart_support.identity.people import Person, Role
+from smart_support.ledger.postgres import Decided, PostgresLedger
+from smart_support.operations.postgres import PostgresOperations
+from smart_support.telemetry.logs import new_correlation_id
+from smart_support.tools.build import build_tools
+from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
+from smart_support.tools.preview import address_of, fields_of
+
+log = structlog.get_logger()
+
+AGENT = "support"
+
+UNKNOWN_AFTER_CRASH = (
+    '{"error":{"code":"TOOL_OUTCOME_UNKNOWN","outcome":"unknown","message":"The request was sent, '
+    "then we were interrupted. It may or may not have taken effect. It must not be repeated; "
+    'a person has to check."}}'
+)
+
+
+class TurnTimeout(SupportError):
+    """Answering took longer than a turn may."""
+
+    code = "CONV_TURN_TIMEOUT"
+    status = 504
+    category = ErrorCategory.TIMEOUT
+    severity = Severity.MEDIUM
+    user_message = "That took longer than I can wait. Please try again."
+
+
+class TurnInterrupted(SupportError):
+    """The process that answered stopped before it was done."""
+
+    code = "REC_TURN_INTERRUPTED"
+    status = 503
+    severity = Severity.HIGH
+    user_message = (
+        "I was interrupted while answering. Anything that I had already done is listed above; "
+        "please ask again if something is missing."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a message: which turn answers it, and whether it was known or has to wait."""
+
+    turn_id: TurnId
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnLimits:
+    """How long a turn may take, in seconds, and how often it may ask the model."""
+
+    timeout: float = 180.0
+    max_model_calls: int = 8
+    approval_ttl: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnParts:
+    """What a TurnRunner works with."""
+
+    conversations: PostgresConversations
+    log: PostgresEventLog
+    ledger: PostgresLedger
+    operations: PostgresOperations
+    graph: TurnGraph
+    model: ChatOpenAI
+    caller: ToolCaller
+    followers: Followers
+    limiter: MessageLimiter
+    limits: TurnLimits
+    noticed: Callable[[ThreadId], None]
+    """Told of each thread that has new events."""
+    forget: Callable[[TurnId], Any]
+    """Deletes the checkpoints of a turn that is over."""
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is counted while a turn runs."""
+
+    turn: Turn
+    correlation_id: str
+    started: float
+    first_token: float | None = None
+    model_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    answer: Answer | None = None
+    asked: tuple[ToolCallState, ...] = ()
+
+
+class TurnRunner:
+    """Answers messages. Owns the tasks that do so."""
+
+    def __init__(self, parts: TurnParts) -> None:
+        self._parts = parts
+        self._tasks: dict[TurnId, asyncio.Task[None]] = {}
+        self._open: dict[ThreadId, TurnId] = {}
+        self._cancelled: set[TurnId] = set()
+        self._closing = False
+
+    async def open_thread(self, person: Person) -> Thread:
+        """Begin a conversation of a customer.
+
+        Raises:
+            NotAllowed: only customers talk.
+        """
+        if person.role is not Role.CUSTOMER:
+            raise NotAllowed("only a customer opens a thread")
+        return await self._parts.conversations.open_thread(
+            str(uuid7()),
+            customer_id=person.id,
+            customer_name=person.name,
+            customer_email=person.email,
+        )
+
+    async def send(
+        self, person: Person, thread_id: ThreadId, message_id: str, text: str
+    ) -> Accepted:
+        """Take a message in; it is stored when this returns, and answered by a task of its own.
+
+        Raises:
+            NotFound: no such thread of this person.
+            RateLimited, QueueFull: not now; nothing is stored.
+        """
+        parts = self._parts
+        await parts.conversations.thread(thread_id, customer_id=person.id)
+        parts.limiter.admit(thread_id)
+        try:
+            received = await parts.conversations.receive(thread_id, str(uuid7()), message_id, text)
+        except BaseException:
+            parts.limiter.give_back(thread_id)
+            raise
+        if received.duplicate:
+            parts.limiter.give_back(thread_id)
+            return Accepted(received.turn.id, "duplicate")
+        self.publish(thread_id, received.events)
+        if received.turn.status is TurnStatus.OPEN:
+            self._spawn(received.turn)
+        return Accepted(received.turn.id, received.turn.status.value)
+
+    async def cancel(self, person: Person, thread_id: ThreadId) -> bool:
+        """Stop answering; False if nothing is being answered.
+
+        Raises:
+            NotFound: no such thread of this person.
+        """
+        await self._parts.conversations.thread(thread_id, customer_id=person.id)
+        turn_id = self._open.get(thread_id)
+        task = self._tasks.get(turn_id) if turn_id else None
+        if turn_id is None or task is None:
+            return False
+        self._cancelled.add(turn_id)
+        task.cancel()
+        return True
+
+    async def decide(
+        self, person: Person, approval_id: str, *, approved: bool, reason: str | None
+    ) -> Decided:
+        """Answer a question for approval; the last answer that a turn waits for lets it go on.
+
+        Raises:
+            NotFound: no such question for this person.
+            ApprovalSettled: it was answered before.
+        """
+        decided = await self._parts.ledger.decide(
+            approval_id,
+            actor=person.id,
+            approved=approved,
+            reason=reason,
+            now=self._parts.clock(),
+        )
+        await self.go_on(decided)
+        return decided
+
+    async def go_on(self, decided: Decided) -> None:
+        """Tell of a decision; let its turn go on if it waits for nothing else."""
+        approval = decided.approval
+        self.publish(approval.thread_id, decided.events)
+        if decided.waiting == 0:
+            await self.unpark(approval.turn_id)
+
+    async def unpark(self, turn_id: TurnId) -> None:
+        """Go on with a parked turn whose questions all have answers.
+
+        Raises:
+            TurnNotOpen: it is not parked.
+        """
+        turn = await self._parts.conversations.unpark(turn_id)
+        if turn.status is TurnStatus.OPEN:
+            self._spawn(turn)
+
+    async def record(self, thread_id: ThreadId, facts: Sequence[Fact]) -> None:
+        """Add facts to a thread's log and tell everybody."""
+        self.publish(thread_id, await self._parts.log.append(thread_id, facts))
+
+    def publish(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
+        """Tell those who follow the thread, and what is derived from it, of committed events."""
+        self._parts.followers.publish(thread_id, events)
+        self._parts.noticed(thread_id)
+
+    def resume(self, turn: Turn) -> None:
+        """Begin to answer a turn that has just become the thread's open one."""
+        self._spawn(turn)
+
+    async def idle(self) -> None:
+        """Wait until no turn is being answered."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    async def close(self, grace: float) -> None:
+        """Let turns finish for `grace` seconds, then interrupt the rest, each with its words."""
+        self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=grace)
+        for task in self._tasks.values():
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    def _spawn(self, turn: Turn) -> None:
+        self._open[turn.thread_id] = turn.id
+        task = asyncio.create_task(self._run(turn), name=f"turn {turn.id}")
+        self._tasks[turn.id] = task
+        task.add_done_callback(lambda done: self._ended(turn, done))
+
+    def _ended(self, turn: Turn, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(turn.id, None)
+        self._cancelled.discard(turn.id)
+        if self._open.get(turn.thread_id) == turn.id:
+            del self._open[turn.thread_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("turn_task_failed", turn_id=turn.id, exc_info=error)
+
+    async def _run(self, turn: Turn) -> None:
+        run = _Run(turn, new_correlation_id(), self._parts.monotonic())
+        with structlog.contextvars.bound_contextvars(
+            thread_id=turn.thread_id, turn_id=turn.id, correlation_id=run.correlation_id
+        ):
+            try:
+                async with asyncio.timeout(self._parts.limits.timeout):
+                    await self._answer(run)
+            except asyncio.CancelledError:
+                if turn.id in self._cancelled:
+                    await self._close(run, "cancelled", None)
+                else:
+                    await self._close(run, "failed", TurnInterrupted("the process is stopping"))
+                raise
+            except TimeoutError:
+                await self._close(run, "failed", TurnTimeout("the turn's time is over"))
+            except SupportError as error:
+                log.warning("turn_failed", code=error.code, error=str(error))
+                await self._close(run, "failed", error)
+            except Exception:
+                log.exception("turn_crashed")
+                await self._close(run, "failed", InternalError())
+            else:
+                if run.asked:
+                    await self._park(run)
+                else:
+                    await self._close(run, "done", None)
+
+    async def _answer(self, run: _Run) -> None:
+        parts, turn = self._parts, run.turn
+        thread = await parts.conversations.thread(turn.thread_id)
+        person = Person(
+            id=thread.customer_id,
+            role=Role.CUSTOMER,
+            name=thread.customer_name,
+            email=thread.customer_email,
+        )
+        await self.record(
+            turn.thread_id,
+            [
+                TurnOpened(
+                    turn_id=turn.id,
+                    run=turn.run,
+                    agent=AGENT,
+                    versions={"prompt": PROMPT_VERSION, "model": parts.model.model_name},
+                    correlation_id=run.correlation_id,
+                )
+            ],
+        )
+        past = await parts.log.read_turns(turn.thread_id, HISTORY_TYPES, last=MAX_EVENTS)
+        system = {
+            "role": "system",
+            "content": system_prompt(person.name, parts.clock().date()),
+        }
+        context = TurnContext(
+            thread_id=turn.thread_id,
+            turn_id=turn.id,
+            correlation_id=run.correlation_id,
+            agent=AGENT,
+            actor=person.id,
+            claims=person.claims(),
+            history=[system, *past_messages(past, turn.id)],
+            tools=build_tools(await parts.operations.approved(), person.claims()),
+            model=parts.model,
+            caller=parts.caller,
+            log=parts.log,
+            max_model_calls=parts.limits.max_model_calls,
+        )
+        given: Any = {"messages": []}
+        if turn.run > 1:
+            given = Command(resume=_decisions(await parts.ledger.decisions(turn.id)))
+        async for mode, item in parts.graph.astream(
+            given,
+            {"configurable": {"thread_id": turn.id}, "recursion_limit": 200},
+            context=context,
+            stream_mode=["custom", "updates"],
+            durability="exit",
+        ):
+            if mode == "custom":
+                self._show(run, item)
+            else:
+                _count(run, item)
+        if run.asked:
+            await self._ask(run, context)
+
+    def _show(self, run: _Run, item: Any) -> None:
+        match item:
+            case LiveText():
+                if run.first_token is None:
+                    run.first_token = self._parts.monotonic()
+                self._parts.followers.publish(run.turn.thread_id, [item])
+            case Answer():
+                run.answer = item
+            case _:
+                self.publish(run.turn.thread_id, item)
+
+    async def _ask(self, run: _Run, context: TurnContext) -> None:
+        parts = self._parts
+        expires_at = parts.clock() + timedelta(seconds=parts.limits.approval_ttl)
+        questions = []
+        for called in run.asked:
+            tool = context.tools[called["tool"]]
+            arguments = parse_arguments(called["arguments_json"])
+            planned = plan_call(
+                tool,
+                complete_arguments(tool, arguments, context.claims),
+                call_id=called["id"],
+                thread_id=context.thread_id,
+                turn_id=context.turn_id,
+            )
+            request = parts.caller.request(tool, planned, {})
+            asked = ApprovalAsked(
+                turn_id=context.turn_id,
+                tool_call_id=called["id"],
+                approval_id=approval_id_of(called["id"]),
+                title=tool.title,
+                method=request.method,
+                url=address_of(request),
+                fields=fields_of(planned),
+                expires_at=expires_at.isoformat(),
+            )
+            questions.append((planned, asked))
+        events = await parts.ledger.ask(questions, actor=context.actor)
+        self.publish(run.turn.thread_id, events)
+
+    async def _park(self, run: _Run) -> None:
+        turn = run.turn
+        approvals = [approval_id_of(called["id"]) for called in run.asked]
+        fact = TurnParked(turn_id=turn.id, run=turn.run, approval_ids=approvals)
+        await self._settle(run, TurnStatus.PARKED, [fact])
+
+    async def _close(self, run: _Run, status: str, error: SupportError | None) -> None:
+        parts, turn = self._parts, run.turn
+        if status != "done":
+            self._lost(
+                await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=parts.clock()), turn
+            )
+        facts: list[Fact] = []
+        if (said := self._said(run)) is not None:
+            facts.append(
+                MessageFinished(
+                    turn_id=turn.id, message_id=said.message_id, text=said.text, agent=AGENT
+                )
+            )
+        facts.append(
+            TurnClosed(
+                turn_id=turn.id,
+                run=turn.run,
+                status=status,  # type: ignore[arg-type]
+                duration_ms=_milliseconds(parts.monotonic() - run.started),
+                first_token_ms=None
+                if run.first_token is None
+                else _milliseconds(run.first_token - run.started),
+                model_calls=run.model_calls,
+                input_tokens=run.input_tokens,
+                output_tokens=run.output_tokens,
+                code=error.code if error else None,
+                message=error.user_message if error else None,
+                correlation_id=run.correlation_id,
+            )
+        )
+        await self._settle(run, TurnStatus(status), facts)
+        await parts.forget(turn.id)
+
+    def _lost(self, events: Sequence[Event], turn: Turn) -> None:
+        if events:
+            self.publish(turn.thread_id, events)
+
+    def _said(self, run: _Run) -> Answer | None:
+        """The answer, or as much of it as the customer has seen when it broke off."""
+        if run.answer is not None:
+            return run.answer if run.answer.text else None
+        writing = self._parts.followers.written(run.turn.thread_id)
+        return Answer(writing.message_id, writing.text) if writing else None
+
+    async def _settle(self, run: _Run, status: TurnStatus, facts: Sequence[Fact]) -> None:
+        turn = run.turn
+        events, following = await self._parts.conversations.settle(turn.id, status, facts)
+        self.publish(turn.thread_id, events)
+        self._parts.followers.stop_writing(turn.thread_id)
+        if following is not None and not self._closing:
+            self._spawn(following)
+
+
+def approval_id_of(tool_call_id: str) -> str:
+    """The id of the question about a tool call: one question per call, however often it is asked."""
+    return str(uuid5(UUID(tool_call_id), "approval"))
+
+
+def _decisions(states: dict[str, str]) -> dict[str, Decision]:
+    known: dict[str, Decision] = {
+        "approved": "approved",
+        "used": "approved",
+        "rejected": "rejected",
+        "expired": "expired",
+    }
+    return {call_id: known[state] for call_id, state in states.items() if state in known}
+
+
+def _count(run: _Run, update: dict[str, Any]) -> None:
+    if "__interrupt__" in update:
+        run.asked = tuple(update["__interrupt__"][0].value)
+    if (thought := update.get("think")) is not None:
+        run.model_calls += thought["model_calls"]
+        run.input_tokens += thought["input_tokens"]
+        run.output_tokens += thought["output_tokens"]
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)

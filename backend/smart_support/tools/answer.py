@@ -1,0 +1,105 @@
+"""What an API answered, as short text that the model can read."""
+
+import json
+from typing import Any
+
+import orjson
+
+MAX_CHARACTERS = 12_000
+"""Longest answer that the model reads, about 3,000 tokens."""
+
+_MAX_ITEMS = 50
+_MAX_TEXT = 2_000
+_MAX_DEPTH = 12
+
+
+def success(status: int, content_type: str, body: bytes) -> str:
+    """The body of a successful answer as JSON text.
+
+    JSON is shortened item by item, so that what is left is still JSON and says what is missing;
+    other text is wrapped; what is no text is described.
+    """
+    if not body.strip():
+        return _compact({"status": status, "result": "The API confirmed without further data."})
+    if "json" in content_type or body[:1] in b"{[":
+        parsed = _parsed(body)
+        if parsed is not None:
+            return _fitted(parsed)
+    if content_type.startswith("text/") or not content_type:
+        return _fitted({"status": status, "text": body.decode("utf-8", "replace")})
+    return _compact(
+        {
+            "status": status,
+            "result": f"{len(body)} bytes of {content_type.split(';', maxsplit=1)[0]}, not shown.",
+        }
+    )
+
+
+def failure(
+    code: str,
+    outcome: str,
+    message: str,
+    *,
+    status: int | None = None,
+    body: bytes = b"",
+) -> str:
+    """A failed call for the model: what happened upstream, and the API's own words if it gave any.
+
+    `outcome` is `failed` (nothing was changed), `declined` (a person said no) or `unknown`.
+    """
+    error: dict[str, Any] = {"code": code, "outcome": outcome, "message": message}
+    if status is not None:
+        error["status"] = status
+    parsed = _parsed(body) if body[:1] == b"{" else None
+    if isinstance(parsed, dict):
+        said = {
+            key: parsed[key]
+            for key in ("title", "detail", "message", "error", "errors", "type", "code")
+            if key in parsed
+        }
+        if said:
+            error["api_said"] = _shortened(said, 0, 5)
+    return _fitted({"error": error})
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # NaN and the like, which orjson refuses and jsonb could not store.
+        return json.loads(body, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fitted(value: Any) -> str:
+    items = _MAX_ITEMS
+    text = _compact(_shortened(value, 0, items))
+    while len(text) > MAX_CHARACTERS and items > 1:
+        items //= 2
+        text = _compact(_shortened(value, 0, items))
+    if len(text) <= MAX_CHARACTERS:
+        return text
+    return _compact({"shortened": True, "beginning": text[: MAX_CHARACTERS // 2]})
+
+
+def _shortened(value: Any, depth: int, items: int) -> Any:
+    if isinstance(value, str):
+        limit = max(80, _MAX_TEXT * items // _MAX_ITEMS)
+        return value if len(value) <= limit else f"{value[:limit]}… [{len(value)} characters]"
+    if isinstance(value, dict):
+        if depth == _MAX_DEPTH:
+            return f"[object with {len(value)} fields]"
+        return {key: _shortened(item, depth + 1, items) for key, item in value.items()}
+    if isinstance(value, list):
+        if depth == _MAX_DEPTH:
+            return f"[list of {len(value)}]"
+        kept = [_shortened(item, depth + 1, items) for item in value[:items]]
+        return kept if len(value) <= items else [*kept, f"[{len(value) - items} more not shown]"]
+    return value
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
