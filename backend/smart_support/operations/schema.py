@@ -76,6 +76,11 @@ _ONE_SCHEMA = {
 }  # fmt: skip
 _SCHEMA_LISTS = {"allOf", "anyOf", "oneOf", "prefixItems"}
 _SCHEMA_MAPS = {"dependentSchemas", "patternProperties", "properties"}
+# With parts left out these would refuse what was valid.
+_NEED_DETAILS = {
+    "contains", "dependentSchemas", "else", "if", "maxContains", "minContains", "not", "then",
+    "unevaluatedItems", "unevaluatedProperties",
+}  # fmt: skip
 
 
 class Schemas:
@@ -148,8 +153,11 @@ class Schemas:
         hidden: frozenset[str],
         inside: tuple[str, ...],
     ) -> Any:
-        """`hidden`: read-only names of the whole that this is a part of, which no part may ask
-        for; `inside`: the references that have been written out on the way here."""
+        """Convert one schema, in place of which `hidden` and `inside` say where it stands.
+
+        `hidden`: read-only names of the whole that this is a part of, which no part may ask for;
+        `inside`: the references that have been written out on the way here.
+        """
         if isinstance(schema, bool):
             return schema
         if not isinstance(schema, dict):
@@ -343,6 +351,7 @@ def fit(schema: dict[str, Any], budget: int = SCHEMA_BUDGET) -> tuple[dict[str, 
 
 def _cut(schema: dict[str, Any], levels: int, words: int) -> dict[str, Any]:
     """A copy that goes `levels` deep, each reference counting as the level that it stands on."""
+    cutting = levels < MAX_NESTING
     definitions = schema.get("$defs", {})
     queue: list[tuple[int, str]] = []
 
@@ -352,7 +361,7 @@ def _cut(schema: dict[str, Any], levels: int, words: int) -> dict[str, Any]:
         out: dict[str, Any] = {}
         composite = False
         for key, value in node.items():
-            if key == "$defs":
+            if key == "$defs" or (cutting and key in _NEED_DETAILS):
                 continue
             if key == "description":
                 if words and (text := clean(value, words)):
@@ -362,14 +371,18 @@ def _cut(schema: dict[str, Any], levels: int, words: int) -> dict[str, Any]:
                     heappush(queue, (-left, value.removeprefix("#/$defs/")))
                     out[key] = value
                 else:
-                    kind = definitions[value.removeprefix("#/$defs/")]
-                    out |= {"type": kind["type"]} if "type" in kind else {}
+                    target = definitions[value.removeprefix("#/$defs/")]
+                    if isinstance(target, dict) and "type" in target:
+                        out["type"] = target["type"]
             elif key in _SCHEMA_MAPS:
                 composite = True
                 out[key] = {name: copy(part, left - 1) for name, part in value.items()}
             elif key in _SCHEMA_LISTS:
                 composite = True
-                out[key] = [copy(part, left - 1) for part in value]
+                # Parts that lost details overlap, and oneOf would refuse what fits two of them.
+                kind = "anyOf" if cutting and key == "oneOf" else key
+                if kind == key or kind not in node:
+                    out[kind] = [copy(part, left - 1) for part in value]
             elif key in _ONE_SCHEMA or key == "items":
                 composite = composite or isinstance(value, dict)
                 out[key] = copy(value, left - 1)

@@ -1,0 +1,474 @@
+"""One operation's parameters and body into arguments: their schema, and how each one is sent."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from smart_support.operations.document import Document, Unresolved, Unusable
+from smart_support.operations.records import BodyPlan, EncodingPlan, Location, ParameterPlan
+from smart_support.operations.schema import Schemas
+from smart_support.operations.text import clean
+
+BODY = "body"
+"""The argument that becomes the request's body, whatever its shape."""
+IDEMPOTENCY_HEADERS = {"idempotency-key", "x-idempotency-key"}
+
+_FORM = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+_JSON = "application/json"
+_LOCATIONS = {"path", "query", "header", "cookie"}
+_STYLES = {
+    "path": {"simple", "label", "matrix"},
+    "query": {"form", "spaceDelimited", "pipeDelimited", "deepObject"},
+    "header": {"simple"},
+    "cookie": {"form", "cookie"},
+}
+_DEFAULT_STYLE = {"path": "simple", "query": "form", "header": "simple", "cookie": "form"}
+_COLLECTION_STYLES = {
+    "csv": "form", "multi": "form", "ssv": "spaceDelimited", "tsv": "tabDelimited",
+    "pipes": "pipeDelimited",
+}  # fmt: skip
+
+# Headers that say who speaks, to whom and how the message is framed, or that turn one method
+# into another. They are the executor's alone.
+_OWN_HEADERS = {
+    "accept", "authorization", "connection", "content-length", "content-type", "cookie", "date",
+    "expect", "forwarded", "host", "http2-settings", "keep-alive", "te", "trailer",
+    "transfer-encoding", "upgrade", "via", "x-http-method", "x-http-method-override",
+    "x-method-override", "x-original-url", "x-real-ip", "x-rewrite-url",
+}  # fmt: skip
+_OWN_PREFIXES = ("x-forwarded-", "proxy-", "sec-")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VARIABLE = re.compile(r"\{([^{}/]+)\}")
+
+_FILE_TYPES = ("image/", "audio/", "video/", "application/octet-stream", "application/pdf")
+
+FILE_SCHEMA: Mapping[str, Any] = {
+    "anyOf": [
+        {"type": "string", "description": "The content, if it is text."},
+        {
+            "type": "object",
+            "properties": {
+                "base64": {"type": "string", "contentEncoding": "base64"},
+                "filename": {"type": "string"},
+            },
+            "required": ["base64"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+def is_own_header(name: str) -> bool:
+    """Whether no argument may ever set the header `name`."""
+    lower = name.lower()
+    return lower in _OWN_HEADERS or lower.startswith(_OWN_PREFIXES)
+
+
+@dataclass(slots=True)
+class Arguments:
+    """What one operation takes, collected part by part."""
+
+    properties: dict[str, Any] = field(default_factory=dict)
+    required: list[str] = field(default_factory=list)
+    definitions: set[str] = field(default_factory=set)
+    parameters: list[ParameterPlan] = field(default_factory=list)
+    body: BodyPlan | None = None
+    idempotency_header: str | None = None
+
+    def add(self, name: str, schema: Any, *, required: bool) -> None:
+        """Offer the argument `name`."""
+        self.properties[name] = schema
+        if required:
+            self.required.append(name)
+
+
+class ArgumentReader:
+    """Reads the arguments of one document's operations.
+
+    `credentials`: `(in, name)` of what security schemes send; header names in lower case.
+    """
+
+    def __init__(
+        self, document: Document, schemas: Schemas, credentials: set[tuple[str, str]]
+    ) -> None:
+        self._document = document
+        self._schemas = schemas
+        self._credentials = credentials
+
+    def read(
+        self,
+        path: str,
+        path_item: Mapping[str, Any],
+        operation: Mapping[str, Any],
+    ) -> Arguments:
+        """The arguments of one operation.
+
+        Raises:
+            Unusable: with the reason.
+        """
+        own = self._parameters(operation.get("parameters"))
+        inherited = self._parameters(path_item.get("parameters"))
+        merged = inherited | own
+        if sum(place == "body" for place, _ in merged) > 1:
+            raise Unusable("it has more than one body parameter")
+        arguments = Arguments()
+        variables = dict.fromkeys(_VARIABLE.findall(path))
+        sent = {
+            (place, name): parameter
+            for (place, name), parameter in merged.items()
+            if self._is_sent(place, name, variables, arguments)
+        }
+        for name in variables:  # needed even where the document forgot to describe it
+            sent.setdefault(("path", name), {"type": "string", "schema": {"type": "string"}})
+        names = _argument_names(sent)
+        for (place, name), parameter in sent.items():
+            self._add_parameter(arguments, place, name, names[place, name], parameter)
+        if self._document.swagger:
+            self._add_swagger_body(arguments, operation, merged)
+        else:
+            self._add_body(arguments, operation.get("requestBody"))
+        return arguments
+
+    def _parameters(self, listed: Any) -> dict[tuple[str, str], Mapping[str, Any]]:
+        found: dict[tuple[str, str], Mapping[str, Any]] = {}
+        for entry in listed if isinstance(listed, list) else ():
+            parameter = self._document.resolved(entry)
+            if not isinstance(parameter, dict):
+                continue
+            place, name = parameter.get("in"), parameter.get("name")
+            if not isinstance(place, str) or not isinstance(name, (str, int, float)):
+                continue
+            at = (place, str(name))
+            if at in found and found[at] != parameter:
+                raise Unusable(
+                    f"it has two different parameters {clean(name, 80)!r} in its {place}"
+                )
+            found[at] = parameter
+        return found
+
+    def _is_sent(
+        self,
+        place: str,
+        name: str,
+        variables: Mapping[str, None],
+        arguments: Arguments,
+    ) -> bool:
+        if place == "path":
+            return name in variables
+        if place == "header":
+            if name.lower() in IDEMPOTENCY_HEADERS:
+                arguments.idempotency_header = name
+                return False
+            # Header names do not depend on case, unlike all others.
+            if ("header", name.lower()) in self._credentials or is_own_header(name):
+                return False
+            return _TOKEN.fullmatch(name) is not None
+        return place in {*_LOCATIONS, "querystring"} and (place, name) not in self._credentials
+
+    def _add_parameter(
+        self,
+        arguments: Arguments,
+        place: str,
+        name: str,
+        argument: str,
+        parameter: Mapping[str, Any],
+    ) -> None:
+        media_type, source = self._parameter_schema(parameter)
+        schema, used = self._schemas.convert(source)
+        schema = _described(schema, parameter.get("description"))
+        arguments.definitions |= used
+        required = place == "path" or parameter.get("required") is True
+        arguments.add(argument, schema, required=required)
+        style, explode = self._style(place, parameter)
+        plan = ParameterPlan(
+            argument=argument,
+            name=name,
+            location=cast("Location", "query" if place == "querystring" else place),
+            style=style,
+            explode=explode,
+            allow_reserved=parameter.get("allowReserved") is True,
+            media_type=media_type,
+            required=required,
+        )
+        if place == "querystring":
+            plan["style"], plan["media_type"] = "querystring", media_type or _FORM
+        arguments.parameters.append(plan)
+
+    def _parameter_schema(self, parameter: Mapping[str, Any]) -> tuple[str | None, Any]:
+        if self._document.swagger:
+            return None, {
+                k: v for k, v in parameter.items() if k not in {"required", "description"}
+            }
+        content = parameter.get("content")
+        if isinstance(content, dict) and content:
+            media_type, media = next(iter(content.items()))
+            media = self._document.resolved(media)
+            return _essence(media_type), media.get("schema") if isinstance(media, dict) else None
+        return None, parameter.get("schema", {"type": "string"})
+
+    def _style(self, place: str, parameter: Mapping[str, Any]) -> tuple[str, bool]:
+        style, explode = parameter.get("style"), parameter.get("explode")
+        if self._document.swagger:
+            how = parameter.get("collectionFormat", "csv")
+            style = _COLLECTION_STYLES.get(how) if isinstance(how, str) else None
+            explode = how == "multi"
+            if place in {"path", "header"} and style == "form":
+                style = "simple"
+        elif place in _STYLES and style not in _STYLES[place]:
+            style = _DEFAULT_STYLE[place]
+        style = style if isinstance(style, str) else _DEFAULT_STYLE.get(place, "form")
+        # OpenAPI 3: exploded unless said otherwise where the style is form, and only there
+        # (3.2 adds its style cookie).
+        return style, explode if isinstance(explode, bool) else style in {"form", "cookie"}
+
+    def _add_body(self, arguments: Arguments, source: Any) -> None:
+        body = self._document.resolved(source)
+        content = body.get("content") if isinstance(body, dict) else None
+        if not isinstance(content, dict) or not content:
+            return
+        ranked = [(rank, t) for t in content if (rank := _rank(str(t))) is not None]
+        if not ranked:
+            offered = ", ".join(clean(t, 80) for t in content)
+            raise Unusable(f"its body can only be sent as {offered}, which is not supported")
+        media_type = min(ranked, key=_by_rank)[1]
+        media = self._document.resolved(content[media_type])
+        media = media if isinstance(media, dict) else {}
+        encodings = media.get("encoding")
+        self._set_body(
+            arguments,
+            media_type=str(media_type),
+            source=media.get("schema"),
+            required=body.get("required") is True,
+            description=body.get("description"),
+            encodings=encodings if isinstance(encodings, dict) else {},
+        )
+
+    def _add_swagger_body(
+        self,
+        arguments: Arguments,
+        operation: Mapping[str, Any],
+        parameters: Mapping[tuple[str, str], Mapping[str, Any]],
+    ) -> None:
+        fields = {name: part for (place, name), part in parameters.items() if place == "formData"}
+        bodies = [part for (place, _), part in parameters.items() if place == "body"]
+        if fields and bodies:
+            raise Unusable("it has both a body parameter and form fields")
+        consumes = operation.get("consumes", self._document.root.get("consumes"))
+        offered = [t for t in consumes if isinstance(t, str)] if isinstance(consumes, list) else []
+        if bodies:
+            ranked = [(rank, t) for t in offered if (rank := _rank(t)) is not None]
+            ranked = [pair for pair in ranked if _essence(pair[1]) not in {_FORM, _MULTIPART}]
+            if offered and not ranked:
+                # Bodies are never forms in 2.0; documents that say so mean their form fields only.
+                ranked = [(0, _JSON)]
+            self._set_body(
+                arguments,
+                media_type=min(ranked, key=_by_rank)[1] if ranked else _JSON,
+                source=bodies[0].get("schema"),
+                required=bodies[0].get("required") is True,
+                description=bodies[0].get("description"),
+                encodings={},
+            )
+        elif fields:
+            files = any(part.get("type") == "file" for part in fields.values())
+            multipart = files or (
+                _MULTIPART in map(_essence, offered) and _FORM not in map(_essence, offered)
+            )
+            self._set_body(
+                arguments,
+                media_type=_MULTIPART if multipart else _FORM,
+                source={
+                    "type": "object",
+                    "properties": {n: _form_field(part) for n, part in fields.items()},
+                    "required": [n for n, part in fields.items() if part.get("required") is True],
+                },
+                required=any(part.get("required") is True for part in fields.values()),
+                description=None,
+                encodings={
+                    name: dict(zip(("style", "explode"), self._style("query", part), strict=True))
+                    for name, part in fields.items()
+                    if part.get("type") == "array" and part.get("items") != {"type": "file"}
+                },
+            )
+
+    def _set_body(
+        self,
+        arguments: Arguments,
+        *,
+        media_type: str,
+        source: Any,
+        required: bool,
+        description: Any,
+        encodings: Mapping[str, Any],
+    ) -> None:
+        rank = _rank(media_type)
+        plan = BodyPlan(
+            argument=BODY,
+            media_type=_JSON if rank == 2 else media_type,
+            required=required,
+            binary=False,
+            encoding={},
+        )
+        schema, used = self._schemas.convert(source if source is not None else {})
+        if rank in {3, 4}:
+            properties = self._properties(source)
+            plan["encoding"] = self._encodings(properties, encodings, multipart=rank == 4)
+            schema, used = self._with_files(source, schema, used, plan["encoding"])
+        elif rank == 5 or (rank == 6 and _is_textual(media_type)):
+            if not (isinstance(schema, dict) and schema.get("type") == "string"):
+                schema, used = (
+                    {"type": "string", "description": f"Text of type {media_type}."},
+                    set(),
+                )
+        elif rank == 6:
+            plan["binary"] = True
+            schema, used = dict(FILE_SCHEMA), set()
+        arguments.definitions |= used
+        arguments.body = plan
+        arguments.add(BODY, _described(schema, description), required=required)
+
+    def _followed(self, schema: Any) -> Any:
+        try:
+            return self._document.resolved(schema)
+        except Unresolved:
+            return None  # the converted schema says so to the reader
+
+    def _properties(self, schema: Any, depth: int = 0) -> dict[str, Any]:
+        """The properties of a form's schema, through references and compositions."""
+        schema = self._followed(schema)
+        if not isinstance(schema, dict) or depth > 20:
+            return {}
+        found: dict[str, Any] = {}
+        for key in ("allOf", "anyOf", "oneOf"):
+            parts = schema.get(key)
+            for part in parts if isinstance(parts, list) else ():
+                found |= self._properties(part, depth + 1)
+        own = schema.get("properties")
+        return found | own if isinstance(own, dict) else found
+
+    def _encodings(
+        self, properties: Mapping[str, Any], given: Mapping[str, Any], *, multipart: bool
+    ) -> dict[str, EncodingPlan]:
+        plans: dict[str, EncodingPlan] = {}
+        for name in {**properties, **given}:
+            encoding = given.get(name)
+            encoding = encoding if isinstance(encoding, dict) else {}
+            plan = EncodingPlan()
+            content_type = encoding.get("contentType")
+            # OpenAPI 3.1.1, "Encoding Object": with any of these three, contentType is ignored.
+            if any(key in encoding for key in ("style", "explode", "allowReserved")):
+                plan["style"] = str(encoding.get("style") or "form")
+                explode = encoding.get("explode")
+                plan["explode"] = explode if isinstance(explode, bool) else plan["style"] == "form"
+                plan["allow_reserved"] = encoding.get("allowReserved") is True
+            elif isinstance(content_type, str) and re.fullmatch(r"[\x20-\x7e]+", content_type):
+                plan["content_type"] = content_type.partition(",")[0].strip()
+            if multipart and self._is_file(properties.get(name), plan.get("content_type", "")):
+                plan["binary"] = True
+            if plan:
+                plans[name] = plan
+        return plans
+
+    def _is_file(self, schema: Any, content_type: str, depth: int = 0) -> bool:
+        """3.0 writes files as `format: binary`, 3.1 as a media type with no encoding of its own."""
+        schema = self._followed(schema)
+        if not isinstance(schema, dict) or depth > 3:
+            return False
+        kind = schema.get("type")
+        if kind == "array":
+            return self._is_file(schema.get("items"), content_type, depth + 1)
+        if schema.get("format") == "binary" or kind == "file":
+            return True
+        return "contentEncoding" not in schema and (
+            "contentMediaType" in schema
+            or (
+                kind is None and "properties" not in schema and content_type.startswith(_FILE_TYPES)
+            )
+        )
+
+    def _with_files(
+        self,
+        source: Any,
+        schema: Any,
+        used: set[str],
+        encoding: Mapping[str, EncodingPlan],
+    ) -> tuple[Any, set[str]]:
+        """The form's schema with its files as FILE_SCHEMA, written out if it was a reference."""
+        files = {name for name, plan in encoding.items() if plan.get("binary")}
+        if not files:
+            return schema, used
+        if isinstance(source, dict) and isinstance(source.get("$ref"), str):
+            schema, used = self._schemas.convert(self._followed(source))
+        properties = schema.get("properties") if isinstance(schema, dict) else None
+        if not isinstance(properties, dict):
+            return schema, used
+        changed = {
+            name: _file(part) if name in files else part for name, part in properties.items()
+        }
+        return {**schema, "properties": changed}, used
+
+
+def _argument_names(sent: Mapping[tuple[str, str], Any]) -> dict[tuple[str, str], str]:
+    """`name`, or `name__location` where several parameters share a name (or take the body's)."""
+    counts: dict[str, int] = {BODY: 1}
+    for _, name in sent:
+        counts[name] = counts.get(name, 0) + 1
+    names: dict[tuple[str, str], str] = {}
+    for place, name in sent:
+        argument = name if counts[name] == 1 else f"{name}__{place}"
+        while argument in names.values() or argument == BODY:
+            argument += "_"
+        names[place, name] = argument
+    return names
+
+
+def _described(schema: Any, description: Any) -> Any:
+    text = clean(description, 700)
+    if not text or not isinstance(schema, dict):
+        return schema
+    return {**schema, "description": text}
+
+
+def _essence(media_type: Any) -> str:
+    return str(media_type).partition(";")[0].strip().lower()
+
+
+def _by_rank(ranked: tuple[int, str]) -> int:
+    return ranked[0]
+
+
+def _rank(media_type: str) -> int | None:
+    """How gladly a body of this type is built from arguments; lower is better, None is never."""
+    essence = _essence(media_type)
+    if essence == _JSON:
+        return 0
+    if essence.endswith("+json"):
+        return 1
+    if essence in {"*/*", "application/*"}:
+        return 2
+    if essence == _FORM:
+        return 3
+    if essence == _MULTIPART:
+        return 4
+    if essence.startswith("multipart/") or not re.fullmatch(r"[\x20-\x7e]+", media_type):
+        return None
+    return 5 if essence.startswith("text/") else 6
+
+
+def _form_field(part: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in part.items() if key != "required"}
+    return {**kept, "type": "string", "format": "binary"} if part.get("type") == "file" else kept
+
+
+def _is_textual(media_type: str) -> bool:
+    return re.search(r"xml|json|yaml|csv|javascript|graphql|html|sql|text", media_type) is not None
+
+
+def _file(part: Any) -> dict[str, Any]:
+    if isinstance(part, dict) and part.get("type") == "array":
+        return {**part, "items": dict(FILE_SCHEMA)}
+    return dict(
+        _described(dict(FILE_SCHEMA), part.get("description") if isinstance(part, dict) else "")
+    )
