@@ -15,6 +15,7 @@ import jsonschema_rs
 import orjson
 
 from smart_support.operations.document import Document, Unresolved, Unusable
+from smart_support.operations.records import Operation
 from smart_support.operations.text import clean
 
 SCHEMA_BUDGET = 8_192
@@ -322,6 +323,15 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
         schema["type"] = [*listed, "null"]
     if "enum" in schema and None not in schema["enum"]:
         schema["enum"] = [*schema["enum"], None]
+    return schema
+
+
+def tool_schema(operation: Operation) -> dict[str, Any]:
+    """The input schema as the model sees it: without the arguments bound to the customer."""
+    bound = operation.classification.bindings
+    schema = dict(operation.schema)
+    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in bound}
+    schema["required"] = [name for name in schema["required"] if name not in bound]
     return schema
 
 

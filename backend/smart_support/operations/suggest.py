@@ -15,7 +15,6 @@ from smart_support.operations.records import (
     Access,
     Classification,
     DraftOperation,
-    Operation,
     Risk,
 )
 
@@ -160,15 +159,6 @@ def check_classification(operation: DraftOperation, classification: Classificati
             raise UnknownArgument(operation.key, argument, arguments)
         if claim not in CLAIMS:
             raise UnknownClaim(claim)
-
-
-def tool_schema(operation: Operation) -> dict[str, Any]:
-    """The input schema as the model sees it: without the arguments bound to the customer."""
-    bound = operation.classification.bindings
-    schema = dict(operation.schema)
-    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in bound}
-    schema["required"] = [name for name in schema["required"] if name not in bound]
-    return schema
 
 
 def _access(operation: DraftOperation, reasons: list[str]) -> Access:

@@ -22,11 +22,12 @@ from smart_support.errors import Severity, SupportError
 from smart_support.operations.plan import is_own_header
 from smart_support.operations.records import (
     BodyPlan,
-    DraftOperation,
     EncodingPlan,
+    Operation,
     ParameterPlan,
     RequestPlan,
 )
+from smart_support.operations.schema import tool_schema
 
 MAX_PROBLEMS = 5
 """Problems named at once; more would crowd out the conversation."""
@@ -53,17 +54,19 @@ class ArgumentsInvalid(SupportError):
 
 
 @lru_cache(maxsize=1024)
-def _validator(schema_hash: str, schema: bytes) -> jsonschema_rs.Draft202012Validator:  # noqa: ARG001 - the hash makes the look-up cheap
+def _validator(schema: bytes) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(orjson.loads(schema))
 
 
-def check_arguments(operation: DraftOperation, arguments: Mapping[str, Any]) -> None:
-    """Hold `arguments`, bound ones included, against the operation's schema.
+def validate_arguments(operation: Operation, arguments: Mapping[str, Any]) -> None:
+    """Hold the model's `arguments` against the schema that it was shown.
+
+    Arguments bound to the customer are therefore refused here; the executor adds them after.
 
     Raises:
         ArgumentsInvalid: naming each place and what is wrong there, MAX_PROBLEMS at most.
     """
-    validator = _validator(operation.schema_hash, orjson.dumps(operation.schema))
+    validator = _validator(orjson.dumps(tool_schema(operation)))
     if problems := [_problem(error) for error in validator.iter_errors(dict(arguments))]:
         shown = "; ".join(dict.fromkeys(problems[:MAX_PROBLEMS]))
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
@@ -79,13 +82,13 @@ def _problem(error: jsonschema_rs.ValidationError) -> str:
 
 
 def build_request(
-    operation: DraftOperation,
+    plan: RequestPlan,
     arguments: Mapping[str, Any],
     *,
     base_url: str,
     headers: Mapping[str, str] | None = None,
 ) -> httpx.Request:
-    """The request that calls `operation` with `arguments` (already checked, see above).
+    """The request of one call with `arguments` (validated, and complete with the bound ones).
 
     `base_url` is the operator's; an operation with a server of its own goes there, so hold the
     result's origin against what is allowed before credentials are added. `headers` are the
@@ -95,7 +98,6 @@ def build_request(
     Raises:
         ArgumentsInvalid: a required argument is missing, or a value cannot be sent safely.
     """
-    plan = operation.request_plan
     values = {k: arguments[k] for k in arguments if arguments[k] is not None}
     _require(plan, arguments)
     sent: dict[str, list[ParameterPlan]] = {"path": [], "query": [], "header": [], "cookie": []}
