@@ -1,0 +1,114 @@
+/** The chat protocol's frames, as docs/protocol.md has them. */
+
+export interface EventFrame {
+  thread_id: string;
+  /** The fact's number; null for all but the last event of a fact, and for live tokens. */
+  seq: number | null;
+  at: string | null;
+  /** Live tokens only: characters of the message before this piece. */
+  offset?: number | null;
+  event: AgentEvent;
+}
+export interface AckFrame {
+  ack: {
+    thread_id: string;
+    message_id: string;
+    turn_id: string;
+    status: "open" | "queued" | "duplicate";
+  };
+}
+export interface ResumedFrame {
+  resumed: { thread_id: string; last_seq: number };
+}
+export interface ErrorFrame {
+  error: {
+    code: string;
+    message: string;
+    correlation_id: string;
+    /** Seconds until the same thing may be tried again. */
+    retry_after?: number | null;
+    /** The message or approval it is about. */
+    ref?: string | null;
+  };
+}
+export interface ReadyFrame {
+  ready: { person: { id: string; role: string; name: string }; offline_model: boolean };
+}
+export interface PongFrame {
+  pong: Record<string, never>;
+}
+export type ServerFrame =
+  | EventFrame
+  | AckFrame
+  | ResumedFrame
+  | ErrorFrame
+  | ReadyFrame
+  | PongFrame;
+
+export interface ApprovalAsked {
+  approval_id: string;
+  tool_call_id: string;
+  title: string;
+  method: string;
+  url: string;
+  fields: { name: string; value: string }[];
+  expires_at: string;
+}
+
+export type CustomEvent =
+  | { name: "attempt"; value: { tool_call_id: string; number: number; outcome: string } }
+  | { name: "approval_asked"; value: ApprovalAsked }
+  | {
+      name: "approval_decided";
+      value: { approval_id: string; tool_call_id: string; decision: string; by: string };
+    }
+  | { name: "handoff"; value: { reason: string; note: string } }
+  | { name: "thread_status"; value: { status: string } };
+
+/** The AG-UI 1.0 events that the server sends. */
+export type AgentEvent =
+  | { type: "TEXT_MESSAGE_START"; messageId: string; role: "user" | "assistant" }
+  | { type: "TEXT_MESSAGE_CONTENT"; messageId: string; delta: string }
+  | { type: "TEXT_MESSAGE_END"; messageId: string }
+  | { type: "RUN_STARTED"; threadId: string; runId: string }
+  | {
+      type: "RUN_FINISHED";
+      threadId: string;
+      runId: string;
+      outcome?: { type: "success" | "cancelled" | "interrupt" };
+    }
+  | { type: "RUN_ERROR"; message: string; code?: string }
+  | {
+      type: "TOOL_CALL_START";
+      toolCallId: string;
+      toolCallName: string;
+      metadata?: { title?: string | null; operation?: string | null; access?: string | null };
+    }
+  | { type: "TOOL_CALL_ARGS"; toolCallId: string; delta: string }
+  | { type: "TOOL_CALL_END"; toolCallId: string }
+  | { type: "TOOL_CALL_RESULT"; toolCallId: string; messageId: string; content: string }
+  | ({ type: "CUSTOM" } & CustomEvent);
+
+export type ClientFrame =
+  | { type: "hello"; token: string }
+  | { type: "resume"; thread_id: string; last_seq: number }
+  | { type: "send"; thread_id: string; message_id: string; text: string }
+  | { type: "cancel"; thread_id: string }
+  | { type: "decide"; approval_id: string; decision: "approve" | "reject"; reason?: string }
+  | { type: "ping" };
+
+const KEYS = ["event", "ready", "resumed", "ack", "error", "pong"] as const;
+
+/** The frame in `text`, or null for one that this version does not know. */
+export function parseFrame(text: unknown): ServerFrame | null {
+  if (typeof text !== "string") return null;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  const frame = value;
+  return KEYS.some((key) => key in frame) ? (frame as ServerFrame) : null;
+}

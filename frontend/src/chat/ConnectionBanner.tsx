@@ -1,0 +1,40 @@
+import { ErrorBanner } from "../ui/ErrorBanner";
+import type { ChatState } from "./chat";
+
+interface ConnectionBannerProps {
+  state: ChatState;
+  onRetry: () => void;
+  onDismiss: () => void;
+}
+
+/** What stands between the customer and the answer, if anything. */
+export function ConnectionBanner({ state, onRetry, onDismiss }: ConnectionBannerProps) {
+  const { connection, error } = state;
+  if (connection.state === "closed" && connection.why === "no_chat")
+    return (
+      <ErrorBanner title="Chat is not open to your role">
+        Open a customer’s sign-in link to write here.
+      </ErrorBanner>
+    );
+  if (connection.state === "waiting")
+    return (
+      <ErrorBanner
+        tone="waiting"
+        title="The connection is lost. Reconnecting"
+        until={connection.until}
+        action={{ label: "Try now", run: onRetry }}
+      >
+        What you write is kept and sent once it is back.
+      </ErrorBanner>
+    );
+  if (error !== null)
+    return (
+      <ErrorBanner
+        title={error.message}
+        code={error.code}
+        correlationId={error.correlation_id}
+        onClose={onDismiss}
+      />
+    );
+  return null;
+}

@@ -1,0 +1,205 @@
+import { ActionIcon, Button, Loader, Text, Tooltip } from "@mantine/core";
+import { useQueryClient } from "@tanstack/react-query";
+import { useParams } from "@tanstack/react-router";
+import { useCallback, useEffect, useMemo, useState } from "react";
+import { useStickToBottom } from "use-stick-to-bottom";
+import { problemOf, useSession } from "../api/client";
+import { draftKey } from "../api/sign-in";
+import { EmptyState } from "../ui/EmptyState";
+import { ProblemBanner } from "../ui/ErrorBanner";
+import { Icon } from "../ui/icons";
+import { StatusBadge } from "../ui/StatusBadge";
+import { ApprovalActionsContext } from "../ui/transcript/ApprovalCard";
+import { TranscriptItem } from "../ui/transcript/TranscriptItem";
+import { usePageTitle } from "../ui/usePageTitle";
+import { useChat } from "./ChatLayout";
+import { Composer } from "./Composer";
+import { ConnectionBanner } from "./ConnectionBanner";
+import classes from "./chat.module.css";
+import { ListButton } from "./ListButton";
+import { OutgoingMessage } from "./OutgoingMessage";
+import { emptyTranscript } from "./transcript";
+
+/** How many items are drawn at first; older ones on request. */
+const DRAWN = 120;
+
+export function ConversationPage() {
+  const { threadId } = useParams({ from: "/customer/chat/$threadId" });
+  return <Conversation key={threadId} threadId={threadId} />;
+}
+
+function Conversation({ threadId }: { threadId: string }) {
+  const { api, storage } = useSession();
+  const { chat, state } = useChat();
+  const queries = useQueryClient();
+  const thread = api.query.useQuery("get", "/api/threads/{thread_id}", {
+    params: { path: { thread_id: threadId } },
+  });
+  const resolving = api.query.useMutation("post", "/api/threads/{thread_id}/resolve");
+  const blank = useMemo(() => emptyTranscript(threadId), [threadId]);
+  const transcript = state.threads.get(threadId) ?? blank;
+  const exists = !thread.isError;
+  useEffect(() => {
+    if (exists) chat.follow(threadId);
+  }, [chat, threadId, exists]);
+
+  const answering = transcript.openRun !== null;
+  const { status } = transcript;
+  useEffect(() => {
+    // Titles, states and times of the list follow what happens here.
+    if (transcript.live && !answering && status)
+      void queries.invalidateQueries({ queryKey: ["get", "/api/threads"] });
+    if (transcript.live && !answering && status)
+      void queries.invalidateQueries({ queryKey: ["get", "/api/threads/{thread_id}"] });
+  }, [queries, transcript.live, answering, status]);
+
+  const title = thread.data?.title || "New conversation";
+  usePageTitle(title);
+  const { scrollRef, contentRef, isAtBottom, scrollToBottom } = useStickToBottom({
+    initial: "instant",
+    resize: "instant",
+  });
+  const connected = state.connection.state === "ready";
+  const approvals = useMemo(
+    () => ({
+      decide: chat.decide,
+      deciding: state.deciding,
+      errors: state.decisionErrors,
+      connected,
+    }),
+    [chat, state.deciding, state.decisionErrors, connected],
+  );
+  const onReturned = useCallback(() => chat.takeReturned(threadId), [chat, threadId]);
+  const [drawn, setDrawn] = useState(DRAWN);
+
+  if (thread.isError && problemOf(thread.error).status === 404)
+    return (
+      <main className={classes.main}>
+        <header className={classes.bar}>
+          <ListButton />
+        </header>
+        <EmptyState order={1} icon="chat" title="There is no such conversation">
+          It may belong to another account, or the link is incomplete.
+        </EmptyState>
+      </main>
+    );
+
+  const { items, outbox } = transcript;
+  const last = items.at(-1);
+  const speaking = last?.kind === "message" && last.role === "assistant" && last.state === "streaming";
+  const hiddenCount = Math.max(0, items.length - drawn);
+  const settled = transcript.status === "resolved" || transcript.status === "abandoned";
+  const send = (text: string) => {
+    const taken = chat.send(threadId, text);
+    if (taken) void scrollToBottom({ animation: "instant" });
+    return taken;
+  };
+
+  return (
+    <main className={classes.main}>
+      <header className={classes.bar}>
+        <ListButton />
+        <h1 className={classes.barTitle}>{title}</h1>
+        {thread.data && <StatusBadge status={thread.data.status} />}
+        {items.length > 0 && !settled && (
+          <Tooltip label="Mark as resolved">
+            <Button
+              size="compact-sm"
+              variant="default"
+              loading={resolving.isPending}
+              aria-label="Mark as resolved"
+              leftSection={<Icon name="check" size={15} />}
+              onClick={() =>
+                resolving.mutate({ params: { path: { thread_id: threadId } } })
+              }
+            >
+              <span className={classes.wide}>Mark as resolved</span>
+              <span className={classes.narrow}>Resolve</span>
+            </Button>
+          </Tooltip>
+        )}
+      </header>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
+      <div ref={scrollRef} className={classes.scroll} tabIndex={0} role="log" aria-live="off" aria-label="Conversation">
+        <div ref={contentRef} className={classes.items}>
+          {!transcript.live && items.length === 0 && outbox.length === 0 && (
+            <Loader className={classes.loader} aria-label="Loading the conversation" />
+          )}
+          {transcript.live && items.length === 0 && outbox.length === 0 && (
+            <EmptyState icon="chat" title="Nothing has been said yet">
+              Write your first message below.
+            </EmptyState>
+          )}
+          {hiddenCount > 0 && (
+            <Button
+              variant="subtle"
+              size="compact-sm"
+              className={classes.earlier}
+              onClick={() => setDrawn(drawn + DRAWN)}
+            >
+              Show earlier messages ({hiddenCount})
+            </Button>
+          )}
+          <ApprovalActionsContext.Provider value={approvals}>
+            {items.slice(hiddenCount).map((item) => (
+              <TranscriptItem key={`${item.kind}-${item.id}`} item={item} />
+            ))}
+          </ApprovalActionsContext.Provider>
+          {answering && !speaking && <Working />}
+          {outbox.map((message) => (
+            <OutgoingMessage
+              key={message.id}
+              message={message}
+              connected={connected}
+              onResend={() => chat.resend(threadId, message.id)}
+              onDiscard={() => chat.discard(threadId, message.id)}
+            />
+          ))}
+        </div>
+      </div>
+      <div className={classes.foot}>
+        {!isAtBottom && (
+          <ActionIcon
+            className={classes.toBottom}
+            variant="default"
+            radius="xl"
+            size={36}
+            aria-label="Go to the latest message"
+            onClick={() => void scrollToBottom()}
+          >
+            <Icon name="down" />
+          </ActionIcon>
+        )}
+        <ConnectionBanner state={state} onRetry={chat.retryNow} onDismiss={chat.dismissError} />
+        {thread.isError && (
+          <ProblemBanner problem={problemOf(thread.error)} retry={() => void thread.refetch()} />
+        )}
+        {resolving.isError && <ProblemBanner problem={problemOf(resolving.error)} />}
+        <Composer
+          draftKey={draftKey(threadId)}
+          storage={storage}
+          onSend={send}
+          onStop={answering && connected ? () => chat.cancel(threadId) : undefined}
+          returned={state.returned.get(threadId)}
+          onReturned={onReturned}
+          limitedUntil={state.limitedUntil}
+        />
+      </div>
+    </main>
+  );
+}
+
+function Working() {
+  return (
+    <div className={classes.working}>
+      <span aria-hidden="true" className={classes.dots}>
+        <i />
+        <i />
+        <i />
+      </span>
+      <Text size="sm" c="dimmed">
+        Working on it…
+      </Text>
+    </div>
+  );
+}

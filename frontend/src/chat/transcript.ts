@@ -1,0 +1,321 @@
+/**
+ * What the customer sees, as a pure function of the frames.
+ *
+ * The rules are those of docs/protocol.md. They make resuming exact: a client that was cut off
+ * anywhere and resumes from `lastSeq` ends with the same items as one that was never cut off.
+ */
+
+import type { AgentEvent, AckFrame, CustomEvent, ErrorFrame, EventFrame, ResumedFrame } from "../api/frames";
+import {
+  type ApprovalItem,
+  type CallItem,
+  callStateOf,
+  type Item,
+  type MessageItem,
+  WORDS,
+} from "../ui/transcript/items";
+
+/** A message of the customer's that the log has not shown yet. */
+export interface Outgoing {
+  id: string;
+  text: string;
+  /** `sending`: no word from the server; `stored`: acknowledged; `queued`: stored, waits its turn. */
+  state: "sending" | "stored" | "queued" | "refused";
+  error: { message: string; code: string; correlationId: string } | null;
+}
+
+export interface Transcript {
+  threadId: string;
+  /** The largest seq seen; what `resume` asks to go on from. */
+  lastSeq: number;
+  items: readonly Item[];
+  outbox: readonly Outgoing[];
+  /** The turn being answered. */
+  openRun: string | null;
+  status: "open" | "handed_off" | "resolved" | "abandoned";
+  /** The past has arrived; what comes now is news. */
+  live: boolean;
+}
+
+export type TranscriptFrame = EventFrame | AckFrame | ResumedFrame | ErrorFrame;
+
+/** How many messages may wait for the server. */
+export const OUTBOX_LIMIT = 20;
+
+export function emptyTranscript(threadId: string): Transcript {
+  return {
+    threadId,
+    lastSeq: 0,
+    items: [],
+    outbox: [],
+    openRun: null,
+    status: "open",
+    live: false,
+  };
+}
+
+/** Apply one frame. A frame about another thread, or about nothing known, changes nothing. */
+export function receive(transcript: Transcript, frame: TranscriptFrame): Transcript {
+  if ("event" in frame) {
+    if (frame.thread_id !== transcript.threadId) return transcript;
+    const next = apply(transcript, frame.event, frame);
+    return frame.seq !== null && frame.seq > next.lastSeq
+      ? { ...next, lastSeq: frame.seq }
+      : next;
+  }
+  if ("ack" in frame) {
+    const { thread_id, message_id, status } = frame.ack;
+    if (thread_id !== transcript.threadId) return transcript;
+    const state = status === "queued" ? "queued" : "stored";
+    return outgoing(transcript, message_id, (message) => ({ ...message, state, error: null }));
+  }
+  if ("resumed" in frame) {
+    if (frame.resumed.thread_id !== transcript.threadId) return transcript;
+    const lastSeq = Math.max(transcript.lastSeq, frame.resumed.last_seq);
+    return { ...transcript, lastSeq, live: true };
+  }
+  const { ref, code, message, correlation_id } = frame.error;
+  return outgoing(transcript, ref ?? "", (waiting) => ({
+    ...waiting,
+    state: "refused",
+    error: { code, message, correlationId: correlation_id },
+  }));
+}
+
+/** Show a message at once, before the server knows it. */
+export function post(transcript: Transcript, id: string, text: string): Transcript {
+  const message: Outgoing = { id, text, state: "sending", error: null };
+  return { ...transcript, outbox: [...transcript.outbox, message] };
+}
+
+/** Try a refused message again, under its own id: it cannot become two. */
+export function repost(transcript: Transcript, id: string): Transcript {
+  return outgoing(transcript, id, (message) => ({ ...message, state: "sending", error: null }));
+}
+
+export function withdraw(transcript: Transcript, id: string): Transcript {
+  return { ...transcript, outbox: transcript.outbox.filter((message) => message.id !== id) };
+}
+
+/** The socket is gone: the past has to be asked for again. */
+export function cut(transcript: Transcript): Transcript {
+  return { ...transcript, live: false };
+}
+
+function outgoing(
+  transcript: Transcript,
+  id: string,
+  change: (message: Outgoing) => Outgoing,
+): Transcript {
+  if (!transcript.outbox.some((message) => message.id === id)) return transcript;
+  const outbox = transcript.outbox.map((message) => (message.id === id ? change(message) : message));
+  return { ...transcript, outbox };
+}
+
+function apply(transcript: Transcript, event: AgentEvent, frame: EventFrame): Transcript {
+  const at = frame.at;
+  switch (event.type) {
+    case "TEXT_MESSAGE_START":
+      return startMessage(transcript, event.messageId, event.role, at);
+    case "TEXT_MESSAGE_CONTENT":
+      return editMessage(transcript, event.messageId, (message) =>
+        addText(message, event.delta, frame.offset ?? null),
+      );
+    case "TEXT_MESSAGE_END":
+      return editMessage(transcript, event.messageId, (message) => ({
+        ...message,
+        state: "finished",
+        at: at ?? message.at,
+      }));
+    case "RUN_STARTED":
+      return { ...transcript, openRun: event.runId };
+    case "RUN_FINISHED": {
+      const outcome = event.outcome?.type ?? "success";
+      if (outcome === "interrupt") return { ...transcript, openRun: null };
+      const ended = endRun(transcript, outcome === "cancelled");
+      return outcome === "cancelled" ? notice(ended, "info", WORDS.stopped, null, frame) : ended;
+    }
+    case "RUN_ERROR":
+      return notice(
+        endRun(transcript, true),
+        "error",
+        event.message,
+        event.code ?? null,
+        frame,
+      );
+    case "TOOL_CALL_START":
+      return startCall(transcript, event, at);
+    case "TOOL_CALL_ARGS":
+      return editCall(transcript, event.toolCallId, (call) => ({
+        ...call,
+        args: call.args + event.delta,
+      }));
+    case "TOOL_CALL_RESULT":
+      return editCall(transcript, event.toolCallId, (call) => ({
+        ...call,
+        state: callStateOf(outcomeIn(event.content)),
+      }));
+    case "CUSTOM":
+      return applyCustom(transcript, event, frame);
+    default:
+      return transcript;
+  }
+}
+
+function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFrame): Transcript {
+  switch (event.name) {
+    case "attempt":
+      return editCall(transcript, event.value.tool_call_id, (call) => ({
+        ...call,
+        attempts: Math.max(call.attempts, event.value.number),
+      }));
+    case "approval_asked": {
+      const { approval_id, tool_call_id, expires_at, title, method, url, fields } = event.value;
+      const asked = put(transcript, {
+        kind: "approval",
+        id: approval_id,
+        callId: tool_call_id,
+        title,
+        method,
+        url,
+        fields,
+        expiresAt: expires_at,
+        decision: null,
+        by: null,
+        at: frame.at,
+      });
+      return editCall(asked, tool_call_id, (call) => ({ ...call, state: "waiting" }));
+    }
+    case "approval_decided": {
+      const { approval_id, tool_call_id, decision, by } = event.value;
+      const decided = edit(transcript, "approval", approval_id, (approval) => ({
+        ...approval,
+        decision: decision as ApprovalItem["decision"],
+        by,
+      }));
+      if (decision !== "approved") return decided;
+      return editCall(decided, tool_call_id, (call) => ({ ...call, state: "running" }));
+    }
+    case "handoff":
+      return {
+        ...notice(transcript, "handoff", WORDS.handoff, null, frame),
+        status: "handed_off",
+      };
+    case "thread_status": {
+      const status = event.value.status === "abandoned" ? "abandoned" : "resolved";
+      return { ...notice(transcript, "resolved", WORDS[status], null, frame), status };
+    }
+    default:
+      return transcript;
+  }
+}
+
+function startMessage(
+  transcript: Transcript,
+  id: string,
+  role: MessageItem["role"],
+  at: string | null,
+): Transcript {
+  const fresh: MessageItem = { kind: "message", id, role, text: "", state: "streaming", at };
+  const known = transcript.items.find((item) => item.kind === "message" && item.id === id);
+  if (known?.kind === "message" && known.state === "finished")
+    return put(transcript, { ...fresh, at: known.at });
+  // Unfinished words stand where they were spoken; the finished message stands where the log has
+  // it, which is after whatever happened meanwhile.
+  const items = [...transcript.items.filter((item) => item !== known), fresh];
+  const reopened = role === "user" && transcript.status !== "handed_off";
+  return {
+    ...withdraw(transcript, id),
+    items,
+    status: reopened ? "open" : transcript.status,
+  };
+}
+
+function startCall(
+  transcript: Transcript,
+  event: Extract<AgentEvent, { type: "TOOL_CALL_START" }>,
+  at: string | null,
+): Transcript {
+  return put(transcript, {
+    kind: "call",
+    id: event.toolCallId,
+    title: event.metadata?.title ?? event.toolCallName,
+    operation: event.metadata?.operation ?? null,
+    access: event.metadata?.access ?? null,
+    args: "",
+    state: "running",
+    attempts: 0,
+    at,
+  });
+}
+
+/** A token's `offset` says where it belongs; the pieces of a fact have none and follow each other. */
+function addText(message: MessageItem, delta: string, offset: number | null): MessageItem {
+  if (offset === null) return { ...message, text: message.text + delta };
+  // A late token must not undo the finished text, and after a gap only the snapshot can help.
+  if (message.state !== "streaming" || offset > message.text.length) return message;
+  return { ...message, text: message.text.slice(0, offset) + delta };
+}
+
+function endRun(transcript: Transcript, cutShort: boolean): Transcript {
+  const items = transcript.items.flatMap((item): Item[] => {
+    if (item.kind === "message" && item.state === "streaming")
+      return cutShort && item.text !== "" ? [{ ...item, state: "stopped" }] : [];
+    if (item.kind === "call" && item.state === "running") return [{ ...item, state: "stopped" }];
+    return [item];
+  });
+  return { ...transcript, items, openRun: null };
+}
+
+function notice(
+  transcript: Transcript,
+  tone: "info" | "error" | "handoff" | "resolved",
+  text: string,
+  code: string | null,
+  frame: EventFrame,
+): Transcript {
+  const id = `notice-${frame.seq ?? `after-${transcript.lastSeq}`}`;
+  return put(transcript, { kind: "notice", id, tone, text, code, at: frame.at });
+}
+
+/** Put an item in the place of its earlier self, or at the end. */
+function put(transcript: Transcript, item: Item): Transcript {
+  const place = transcript.items.findIndex(({ kind, id }) => kind === item.kind && id === item.id);
+  const items = [...transcript.items];
+  if (place === -1) items.push(item);
+  else items[place] = item;
+  return { ...transcript, items };
+}
+
+function edit<Kind extends Item["kind"]>(
+  transcript: Transcript,
+  kind: Kind,
+  id: string,
+  change: (item: Extract<Item, { kind: Kind }>) => Item,
+): Transcript {
+  // What changes is nearly always near the end.
+  const place = transcript.items.findLastIndex((item) => item.kind === kind && item.id === id);
+  const found = transcript.items[place];
+  if (found === undefined) return transcript;
+  const items = [...transcript.items];
+  items[place] = change(found as Extract<Item, { kind: Kind }>);
+  return { ...transcript, items };
+}
+
+const editMessage = (
+  transcript: Transcript,
+  id: string,
+  change: (message: MessageItem) => MessageItem,
+) => edit(transcript, "message", id, change);
+
+const editCall = (transcript: Transcript, id: string, change: (call: CallItem) => CallItem) =>
+  edit(transcript, "call", id, change);
+
+function outcomeIn(content: string): unknown {
+  try {
+    const value: unknown = JSON.parse(content);
+    return typeof value === "object" && value !== null && "outcome" in value ? value.outcome : null;
+  } catch {
+    return null;
+  }
+}

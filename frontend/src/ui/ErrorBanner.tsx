@@ -1,0 +1,71 @@
+import { ActionIcon, Button, Code, Group, Paper, Text } from "@mantine/core";
+import type { ReactNode } from "react";
+import type { Problem } from "../api/client";
+import { Icon, type IconName } from "./icons";
+import classes from "./ui.module.css";
+import { useCountdown } from "./useCountdown";
+
+export interface ErrorBannerProps {
+  tone?: "error" | "waiting";
+  title: string;
+  children?: ReactNode;
+  code?: string | null | undefined;
+  correlationId?: string | null | undefined;
+  /** Epoch milliseconds; the banner counts down to it. */
+  until?: number | undefined;
+  action?: { label: string; run: () => void } | undefined;
+  onClose?: (() => void) | undefined;
+}
+
+/** What is wrong, what happens next, and what can be done about it. */
+export function ErrorBanner(props: ErrorBannerProps) {
+  const { tone = "error", title, children, code, correlationId, until, action, onClose } = props;
+  const icon: IconName = tone === "waiting" ? "clock" : "warning";
+  return (
+    <Paper className={classes.banner} data-tone={tone} role={tone === "error" ? "alert" : "status"}>
+      <Icon name={icon} size={20} />
+      <div className={classes.bannerText}>
+        <Text fw={600} size="sm">
+          {title}
+          {until !== undefined && <Seconds until={until} />}
+        </Text>
+        {children && <Text size="sm">{children}</Text>}
+        {(code || correlationId) && (
+          <Group gap={6} mt={4}>
+            {code && <Code className={classes.code}>{code}</Code>}
+            {correlationId && <Code className={classes.code}>ref {correlationId}</Code>}
+          </Group>
+        )}
+      </div>
+      {action && (
+        <Button size="compact-sm" variant="default" onClick={action.run}>
+          {action.label}
+        </Button>
+      )}
+      {onClose && (
+        <ActionIcon variant="subtle" color="gray" aria-label="Dismiss" onClick={onClose}>
+          <Icon name="cross" size={16} />
+        </ActionIcon>
+      )}
+    </Paper>
+  );
+}
+
+function Seconds({ until }: { until: number }) {
+  const seconds = useCountdown(until);
+  // Each second would be an announcement of its own.
+  return <span aria-hidden="true">{seconds > 0 ? ` in ${seconds} s` : " now"}</span>;
+}
+
+export function ProblemBanner({ problem, retry }: { problem: Problem; retry?: () => void }) {
+  return (
+    <ErrorBanner
+      title={problem.title}
+      code={problem.code}
+      correlationId={problem.correlation_id}
+      action={retry ? { label: "Try again", run: retry } : undefined}
+    >
+      {problem.detail}
+    </ErrorBanner>
+  );
+}

@@ -1,0 +1,110 @@
+import { ActionIcon, Button, Menu, Popover, Text, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
+import { Link } from "@tanstack/react-router";
+import { type Role, useSession } from "../api/client";
+import classes from "./frame.module.css";
+import { Icon } from "./icons";
+
+const ROLES: Record<Role, string> = {
+  customer: "Customer",
+  lead: "Support lead",
+  operator: "Operator",
+};
+
+/** Where one can go, who one is, and what answers. */
+export function NavBar() {
+  const { me, signOut } = useSession();
+  return (
+    <header className={classes.nav}>
+      <Link to="/" className={classes.brand} aria-label="Smart Support">
+        <img src="/favicon.svg" alt="" width={28} height={28} />
+        <span className={classes.brandName}>Smart Support</span>
+      </Link>
+      <nav className={classes.links} aria-label="Pages">
+        {me.role === "customer" && (
+          <Link to="/" className={classes.link} data-status="active">
+            <Icon name="chat" /> Chat
+          </Link>
+        )}
+        {me.role === "lead" && (
+          <Link to="/replay" className={classes.link}>
+            <Icon name="replay" /> Replay
+          </Link>
+        )}
+      </nav>
+      <div className={classes.right}>
+        <ModelBadge />
+        <SchemeSwitch />
+        <Menu position="bottom-end" width={220}>
+          <Menu.Target>
+            <Button
+              variant="subtle"
+              color="gray"
+              px={8}
+              c="var(--text)"
+              aria-label={`${me.name}, ${ROLES[me.role]}: account`}
+              leftSection={<Icon name="person" size={20} />}
+            >
+              <span className={classes.person}>
+                <span>{me.name}</span>
+                <span className={classes.role}>{ROLES[me.role]}</span>
+              </span>
+            </Button>
+          </Menu.Target>
+          <Menu.Dropdown>
+            <div style={{ padding: "8px 12px" }}>
+              <Text size="sm" fw={600}>
+                {me.name}
+              </Text>
+              <Text size="xs" c="var(--text-quiet)">
+                {ROLES[me.role]}
+                {me.email ? ` · ${me.email}` : ""}
+              </Text>
+            </div>
+            <Menu.Divider />
+            <Menu.Item leftSection={<Icon name="out" size={16} />} onClick={signOut}>
+              Sign out
+            </Menu.Item>
+          </Menu.Dropdown>
+        </Menu>
+      </div>
+    </header>
+  );
+}
+
+function ModelBadge() {
+  const { api } = useSession();
+  const health = api.query.useQuery("get", "/api/health", {}, { refetchInterval: 60_000 });
+  if (!health.data?.model.offline) return null;
+  return (
+    <Popover width={280} position="bottom-end" withArrow shadow="md">
+      <Popover.Target>
+        <button type="button" className={classes.offline}>
+          Offline model
+        </button>
+      </Popover.Target>
+      <Popover.Dropdown>
+        <Text size="sm">
+          No model key is configured, so a small built-in model answers. It understands simple
+          requests and says so when it does not.
+        </Text>
+      </Popover.Dropdown>
+    </Popover>
+  );
+}
+
+function SchemeSwitch() {
+  const { setColorScheme } = useMantineColorScheme();
+  const scheme = useComputedColorScheme("light");
+  const other = scheme === "light" ? "dark" : "light";
+  return (
+    <ActionIcon
+      variant="subtle"
+      color="gray"
+      size={36}
+      aria-label={`Switch to the ${other} look`}
+      onClick={() => setColorScheme(other)}
+    >
+      <Icon name={scheme === "light" ? "moon" : "sun"} />
+    </ActionIcon>
+  );
+}

@@ -1,0 +1,71 @@
+/** What a person sees of a conversation: one list, drawn the same in chat and in replay. */
+
+export interface MessageItem {
+  kind: "message";
+  id: string;
+  role: "user" | "assistant";
+  text: string;
+  /** `stopped`: the turn ended before the message was whole. */
+  state: "streaming" | "finished" | "stopped";
+  at: string | null;
+}
+
+export type CallState =
+  | "running"
+  | "waiting"
+  | "done"
+  | "failed"
+  | "declined"
+  | "unknown"
+  | "stopped";
+
+export interface CallItem {
+  kind: "call";
+  id: string;
+  title: string;
+  operation: string | null;
+  access: string | null;
+  /** JSON, as far as it has arrived. */
+  args: string;
+  state: CallState;
+  attempts: number;
+  at: string | null;
+}
+
+export interface ApprovalItem {
+  kind: "approval";
+  id: string;
+  callId: string;
+  title: string;
+  method: string;
+  url: string;
+  fields: { name: string; value: string }[];
+  expiresAt: string;
+  decision: "approved" | "rejected" | "expired" | null;
+  by: string | null;
+  at: string | null;
+}
+
+export interface NoticeItem {
+  kind: "notice";
+  id: string;
+  tone: "info" | "error" | "handoff" | "resolved";
+  text: string;
+  code: string | null;
+  at: string | null;
+}
+
+export type Item = MessageItem | CallItem | ApprovalItem | NoticeItem;
+
+export function callStateOf(outcome: unknown): CallState {
+  return outcome === "done" || outcome === "failed" || outcome === "declined"
+    ? outcome
+    : "unknown";
+}
+
+export const WORDS = {
+  stopped: "Stopped.",
+  resolved: "This conversation is marked as resolved. Write again at any time to reopen it.",
+  abandoned: "This conversation was closed after a long silence. Write again to reopen it.",
+  handoff: "A person from the team is asked to take over.",
+} as const;
