@@ -1,14 +1,17 @@
 """The trackers kept in memory, and where both kinds find their logs: for the contract suites."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from math import ceil
 from typing import Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.support.database import delete_all_rows
 
-from smart_support.analytics.episode import Episode, Key, Sum, tally
+from smart_support.analytics.episode import NOTHING, Episode, Key, Sum, tally
 from smart_support.analytics.records import (
     Bucket,
     Cohort,
@@ -29,7 +32,6 @@ from smart_support.conversations.lifecycle import (
     fold_all,
 )
 from smart_support.conversations.tables import threads
-from smart_support.database import Sessions
 from smart_support.errors import NotFound
 from smart_support.events.consumer import unseen
 from smart_support.events.records import Event, ThreadId, payload_of
@@ -40,66 +42,189 @@ from smart_support.events.tables import event_logs, events
 class Logs(Protocol):
     """Where the truth is kept."""
 
-    async def open(self, thread_id: ThreadId, customer_id: str, name: str) -> None:
+    async def open(self, thread_id: ThreadId, customer_id: str = "cus_ada") -> None:
         """Begin a thread of this customer, with an empty log."""
         ...
 
     async def write(self, log: Sequence[Event]) -> None:
-        """Add events to their thread's log, at the times they have."""
+        """Add events to their threads' logs, at the times they have."""
         ...
 
-    async def clear(self) -> None:
-        """Forget all logs, and all that was derived from them."""
+    async def drop(self, thread_id: ThreadId) -> None:
+        """Take the thread's log away."""
         ...
 
 
-@dataclass
 class MemoryLogs:
-    of: defaultdict[ThreadId, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    customers: dict[ThreadId, tuple[str, str]] = field(default_factory=dict)
-    derived: list[dict[ThreadId, object]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.logs: dict[ThreadId, list[Event]] = {}
+        self.customers: dict[ThreadId, str] = {}
 
-    async def open(self, thread_id: ThreadId, customer_id: str, name: str) -> None:
-        self.customers[thread_id] = customer_id, name
-        self.of[thread_id] = []
+    async def open(self, thread_id: ThreadId, customer_id: str = "cus_ada") -> None:
+        self.customers[thread_id] = customer_id
+        self.logs[thread_id] = []
 
     async def write(self, log: Sequence[Event]) -> None:
         for event in log:
-            self.of[event.thread_id].append(event)
+            self.logs[event.thread_id].append(event)
 
-    async def clear(self) -> None:
-        for kept in (self.of, self.customers, *self.derived):
-            kept.clear()
+    async def drop(self, thread_id: ThreadId) -> None:
+        del self.logs[thread_id]
 
 
 class PostgresLogs:
-    def __init__(self, sessions: Sessions, clear: Callable[[], object]) -> None:
-        self._sessions = sessions
-        self._clear = clear
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
 
-    async def open(self, thread_id: ThreadId, customer_id: str, name: str) -> None:
-        async with self._sessions.begin() as session:
-            await session.execute(
-                sa.insert(threads).values(
-                    id=thread_id, customer_id=customer_id, customer_name=name
-                )
-            )
-            await session.execute(sa.insert(event_logs).values(thread_id=thread_id))
+    async def open(self, thread_id: ThreadId, customer_id: str = "cus_ada") -> None:
+        thread = {"id": thread_id, "customer_id": customer_id, "customer_name": "Ada"}
+        async with self.engine.begin() as connection:
+            await connection.execute(sa.insert(threads).values(thread))
+            await connection.execute(sa.insert(event_logs).values(thread_id=thread_id))
 
     async def write(self, log: Sequence[Event]) -> None:
-        async with self._sessions.begin() as session:
-            for event in log:
-                await session.execute(
-                    sa.insert(events).values(
-                        thread_id=event.thread_id,
-                        seq=event.seq,
-                        at=event.at,
-                        type=event.fact.type,
-                        payload=payload_of(event.fact),
-                    )
-                )
-                await session.execute(
-                    sa.update(event_logs)
-                    .values(last_seq=event.seq)
-                    .where(event_logs.c.thread_id == event.thread_id)
-                )
+        rows = [
+            {
+                "thread_id": event.thread_id,
+                "seq": event.seq,
+                "at": event.at,
+                "type": event.fact.type,
+                "payload": payload_of(event.fact),
+            }
+            for event in log
+        ]
+        longest = sa.func.greatest(event_logs.c.last_seq, sa.bindparam("seq_"))
+        async with self.engine.begin() as connection:
+            await connection.execute(insert(events), rows)
+            await connection.execute(
+                sa.update(event_logs)
+                .where(event_logs.c.thread_id == sa.bindparam("thread_id_"))
+                .values(last_seq=longest),
+                [{"thread_id_": event.thread_id, "seq_": event.seq} for event in log],
+            )
+
+    async def drop(self, thread_id: ThreadId) -> None:
+        async with self.engine.begin() as connection:
+            for table in (events, event_logs):
+                await connection.execute(sa.delete(table).where(table.c.thread_id == thread_id))
+
+    async def clear(self) -> None:
+        await delete_all_rows(self.engine)
+
+
+class _MemoryConsumer:
+    """What was applied is all it keeps: each answer is worked out from the beginning."""
+
+    def __init__(self, logs: MemoryLogs) -> None:
+        self._logs = logs
+        self._seen: dict[ThreadId, list[Event]] = {}
+
+    async def applied(self, thread_id: ThreadId) -> int:
+        return len(self._seen.get(thread_id, ()))
+
+    async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
+        seen = self._seen.get(thread_id, [])
+        if fresh := unseen(thread_id, events, len(seen)):
+            self._seen[thread_id] = seen + fresh
+
+    async def behind(self, limit: int) -> list[ThreadId]:
+        logs = sorted(self._logs.logs.items())
+        return [name for name, log in logs if len(log) > len(self._seen.get(name, ()))][:limit]
+
+    async def rebuild(self, thread_id: ThreadId) -> None:
+        self._seen.pop(thread_id, None)
+        if log := self._logs.logs.get(thread_id):
+            self._seen[thread_id] = list(log)
+
+
+class MemoryConversationTracker(_MemoryConsumer):
+    async def lifecycle(self, thread_id: ThreadId) -> Lifecycle:
+        found = fold_all(None, self._seen.get(thread_id, ()))
+        if found is None:
+            raise NotFound(f"nothing is known of thread {thread_id}")
+        return found
+
+    async def threads(
+        self, which: ThreadFilter = EVERY_THREAD, after: ThreadId | None = None, limit: int = 50
+    ) -> ThreadPage:
+        every = sorted(
+            [await self.lifecycle(thread_id) for thread_id in self._seen],
+            key=lambda found: (found.opened_at, found.thread_id),
+            reverse=True,
+        )
+        if after is not None:
+            places = [place for place, found in enumerate(every) if found.thread_id == after]
+            every = every[places[0] + 1 :] if places else []
+        listed = [self._summary(found) for found in every if self._matches(found, which)]
+        page = tuple(listed[:limit])
+        more = len(listed) > limit
+        return ThreadPage(threads=page, next_after=page[-1].lifecycle.thread_id if more else None)
+
+    def _summary(self, found: Lifecycle) -> ThreadSummary:
+        customer_id = self._logs.customers[found.thread_id]
+        return ThreadSummary(lifecycle=found, customer_id=customer_id, customer_name="Ada")
+
+    def _matches(self, found: Lifecycle, which: ThreadFilter) -> bool:
+        return (
+            which.status in (None, found.status)
+            and which.customer_id in (None, self._logs.customers[found.thread_id])
+            and (which.text is None or which.text.lower() in found.title.lower())
+        )
+
+    async def idle_since(self, before: datetime, limit: int) -> list[ThreadId]:
+        every = [await self.lifecycle(thread_id) for thread_id in self._seen]
+        silent = [
+            (found.last_event_at, found.thread_id)
+            for found in every
+            if found.status is Status.WAITING and found.last_event_at < before
+        ]
+        return [thread_id for _, thread_id in sorted(silent)][:limit]
+
+
+class MemoryAnalyticsRecorder(_MemoryConsumer):
+    async def figures(self, start: datetime, end: datetime) -> Figures:
+        start, end = widen(start, end)
+        cohort = [found for found in self._episodes() if start <= found.opened_at < end]
+        counted = (entry for entry in self._counted() if start <= entry[0].hour < end)
+        activity = activity_of(_without_hours(counted))
+        return Figures(start=start, end=end, cohort=_cohort(cohort), activity=activity)
+
+    async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
+        start, end = widen(start, end, bucket)
+        check_length(start, end, bucket)
+        parts: defaultdict[datetime, list[tuple[Key, Sum]]] = defaultdict(list)
+        for key, found in self._counted():
+            parts[floor(key.hour, bucket)].append((key, found))
+        sums = {at: _without_hours(part) for at, part in parts.items()}
+        return points(start, end, bucket, sums)
+
+    def _episodes(self) -> list[Episode]:
+        found = (tally(None, seen) for seen in self._seen.values())
+        return [episode for episode in found if episode is not None]
+
+    def _counted(self) -> list[tuple[Key, Sum]]:
+        return [entry for episode in self._episodes() for entry in episode.counted.items()]
+
+
+def _without_hours(counted: Iterable[tuple[Key, Sum]]) -> dict[tuple[str, str], Sum]:
+    sums: dict[tuple[str, str], Sum] = {}
+    for (_, figure, dimension), (times, amount) in counted:
+        before = sums.get((figure, dimension), NOTHING)
+        sums[figure, dimension] = Sum(before.times + times, before.amount + amount)
+    return sums
+
+
+def _cohort(cohort: Sequence[Episode]) -> Cohort:
+    reasons = [found.handoff_reason for found in cohort if found.handoff_reason is not None]
+    replies = sorted(found.first_reply_ms for found in cohort if found.first_reply_ms is not None)
+    return Cohort(
+        conversations=len(cohort),
+        handled=sum(found.handled for found in cohort),
+        resolved=sum(found.resolved_at is not None for found in cohort),
+        resolved_alone=sum(found.resolved_alone for found in cohort),
+        handed_off=sum(found.handoff_at is not None for found in cohort),
+        abandoned=sum(found.abandoned_at is not None for found in cohort),
+        reopened=sum(found.reopen_count > 0 for found in cohort),
+        handoff_reasons={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        median_first_reply_ms=replies[ceil(len(replies) / 2) - 1] if replies else None,
+    )

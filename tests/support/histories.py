@@ -221,9 +221,7 @@ class _Story:
             self.facts.append(finished(turn))
         code = self.draw(st.sampled_from(CODES)) if status == "failed" else None
         first_token_ms = self.draw(st.none() | _durations)
-        self.facts.append(
-            closed(turn, run, status, code, self.draw(_durations), first_token_ms)
-        )
+        self.facts.append(closed(turn, run, status, code, self.draw(_durations), first_token_ms))
 
     def decide(self) -> None:
         turn, call, run = self.parked.pop(0)
