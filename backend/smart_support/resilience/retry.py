@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 OnAttempt = Callable[[int, Exception | None], Awaitable[None] | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RetryPolicy:
     """How often to try, and how long to wait in between.
 
@@ -33,7 +33,8 @@ class RetryPolicy:
     attempts: int = 3
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or not 0 <= self.base_delay or not 0 <= self.max_delay:
+        waits = self.base_delay >= 0 and self.max_delay >= 0  # false for NaN too
+        if self.attempts < 1 or not waits:
             raise ValueError(f"no policy to retry by: {self}")
 
 
@@ -52,9 +53,11 @@ async def with_retry(
     """Await `fn()`, again if it fails in a RETRYABLE way, and return its result.
 
     Waits a random share of `backoff_ceiling` ("full jitter"), but at least what the failure
-    itself asks for: `retry_after` of a RateLimited, or the Retry-After of an HTTP answer.
+    itself asks for: `retry_after` of a RateLimited, or the Retry-After of an HTTP answer. A
+    failure that asks for more than the policy's `max_delay` is raised instead.
 
     Args:
+        fn: makes one attempt.
         max_retries: how often to try in all, the first time included.
         base_delay: seconds; the longest wait after the first failure.
         policy: takes the place of `max_retries` and `base_delay`.
@@ -68,7 +71,7 @@ async def with_retry(
         Exception: the last failure; at once if it is not RETRYABLE. A cancellation always passes.
     """
     if policy is None:
-        policy = RetryPolicy(base_delay=base_delay, attempts=max_retries)
+        policy = RetryPolicy(base_delay, max(base_delay, RetryPolicy.max_delay), max_retries)
     attempt = 0
     while True:
         attempt += 1
@@ -78,8 +81,10 @@ async def with_retry(
             await _tell(on_attempt, attempt, error)
             if attempt >= policy.attempts or not is_retryable_error(error):
                 raise
-            wait = max(random() * backoff_ceiling(attempt, policy), retry_after(error) or 0.0)
-            if deadline is not None and clock() + wait >= deadline:
+            asked = retry_after(error) or 0.0
+            wait = max(random() * backoff_ceiling(attempt, policy), asked)
+            too_late = deadline is not None and clock() + wait >= deadline
+            if too_late or asked > policy.max_delay:
                 raise
         else:
             await _tell(on_attempt, attempt, None)

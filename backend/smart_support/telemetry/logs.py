@@ -4,13 +4,13 @@ Our own lines (structlog) and those of libraries (logging) go through one render
 `correlation_id`, `thread_id` and `turn_id` with `structlog.contextvars`; every line then has them.
 """
 
+import contextlib
 import json
 import logging
 import queue
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, TextIO
 
@@ -21,8 +21,8 @@ from pydantic import SecretBytes, SecretStr
 from structlog.typing import EventDict, Processor
 
 HIDDEN = "[hidden]"
-QUEUE_LINES = 10_000  # beyond, lines are dropped and counted: logging must not stop the work
-STOP_SECONDS = 5.0  # to write what is queued at the end
+QUEUE_LINES = 10_000
+STOP_SECONDS = 5.0
 DEEPEST = 8  # levels of nested fields that are shown
 
 # They log whole requests, which hold what customers wrote.
@@ -46,12 +46,14 @@ _SECRET_TEXT = (
 )
 
 
-@contextmanager
+@contextlib.contextmanager
 def configure_logs(
     level: str = "INFO",
     format: str = "console",  # noqa: A002 - the word of the setting
     *,
     stream: TextIO | None = None,
+    queue_lines: int = QUEUE_LINES,
+    stop_seconds: float = STOP_SECONDS,
 ) -> Iterator[None]:
     """Write every log line of this process, inside the block, to `stream`.
 
@@ -62,10 +64,12 @@ def configure_logs(
         level: DEBUG, INFO, WARNING or ERROR; lines below it are not logged.
         format: `console` for people, `json` (one object a line) for machines.
         stream: standard error if None.
+        queue_lines: how many lines may wait to be written; beyond, lines are dropped and counted.
+        stop_seconds: how long the end may take to write what is queued.
     """
     out = sys.stderr if stream is None else stream
-    lines: queue.Queue[Any] = queue.Queue(QUEUE_LINES)
-    writer = _Writer(lines, logging.StreamHandler(out))
+    lines: queue.Queue[Any] = queue.Queue(queue_lines)
+    writer = _Writer(lines, logging.StreamHandler(out), stop_seconds)
     handler = _Queued(lines)
     handler.setFormatter(_formatter(format, colors=out.isatty()))
     with _sole_handler(handler, level):
@@ -152,7 +156,7 @@ def _to_json(event: EventDict, **_: Any) -> str:
         return json.dumps(event)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _sole_handler(handler: logging.Handler, level: str) -> Iterator[None]:
     """Give the root logger `handler` alone; in the end restore what it had."""
     root = logging.getLogger()
@@ -175,26 +179,32 @@ class _Queued(QueueHandler):
 
     def __init__(self, lines: "queue.Queue[Any]") -> None:
         super().__init__(lines)
+        self._lines = lines
         self._dropped = 0
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
-            self.queue.put_nowait(record)
+            self._lines.put_nowait(record)
         except queue.Full:
             self._dropped += 1
             return
-        if self._dropped and self.queue.qsize() < QUEUE_LINES // 2:
+        if self._dropped and self._lines.qsize() <= self._lines.maxsize // 2:
             dropped, self._dropped = self._dropped, 0
-            logging.getLogger(__name__).warning("log_lines_dropped count=%d", dropped)
+            structlog.get_logger(__name__).warning("log_lines_dropped", count=dropped)
 
 
 class _Writer(QueueListener):
     """Writes until it is stopped; a stream that takes nothing more cannot hold up the end."""
 
+    def __init__(
+        self, lines: "queue.Queue[Any]", handler: logging.Handler, stop_seconds: float
+    ) -> None:
+        super().__init__(lines, handler)
+        self._lines = lines
+        self._stop_seconds = stop_seconds
+
     def stop(self) -> None:
-        try:
-            self.queue.put(self._sentinel, timeout=STOP_SECONDS)
-        except queue.Full:
-            return
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        with contextlib.suppress(queue.Full):  # then it is stuck, and its thread ends with us
+            self._lines.put(None, timeout=self._stop_seconds)  # None ends the loop of QueueListener
+            if self._thread is not None:
+                self._thread.join(self._stop_seconds)
