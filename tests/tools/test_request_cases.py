@@ -1,0 +1,168 @@
+"""The shared table of requests: each case goes over a real socket and is read from the wire."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from email.message import Message
+from email.parser import BytesParser
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import httpx
+import jsonschema_rs
+import pytest
+from tests.operations.documents import SHARED, openapi, spec_of
+
+from smart_support.errors import SupportError
+from smart_support.operations.records import DraftOperation
+from smart_support.operations.schema import fit
+from smart_support.tools.request import build_request
+
+CASES = SHARED / "conformance" / "request_cases.json"
+ALL = json.loads(CASES.read_text())["cases"] if CASES.exists() else []
+
+
+@dataclass
+class Wire:
+    """A loopback server that keeps what it was sent."""
+
+    base: str
+    method: str = ""
+    target: str = ""
+    headers: Message = field(default_factory=Message)
+    body: bytes = b""
+    requests: int = 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        line, _, rest = head.partition(b"\r\n")
+        self.method, self.target, _ = line.decode("ascii").split(" ")
+        self.headers = BytesParser().parsebytes(rest)
+        self.body = await reader.readexactly(int(self.headers.get("content-length", "0")))
+        self.requests += 1
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    wire = Wire("")
+    server = await asyncio.start_server(wire.answer, "127.0.0.1", 0)
+    wire.base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield wire
+
+
+def read_case(case: dict[str, Any], base: str) -> tuple[DraftOperation, str]:
+    item = {case["method"]: case["operation"], "parameters": case["path_item_parameters"]}
+    item |= {"servers": case["path_item_servers"]} if "path_item_servers" in case else {}
+    more = {k: case[k] for k in ("components", "definitions", "parameters") if k in case}
+    if case["openapi"] == "2.0":
+        more |= {"host": base.removeprefix("http://"), "basePath": "/v1", "schemes": ["http"]}
+    else:
+        more["servers"] = case["servers"]
+    document = json.loads(
+        json.dumps(openapi({case["path"]: item}, case["openapi"], **more)).replace("{BASE}", base)
+    )
+    spec = spec_of(document)
+    assert spec.skipped == ()
+    assert spec.base_url is not None
+    return spec.operations[0], spec.base_url
+
+
+def named(operation: DraftOperation, args: dict[str, Any]) -> dict[str, Any]:
+    """The case's arguments, given by location, under the names in the tool's schema."""
+    found = {
+        (p["location"], p["name"]): p["argument"] for p in operation.request_plan["parameters"]
+    }
+    arguments = {
+        found[location, name]: value
+        for location, given in args.items()
+        if location != "body"
+        for name, value in given.items()
+        if (location, name) in found
+    }
+    return arguments | ({"body": args["body"]} if "body" in args else {})
+
+
+def path_and_query(target: str) -> tuple[list[str], list[tuple[str, str]]]:
+    path, _, query = target.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    return [unquote(part) for part in path.split("/")], pairs
+
+
+def parts_of(wire: Wire) -> list[tuple[Any, Any]]:
+    head = f"Content-Type: {wire.headers['content-type']}\r\n\r\n".encode()
+    parts = BytesParser().parsebytes(head + wire.body).get_payload()
+    found: list[tuple[Any, Any]] = []
+    for part in parts:
+        assert isinstance(part, Message)
+        text = part.get_payload(decode=True)
+        assert isinstance(text, bytes)
+        name = part.get_param("name", header="content-disposition")
+        is_json = part.get_content_type() == "application/json"
+        found.append((name, {"json": json.loads(text)} if is_json else text.decode()))
+    return found
+
+
+def check_body(wire: Wire, expected: dict[str, Any]) -> None:
+    match expected:
+        case {"json": value}:
+            assert json.loads(wire.body) == value
+        case {"form": pairs}:
+            got = parse_qsl(wire.body.decode(), keep_blank_values=True, strict_parsing=True)
+            assert got == [tuple(pair) for pair in pairs]
+        case {"multipart": parts}:
+            assert parts_of(wire) == [tuple(part) for part in parts]
+        case {"raw": text}:
+            assert wire.body == text.encode()
+        case _:
+            raise AssertionError(expected)
+
+
+@pytest.mark.skipif(not ALL, reason=f"no conformance cases at {CASES.name}")
+def test_has_the_whole_table() -> None:
+    assert len(ALL) >= 37
+
+
+@pytest.mark.parametrize("case", ALL, ids=[case["id"] for case in ALL])
+async def test_sends_what_the_specification_says(case: dict[str, Any], wire: Wire) -> None:
+    operation, base_url = read_case(case, wire.base)
+    expect = case["expect"]
+    try:
+        request = build_request(
+            operation.request_plan, named(operation, case["args"]), base_url=base_url
+        )
+    except SupportError:
+        assert expect.get("or_no_request")
+        return
+    async with httpx.AsyncClient(trust_env=False) as client:
+        await client.send(request)
+
+    assert wire.method == expect["method"]
+    if "target" in expect and expect.get("compare") == "raw":
+        assert wire.target == expect["target"]
+    elif "target" in expect:
+        assert path_and_query(wire.target) == path_and_query(expect["target"])
+    if "target_any" in expect:
+        assert wire.target in expect["target_any"]
+    for name, value in expect.get("headers", {}).items():
+        assert wire.headers[name] == value
+    for name, value in expect.get("cookies", {}).items():
+        assert f"{name}={value}" in wire.headers["cookie"].split("; ")
+    assert (wire.headers["content-type"] or "").startswith(expect.get("content_type_prefix", ""))
+    if "body" in expect:
+        check_body(wire, expect["body"])
+    offered = json.dumps(operation.schema)
+    assert not [name for name in expect.get("schema_absent", ()) if f'"{name}"' in offered]
+
+
+@pytest.mark.parametrize("case", ALL, ids=[case["id"] for case in ALL])
+def test_offers_a_schema_that_takes_the_arguments(case: dict[str, Any]) -> None:
+    operation, _ = read_case(case, "http://127.0.0.1:1")
+
+    assert fit(dict(operation.schema)) == (operation.schema, False)
+    jsonschema_rs.validate(operation.schema, named(operation, case["args"]))
