@@ -351,7 +351,7 @@ class _YamlBuilder:
             return self._CONSTANTS[text]
         if text[0] not in "+-.0123456789":
             return text
-        if self._INTEGER.fullmatch(text) and len(text) < 20:
+        if self._INTEGER.fullmatch(text) and len(text) <= 20:  # 2**64 has twenty digits
             number = int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
             return number if -(2**63) <= number < 2**64 else float(number)
         if self._FLOAT.fullmatch(text):
