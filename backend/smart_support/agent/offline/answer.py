@@ -119,7 +119,13 @@ def _done(tool: Tool, result: Any, arguments: Json) -> str:
     fields = mapping(result)
     subject = " ".join(parts(tool.subject)) or "request"
     number = fields.get("id")
-    name = f"the {subject}" + (f" {number}" if number is not None else "")
+    # What was added to something comes back with that thing's id, not with one of its own.
+    own = number is not None and not (tool.action is Action.CREATE and number in arguments.values())
+    name = f"the {subject}" + (f" {number}" if own else "")
+    for key, value in arguments.items():
+        thing = " ".join(parts(key)[:-1])
+        if value == number and thing and thing != subject:
+            name = f"the {subject} of {thing} {number}"
     verb = _DONE.get(tool.action, "has been done")
     text = f"Done: {name} {verb}."
     if status := fields.get("status"):
@@ -127,7 +133,8 @@ def _done(tool: Tool, result: Any, arguments: Json) -> str:
     order = fields.get("order_id") or arguments.get("order_id")
     if order is not None and str(order) != str(number):
         text += f" It belongs to order {order}."
-    for key in ("amount", "refunded", "shipping_address", "address"):
+    telling = ("amount", "refunded") if tool.action is not Action.CHANGE else ("shipping_address",)
+    for key in telling:
         if (shown := _shown(fields, key)) and not _is_zero(fields[key]):
             text += " " + dict(_SAID)[key].format(shown)
     return text
@@ -165,7 +172,7 @@ def _line(thing: str, row: Json) -> str:
         (row[key] for key in ("placed_at", "requested_at", "created_at") if row.get(key)), None
     )
     if since:
-        facts.append(f"of {_plain(since)}")
+        facts.append(f"from {_plain(since)}")
     if row.get("order_id") and thing != "order":
         facts.append(f"for order {row['order_id']}")
     return f"**{head}**" + (f": {', '.join(facts)}" if facts else "")
@@ -180,10 +187,13 @@ def _thing(subject: str, fields: Json) -> str:
         sentences.append(f"{name} is {_plain(fields['status'])}.")
     elif isinstance(fields.get("name"), str):
         sentences.append(f"The name is {fields['name']}.")
+    arrived = fields.get("delivered_at") or fields.get("status") == "delivered"
     sentences += [
         words.format(shown)
         for key, words in _SAID
-        if (shown := _shown(fields, key)) and not _is_zero(fields[key])
+        if not (arrived and key == "estimated_delivery")
+        and (shown := _shown(fields, key))
+        and not _is_zero(fields[key])
     ]
     text = " ".join(sentences)
     for row in (_rows(fields, "lines") or [])[:_SHOWN]:

@@ -53,26 +53,35 @@ _PHRASES = (
     _Phrase(r"\breturn|\bsend\b.{0,40}\bback\b", Action.CREATE, ("return",)),
     _Phrase(r"\btickets?\b|\bcomplaints?\b|\bcases?\b", Action.LIST, ("ticket",)),
     _Phrase(
-        r"\b(do you|you guys) (have|sell|stock|carry)|\blooking for\b|\bsearch|\bin stock|\bprice"
+        r"\b(do you|you guys) (have|sell|stock|carry)|\blooking for\b|\bsearch|\bin stock"
+        r"|\bavailable|\bprice"
         r"|\bhow much (is|are|does|do)\b|\brecommend|\bproducts?\b|\bbuy\b",
         Action.LIST,
         ("search", "product"),
     ),
     _Phrase(
-        r"\bmy (account|profile|details|data|e-?mail|name)\b|\bdo you (know|have) about me",
+        r"\bmy (?:\w+ )?(account|profile|details|data|e-?mail|name|address)\b"
+        r"|\bdo you (know|have) about me",
         Action.READ,
         ("account",),
     ),
+    _Phrase(r"\borders\b|\bpurchases\b|\border history", Action.LIST, ("list", "order")),
     _Phrase(
         r"\bwhere('s| is| are)\b|\btrack|\barriv|\bdeliver(y|ed)?\b|\bparcel|\bpackage"
         r"|\bon (its|the) way|\bcarrier|\bwhen (will|does|do|is|are)\b.*\b(come|get|here|be)\b"
-        r"|\bshipment|\bhas .* (shipped|been sent|left)\b",
+        r"|\bshipment|\bship\b|\bhas .* (shipped|been sent|left)\b",
         Action.READ,
         ("track",),
     ),
-    _Phrase(r"\borders\b|\bpurchases\b|\bi (order|bought)|\border history", Action.LIST, ("list",)),
+    _Phrase(
+        r"\b(broken?|damaged|defect(ive)?|faulty|leaks?|problems?|issues?|questions?|wrong item)\b"
+        r"|\b(doesn'?t|does not|isn'?t|is not|not) work",
+        Action.CREATE,
+        ("ticket",),
+    ),
+    _Phrase(r"\bi (order|bought)", Action.LIST, ("list", "order")),
 )
-_ASKS_TO_SEE = (
+ASKS_TO_SEE = (
     r"^\W*(?:please |and |so |ok |hi |hello |hey |,|also )*"
     r"(?:(?:can|could|would) you (?:please )?)?"
     r"(?:show|list|see|view|tell|what|which|when|where|has|have|did|is|are|was|were|how many"
@@ -128,8 +137,8 @@ def _phrase(lowered: str) -> _Phrase | None:
 
 def _wanted(lowered: str, phrase: _Phrase | None) -> Action | None:
     if phrase is None:
-        return Action.LIST if re.search(_ASKS_TO_SEE, lowered) else None
-    if phrase.action not in READS and re.search(_ASKS_TO_SEE, lowered):
+        return Action.LIST if re.search(ASKS_TO_SEE, lowered) else None
+    if phrase.action not in READS and re.search(ASKS_TO_SEE, lowered):
         return phrase.action if re.search(_ASKS_TO_DO, lowered) else Action.LIST
     return phrase.action
 

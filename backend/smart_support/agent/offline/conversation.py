@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smart_support.agent.offline.answer import answer, choices, failed, trouble
-from smart_support.agent.offline.choose import choose
+from smart_support.agent.offline.choose import ASKS_TO_SEE, choose
 from smart_support.agent.offline.fill import Known, Missing, fill, lookup, question
 from smart_support.agent.offline.tool import READS, Action, Json, Tool, mapping, read_tool
 from smart_support.agent.reply import Reply, ToolCallRequest, Usage
 
 _MAX_CALLS = 4  # tool calls for one message of the customer
+_MAX_REFERENCE = 5  # words of `And order 1002?`
 _MAX_EARLIER = 20  # messages that are looked through for a number named before
 
 _WHO = (
@@ -144,9 +145,7 @@ def _request(turns: Sequence[_Turn], tools: Sequence[Tool]) -> tuple[Tool | None
     start = len(turns) - 1
     while start > 0 and _was_asked(turns[start - 1]) and _continues(turns[start].text, tools):
         start -= 1
-    goal = choose(turns[start].text, tools)
-    if goal is None and start == len(turns) - 1 and len(turns) > 1:
-        goal = _reference(turns, tools)
+    goal = _reference(turns, tools) or choose(turns[start].text, tools)
     texts = [turn.text for turn in turns[start:]]
     history = [call for turn in reversed(turns) for call in reversed(turn.calls)]
     results = tuple(
@@ -155,7 +154,7 @@ def _request(turns: Sequence[_Turn], tools: Sequence[Tool]) -> tuple[Tool | None
         if isinstance(call.result, Mapping) and failed(call.result) is None
     )
     known = Known(
-        request="\n".join(texts),
+        texts=tuple(texts),
         earlier=tuple(turn.text for turn in reversed(turns[:start]))[:_MAX_EARLIER],
         results=results,
         arguments=tuple(call.arguments for call in history),
@@ -167,7 +166,7 @@ def _request(turns: Sequence[_Turn], tools: Sequence[Tool]) -> tuple[Tool | None
 
 def _asked(goal: Tool, known: Known, said: str) -> str | None:
     """The argument that our last question was about: found by asking again."""
-    before = replace(known, request=known.request.rsplit("\n", 1)[0])
+    before = replace(known, texts=known.texts[:-1])
     missing = fill(goal, before).missing
     return next((each.path for each in missing if said.endswith(question(goal, each))), None)
 
@@ -182,16 +181,18 @@ def _continues(text: str, tools: Sequence[Tool]) -> bool:
     """Whether a message answers a question, rather than asking for something new."""
     if any(re.fullmatch(rf"\W*{pattern}\W*", text, re.IGNORECASE) for pattern, _ in _SMALL_TALK):
         return False
-    verb = (
-        r"^\W*(?:please |can you |could you )?(?:show|list|where|track|cancel|refund|open|what)\b"
-    )
-    return choose(text, tools) is None or not re.search(verb, text, re.IGNORECASE)
+    order = r"^\W*(?:please |can you |could you |i want to )*"
+    order += r"(?:track|cancel|refund|return|open|add|change)\b"
+    begins = re.search(rf"{order}|{ASKS_TO_SEE}", text, re.IGNORECASE)
+    return begins is None or choose(text, tools) is None
 
 
 def _reference(turns: Sequence[_Turn], tools: Sequence[Tool]) -> Tool | None:
     """`And order 1002?`: the same as before, about another thing."""
     text = turns[-1].text
     if not re.match(r"^\W*(and|what about|how about)\b", text, re.IGNORECASE):
+        return None
+    if len(text.split()) > _MAX_REFERENCE:
         return None
     last = next((call for turn in reversed(turns[:-1]) for call in reversed(turn.calls)), None)
     tool = _named(last.name, tools) if last else None
@@ -217,7 +218,7 @@ def _aside(text: str, tools: Sequence[Tool]) -> str | _Call | None:
         handoff = next((t for t in tools if re.search(_HANDOFF, t.name, re.IGNORECASE)), None)
         if handoff is None:
             return "I am sorry, I cannot connect you with a person from here."
-        given = fill(handoff, Known(request=text, answer=text))
+        given = fill(handoff, Known(texts=(text,), answer=text))
         required = {each.name: text for each in given.missing if "." not in each.path}
         return _Call(handoff.name, given.arguments | required)
     if re.search(_IDENTITY, lowered):

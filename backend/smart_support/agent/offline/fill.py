@@ -13,14 +13,18 @@ from smart_support.agent.offline.words import STOP, label, parts, stem, terms
 _MAX_DEPTH = 6
 _WHOLE_TEXT = {"message", "text", "comment", "body", "content", "description", "note", "question"}
 _SHORT_TEXT = {"subject", "title", "topic"}
+_TEXTS = _WHOLE_TEXT | _SHORT_TEXT
 _SEARCH = {"q", "query", "search", "keyword", "keywords", "term", "name_contains"}
 _MONEY = {"amount", "price", "sum", "value"}
 _LEFT = ("refundable", "remaining", "outstanding", "refundable_amount", "amount_refundable")
 _NOT_SEARCHED = STOP | frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     search find looking sell stock product products available there anything something buy
     price cost costs much recommend carry items shop store got list all offer
-    """.split()
+    """,
+    )
 )
 
 
@@ -28,8 +32,8 @@ _NOT_SEARCHED = STOP | frozenset(
 class Known:
     """Everything that arguments can come from."""
 
-    request: str
-    """What the person wants, with what they answered to questions about it since."""
+    texts: tuple[str, ...]
+    """What the person wants, and what they answered to questions about it since."""
     answer: str | None = None
     """Their last message, if it answers a question of ours."""
     asked: str | None = None
@@ -40,6 +44,11 @@ class Known:
     """What tools answered, latest first."""
     arguments: tuple[Json, ...] = ()
     """What tools were called with, latest first."""
+
+    @property
+    def request(self) -> str:
+        """All of `texts` as one."""
+        return "\n".join(self.texts)
 
 
 @dataclass(frozen=True)
@@ -75,17 +84,24 @@ class _Filling:
         self._tool = tool
         self._known = known
         self._missing = missing
+        self._about: set[str] = set()
+        """Ids found so far: an amount or a line is taken only from what has one of them."""
 
     def object(self, schema: Json, path: str, depth: int) -> dict[str, Any]:
         value: dict[str, Any] = {}
         required = schema.get("required") or ()
-        for name, raw in mapping(schema.get("properties")).items():
+        properties = mapping(schema.get("properties"))
+        # Ids first: they decide where the rest may be taken from.
+        for name in sorted(properties, key=lambda name: not name.lower().endswith("id")):
+            raw = properties[name]
             inner = resolve(mapping(raw), self._tool.schema)
             here = f"{path}.{name}" if path else name
             needed = name in required
             one = self._value(name, inner, here, needed=needed, depth=depth)
             if one is not None:
                 value[name] = one
+                if name.lower().endswith("id"):
+                    self._about.add(str(one))
             elif needed and not any(each.path.startswith(f"{here}.") for each in self._missing):
                 self._missing.append(Missing(here, inner))
         return value
@@ -112,6 +128,7 @@ class _Filling:
             # What is missing inside something optional stands in nobody's way.
             inside: list[Missing] = []
             quiet = _Filling(self._tool, self._known, inside)
+            quiet._about |= self._about
             value = quiet.object(schema, path, depth + 1)
             return value if value and not inside else None
         value = self.object(schema, path, depth + 1)
@@ -148,18 +165,32 @@ class _Filling:
             return int(exact) if exact == exact.to_integral_value() else float(exact)
         if not needed:
             return None
-        for result in self._known.results:
+        for result in self._relevant():
             left = next((result[key] for key in _LEFT if result.get(key) is not None), None)
             if isinstance(left, Mapping):
                 left = left.get("minor_units") if minor else left.get("amount")
             if isinstance(left, int | float) and left > 0:
+                left = min(left, self._named_lines(result, minor=minor) or left)
                 return int(left) if left == int(left) else left
         return None
+
+    def _named_lines(self, thing: Json, *, minor: bool) -> float | None:
+        """What the lines cost that the request names; None if it names none or all."""
+        rows = [mapping(each) for each in thing.get("lines") or ()]
+        said = terms(self._known.request)
+        named = [row for row in rows if said & terms(_described(row))]
+        costs = [mapping(row.get("total")).get("minor_units") for row in named]
+        if len(named) == len(rows) or not all(isinstance(cost, int) for cost in costs):
+            return None
+        total = sum(cost for cost in costs if isinstance(cost, int))
+        return total if minor else total / 100
 
     def _string(self, name: str, schema: Json, path: str, *, needed: bool) -> Any:
         known = self._known
         words = set(parts(name))
         answered = known.answer if known.asked == path else None
+        if known.asked and words & _TEXTS and known.asked.rsplit(".", 1)[-1] in _TEXTS:
+            answered = known.answer  # subject and message are asked for as one
         if isinstance(options := schema.get("enum"), list):
             return self._option(name, options, answered, needed=needed)
         if name.lower() in _SEARCH:
@@ -178,9 +209,9 @@ class _Filling:
         if "reason" in words:
             text = found.reason(known.request) or answered
         elif words & _WHOLE_TEXT:
-            text = found.message(known.request) if answered is None else answered
+            text = answered or found.message(known.request)
         elif words & _SHORT_TEXT:
-            text = found.message(known.request) or answered
+            text = answered or found.message(known.request)
             text = re.split(r"(?<=[.!?])\s", text)[0].rstrip(".")[:80] if text else None
         else:
             text = answered
@@ -259,8 +290,15 @@ class _Filling:
                 return next(iter(ids)) if len(ids) == 1 else None
         return None
 
+    def _relevant(self) -> Iterator[Json]:
+        """Results, and the entries of results, that are the thing this call is about."""
+        for result in self._known.results:
+            for each in _objects(result):
+                if str(each.get("id")) in self._about:
+                    yield each
+
     def _part_of_address(self, name: str, answered: str | None) -> str | None:
-        said = found.address(self._known.answer or "") or found.address(self._known.request)
+        said = next(filter(None, map(found.address, reversed(self._known.texts))), {})
         alias = {"zip": "postal_code", "line1": "street"}.get(name, name)
         if said and alias in said:
             return said[alias]
@@ -278,14 +316,12 @@ class _Filling:
         wanted = list(mapping(items.get("properties")))
         if not wanted or not needed:
             return None
-        for result in self._known.results:
-            for holder in _objects(result):
-                for value in holder.values():
-                    rows = [each for each in value if isinstance(each, Mapping)] if (
-                        isinstance(value, list)
-                    ) else []  # fmt: skip
-                    if rows and all(set(wanted) <= row.keys() for row in rows):
-                        return self._picked(rows, wanted)
+        for thing in self._relevant():
+            for value in thing.values():
+                rows = value if isinstance(value, list) else []
+                rows = [each for each in rows if isinstance(each, Mapping)]
+                if rows and all(set(wanted) <= row.keys() for row in rows):
+                    return self._picked(rows, wanted)
         return None
 
     def _picked(self, rows: list[Json], wanted: list[str]) -> Any:
@@ -306,7 +342,7 @@ class _Filling:
 
     def _quantity(self, row: Json) -> Any:
         for word in parts(_described(row)):
-            number = found.quantity(self._known.request, word) if len(word) > 2 else None
+            number = found.quantity(self._known.request, stem(word)) if len(word) > 2 else None
             if number is not None:
                 return number
         return row["quantity"]

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from smart_support.agent.offline.words import terms
+
 _SIGNS = {"$": "USD", "€": "EUR", "£": "GBP"}
 _NAMES = {"dollar": "USD", "euro": "EUR", "pound": "GBP"}
 _CODES = "USD|EUR|GBP|CHF|CAD|AUD|JPY|SEK|NOK|DKK|PLN|INR"
@@ -25,6 +27,9 @@ _COUNTRIES = {
     "netherlands": "NL", "the netherlands": "NL", "norway": "NO", "new zealand": "NZ",
     "poland": "PL", "portugal": "PT", "sweden": "SE", "united states": "US", "usa": "US",
 }  # fmt: skip
+
+# Words that say that there is something to say, and not what.
+_EMPTY = frozenset({"ticket", "problem", "issue", "question", "request", "something", "support"})
 
 
 @dataclass(frozen=True)
@@ -84,18 +89,20 @@ def count(text: str) -> int | None:
 
 def quantity(text: str, thing: str) -> int | None:
     """How many of `thing` are named right before it: `two boots`."""
-    match = re.search(rf"\b(\d{{1,3}}|[a-z]+)\s+(?:\w+\s+)?{re.escape(thing)}", text.lower())
+    numeral = "|".join(_NUMERALS)
+    match = re.search(rf"\b(\d{{1,3}}|{numeral})\s+(?:\w+\s+)?{re.escape(thing)}", text.lower())
     if match is None:
         return None
-    return int(match.group(1)) if match.group(1).isdigit() else _COUNTS.get(match.group(1))
+    return int(match.group(1)) if match.group(1).isdigit() else _COUNTS[match.group(1)]
 
 
 def address(text: str) -> dict[str, str]:
     """Parts of a postal address, named as APIs mostly do; empty if there is none."""
-    match = re.search(r"\b(?:to|is|address|at)\b\s*:?\s+(?=[^,]*\d[^,]*,|[A-Z][^,]*,)|:\s+", text)
     if "," not in text:
         return {}
-    start = text[match.end() :] if match else text
+    # It begins after the last word that can lead to it, before the first comma.
+    leading = list(re.finditer(r"(?:\b(?:to|is|at)|:)\s+", text[: text.index(",")]))
+    start = text[leading[-1].end() :] if leading else text
     sections = [each.strip(" .!?") for each in re.split(r"[,\n]", start)]
     found: dict[str, str] = {}
     for section in filter(None, sections):
@@ -104,7 +111,7 @@ def address(text: str) -> dict[str, str]:
             found["country"] = _COUNTRIES.get(lowered, section)
         elif "street" not in found:
             key = "street" if re.search(r"\d", section) else "name"
-            found[key] = re.sub(r"^(?:please|it to|to|is)\s+", "", section)
+            found[key] = section
         elif match := re.search(
             r"\b(?:[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{4,6}(?:-\d{4})?)\b", section
         ):
@@ -120,7 +127,10 @@ def reason(text: str) -> str | None:
     """Why, in the person's own words."""
     for pattern in (
         r"\b(?:because|since|due to|the reason (?:is|was)|reason:)\s+(?:of\s+)?(.+)",
-        r"(?:[,.;:!–-]|\band|\bas)\s+((?:it|they|he|she|this|that|these|those|i|one|the)\b.+)",
+        r"([^,.;!?]*\b(?:broken|damaged|defective|faulty|leaks?)\b[^,.;!?]*?)"
+        r"(?:\band i\b|[,.;!?]|$)",
+        r"(?:[,.;:!–-]|\band|\bas)\s+"
+        r"((?:it|they|he|she|this|that|these|those|one|the|i(?!'d| want| need| would))\b.+)",
         r"[,.;:–-]\s+((?:too|wrong|not|never|arrived|damaged|broken|defective|faulty|late)\b.+)",
         r"\b((?:it|they) (?:is|are|was|were|arrived|came|do|does|did|don'?t|doesn'?t)\b.+)",
     ):
@@ -141,14 +151,14 @@ def message(text: str) -> str | None:
     )
     if introduced:
         return _sentence(introduced.group(1))
-    bare = re.sub(r"\W+", " ", text).split()
     asks = re.match(
         r"^\W*(?:please |can you |could you |i want to |i'd like to |i would like to )*"
         r"(?:open|create|file|raise|make|submit|add|write)\b",
         text,
         re.IGNORECASE,
     )
-    return None if asks or len(bare) < 4 else _sentence(text)
+    telling = {word for word in terms(text) if word not in _EMPTY}
+    return None if asks or len(telling) < 2 else _sentence(text)
 
 
 def _sentence(text: str) -> str:

@@ -3,13 +3,16 @@
 import re
 
 STOP = frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     a about an and any are as at be been but by can could did do does for from get give has
     have hello help hey hi how i if in into is it its just know let like me my need of on or
     our please see should show so some tell thank that the their them there they this to us
     want was we were what when where which who will with would you your am not no yes ok one
     customer customers number still now s t m ve re ll d also more than
-    """.split()
+    """,
+    )
 )
 
 # Left: what people say. Right: what APIs call it. Both sides are stems.
