@@ -1,6 +1,5 @@
 """One conversation as analytics sees it, and what each of its facts adds to the figures."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -168,17 +167,6 @@ def difference(after: Mapping[Key, Sum], before: Mapping[Key, Sum]) -> dict[Key,
         if change != NOTHING:
             changes[key] = change
     return changes
-
-
-def sum_up(parts: Sequence[Mapping[Key, Sum]]) -> dict[Key, Sum]:
-    """All parts added up."""
-    counts: defaultdict[Key, int] = defaultdict(int)
-    totals: defaultdict[Key, int] = defaultdict(int)
-    for part in parts:
-        for key, (count, total) in part.items():
-            counts[key] += count
-            totals[key] += total
-    return {key: Sum(counts[key], totals[key]) for key in counts}
 
 
 class _Increment(NamedTuple):

@@ -175,12 +175,15 @@ async def _cohort(session: AsyncSession, start: datetime, end: datetime) -> Coho
         )
     ).one()
     reasons = await session.execute(
-        sa.select(row.handoff_reason, sa.func.count())
+        sa.select(row.handoff_reason, sa.func.count().label("times"))
         .where(among, row.handoff_at.is_not(None))
         .group_by(row.handoff_reason)
         .order_by(row.handoff_reason)
     )
-    return Cohort(**found._mapping, handoff_reasons=dict(reasons.tuples().all()))
+    return Cohort(
+        **found._mapping,
+        handoff_reasons={reason.handoff_reason: reason.times for reason in reasons},
+    )
 
 
 async def _sums(session: AsyncSession, start: datetime, end: datetime) -> Sums:
