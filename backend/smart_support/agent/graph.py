@@ -66,7 +66,7 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
     graph = StateGraph(TurnState, TurnContext)
     graph.add_node("think", think)
     graph.add_node("gate", gate)
-    graph.add_node("call", call)
+    graph.add_node("call", call, input_schema=CallTask)
     graph.add_edge(START, "think")
     graph.add_conditional_edges("think", _after_think, ["call", "gate", END])
     graph.add_edge("call", "gate")

@@ -43,19 +43,24 @@ def past_messages(events: Iterable[Event], current: TurnId) -> list[Wire]:
         if isinstance(event.fact, ToolReturned)
     }
     asked: Wire | None = None
+    queued: set[TurnId] = set()
     for event in events:
         fact = event.fact
         if isinstance(fact, MessageReceived):
             message = {"role": "user", "content": fact.text}
             if fact.turn_id == current:
                 asked = message
-            else:
-                turns.setdefault(fact.turn_id, []).append(message)
-        elif fact.__class__ in {MessageFinished, ToolCalled} and fact.turn_id in turns:  # type: ignore[union-attr]
-            turns[fact.turn_id].extend(_said(fact, results))  # type: ignore[union-attr]
+                continue
+            turns[fact.turn_id] = [message]
+            if asked is not None:
+                queued.add(fact.turn_id)
+        elif isinstance(fact, MessageFinished | ToolCalled) and fact.turn_id in turns:
+            turns[fact.turn_id].extend(_said(fact, results))
     kept: list[Wire] = [] if asked is None else [asked]
     room = MAX_CHARACTERS
-    for said in reversed(turns.values()):
+    for turn_id, said in reversed(turns.items()):
+        if turn_id in queued and len(said) == 1:
+            continue  # waits for its own answer
         room -= sum(len(json.dumps(message, ensure_ascii=False)) for message in said)
         if room < 0:
             break

@@ -1,1 +1,1 @@
-"""Answering one message: who may send, who answers, who watches, and what happens when it breaks."""
+"""Answering a message: who may send, who answers, who watches, and what a crash leaves."""

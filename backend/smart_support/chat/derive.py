@@ -60,7 +60,7 @@ class Derivation:
                 if not events:
                     return
                 await consumer.apply(thread_id, events)
-        except Exception:  # noqa: BLE001 - a broken consumer must not stop the others
+        except Exception:
             log.warning(
                 "derivation_failed",
                 consumer=type(consumer).__name__,

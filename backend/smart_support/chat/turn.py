@@ -23,7 +23,7 @@ from smart_support.agent.state import Answer, Decision, LiveText, ToolCallState,
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.conversations.postgres import PostgresConversations
-from smart_support.conversations.records import Thread, Turn, TurnStatus
+from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnStatus
 from smart_support.errors import ErrorCategory, InternalError, NotAllowed, Severity, SupportError
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import (
@@ -139,6 +139,8 @@ class TurnRunner:
         self._parts = parts
         self._tasks: dict[TurnId, asyncio.Task[None]] = {}
         self._open: dict[ThreadId, TurnId] = {}
+        self._answering: set[TurnId] = set()
+        """Turns that may be interrupted; one that is being settled may not."""
         self._cancelled: set[TurnId] = set()
         self._closing = False
 
@@ -191,7 +193,7 @@ class TurnRunner:
         await self._parts.conversations.thread(thread_id, customer_id=person.id)
         turn_id = self._open.get(thread_id)
         task = self._tasks.get(turn_id) if turn_id else None
-        if turn_id is None or task is None:
+        if turn_id is None or task is None or turn_id not in self._answering:
             return False
         self._cancelled.add(turn_id)
         task.cancel()
@@ -221,7 +223,11 @@ class TurnRunner:
         approval = decided.approval
         self.publish(approval.thread_id, decided.events)
         if decided.waiting == 0:
-            await self.unpark(approval.turn_id)
+            try:
+                await self.unpark(approval.turn_id)
+            except TurnNotOpen:
+                # Not parked yet, and then it looks for itself; or recovery was quicker.
+                log.info("turn_not_parked", turn_id=approval.turn_id)
 
     async def unpark(self, turn_id: TurnId) -> None:
         """Go on with a parked turn whose questions all have answers.
@@ -256,8 +262,8 @@ class TurnRunner:
         self._closing = True
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=grace)
-        for task in self._tasks.values():
-            task.cancel()
+        for turn_id in list(self._answering):
+            self._tasks[turn_id].cancel()
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
@@ -281,8 +287,7 @@ class TurnRunner:
             thread_id=turn.thread_id, turn_id=turn.id, correlation_id=run.correlation_id
         ):
             try:
-                async with asyncio.timeout(self._parts.limits.timeout):
-                    await self._answer(run)
+                await self._answer_in_time(run)
             except asyncio.CancelledError:
                 if turn.id in self._cancelled:
                     await self._close(run, "cancelled", None)
@@ -302,6 +307,14 @@ class TurnRunner:
                     await self._park(run)
                 else:
                     await self._close(run, "done", None)
+
+    async def _answer_in_time(self, run: _Run) -> None:
+        self._answering.add(run.turn.id)
+        try:
+            async with asyncio.timeout(self._parts.limits.timeout):
+                await self._answer(run)
+        finally:
+            self._answering.discard(run.turn.id)
 
     async def _answer(self, run: _Run) -> None:
         parts, turn = self._parts, run.turn
@@ -346,6 +359,7 @@ class TurnRunner:
         given: Any = {"messages": []}
         if turn.run > 1:
             given = Command(resume=_decisions(await parts.ledger.decisions(turn.id)))
+        item: Any
         async for mode, item in parts.graph.astream(
             given,
             {"configurable": {"thread_id": turn.id}, "recursion_limit": 200},
@@ -405,13 +419,15 @@ class TurnRunner:
         approvals = [approval_id_of(called["id"]) for called in run.asked]
         fact = TurnParked(turn_id=turn.id, run=turn.run, approval_ids=approvals)
         await self._settle(run, TurnStatus.PARKED, [fact])
+        if "pending" not in (await self._parts.ledger.decisions(turn.id)).values():
+            await self.unpark(turn.id)  # answered while it was being parked
 
     async def _close(self, run: _Run, status: str, error: SupportError | None) -> None:
         parts, turn = self._parts, run.turn
         if status != "done":
-            self._lost(
-                await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=parts.clock()), turn
-            )
+            now = parts.clock()
+            lost = await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=now)
+            self.publish(turn.thread_id, lost)
         facts: list[Fact] = []
         if (said := self._said(run)) is not None:
             facts.append(
@@ -439,10 +455,6 @@ class TurnRunner:
         await self._settle(run, TurnStatus(status), facts)
         await parts.forget(turn.id)
 
-    def _lost(self, events: Sequence[Event], turn: Turn) -> None:
-        if events:
-            self.publish(turn.thread_id, events)
-
     def _said(self, run: _Run) -> Answer | None:
         """The answer, or as much of it as the customer has seen when it broke off."""
         if run.answer is not None:
@@ -460,7 +472,7 @@ class TurnRunner:
 
 
 def approval_id_of(tool_call_id: str) -> str:
-    """The id of the question about a tool call: one question per call, however often it is asked."""
+    """The id of the question about a tool call; a call has one, however often it is asked."""
     return str(uuid5(UUID(tool_call_id), "approval"))
 
 

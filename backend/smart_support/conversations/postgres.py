@@ -15,10 +15,13 @@ from smart_support.conversations.records import (
     TurnStatus,
 )
 from smart_support.conversations.tables import threads, turns
+from smart_support.conversations.tracker_postgres import PostgresConversationTracker
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append, open_log
 from smart_support.events.records import Event, Fact, MessageReceived, ThreadId, TurnId
+
+__all__ = ["PostgresConversationTracker", "PostgresConversations"]
 
 QUEUE_LIMIT = 20
 """Messages of one thread that may wait for an answer."""

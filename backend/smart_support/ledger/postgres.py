@@ -88,13 +88,18 @@ class PostgresLedger:
             ApprovalSettled: it was answered before.
         """
         async with self._sessions.begin() as session:
-            row = (
-                await session.execute(
-                    sa.select(approvals)
-                    .where(approvals.c.id == approval_id, approvals.c.actor == actor)
-                    .with_for_update()
-                )
-            ).one_or_none()
+            asked = sa.select(approvals.c.turn_id).where(
+                approvals.c.id == approval_id, approvals.c.actor == actor
+            )
+            # All questions of the turn are locked, so that of two last answers one sees that
+            # nothing is left to wait for.
+            rows = await session.execute(
+                sa.select(approvals)
+                .where(approvals.c.turn_id == asked.scalar_subquery())
+                .order_by(approvals.c.id)
+                .with_for_update()
+            )
+            row = next((found for found in rows if found.id == approval_id), None)
             if row is None:
                 raise NotFound(f"no approval {approval_id} for {actor}")
             if row.state != ApprovalState.PENDING.value:

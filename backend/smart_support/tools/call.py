@@ -208,7 +208,8 @@ class ToolCaller:
                 self._limits.base_delay,
                 sleep=recorder.waiting(self._sleep),
                 random=self._chance,
-                deadline=self._limits.total,
+                deadline=deadline,
+                clock=self._monotonic,
             )
         except (SupportError, httpx.HTTPError, httpx.InvalidURL) as error:
             return self._failed(error, recorder)

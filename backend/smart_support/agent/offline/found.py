@@ -127,10 +127,14 @@ def reason(text: str) -> str | None:
     """Why, in the person's own words."""
     for pattern in (
         r"\b(?:because|since|due to|the reason (?:is|was)|reason:)\s+(?:of\s+)?(.+)",
-        r"([^,.;!?]*\b(?:broken|damaged|defective|faulty|leaks?)\b[^,.;!?]*?)"
-        r"(?:\band i\b|[,.;!?]|$)",
-        r"(?:[,.;:!–-]|\band|\bas)\s+"
-        r"((?:it|they|he|she|this|that|these|those|one|the|i(?!'d| want| need| would))\b.+)",
+        (
+            r"([^,.;!?]*\b(?:broken|damaged|defective|faulty|leaks?)\b[^,.;!?]*?)"
+            r"(?:\band i\b|[,.;!?]|$)"
+        ),
+        (
+            r"(?:[,.;:!–-]|\band|\bas)\s+"
+            r"((?:it|they|he|she|this|that|these|those|one|the|i(?!'d| want| need| would))\b.+)"
+        ),
         r"[,.;:–-]\s+((?:too|wrong|not|never|arrived|damaged|broken|defective|faulty|late)\b.+)",
         r"\b((?:it|they) (?:is|are|was|were|arrived|came|do|does|did|don'?t|doesn'?t)\b.+)",
     ):

@@ -1,0 +1,1 @@
+"""The edge: REST, the chat socket and the page. The only package that speaks FastAPI."""

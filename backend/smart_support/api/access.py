@@ -1,0 +1,44 @@
+"""Who may: every route names the roles it is for; without a name it is for nobody."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from smart_support.api.parts import Running
+from smart_support.errors import NotAllowed, NotSignedIn
+from smart_support.identity.people import Person, Role
+
+_bearer = HTTPBearer(auto_error=False, description="The token of a sign-in link.")
+
+
+def signed_in(
+    parts: Running,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Person:
+    """The person whose token came with the request.
+
+    Raises:
+        NotSignedIn: there is none, or it does not hold.
+    """
+    if credentials is None:
+        raise NotSignedIn("no Authorization header with a bearer token")
+    return parts.tokens.read(credentials.credentials)
+
+
+def _allow(*roles: Role) -> Callable[[Person], Person]:
+    def check(person: Annotated[Person, Depends(signed_in)]) -> Person:
+        if person.role not in roles:
+            raise NotAllowed(f"{person.role.value} {person.id} is not one of {roles}")
+        return person
+
+    return check
+
+
+Anybody = Annotated[Person, Depends(_allow(*Role))]
+Customer = Annotated[Person, Depends(_allow(Role.CUSTOMER))]
+Lead = Annotated[Person, Depends(_allow(Role.LEAD))]
+Operator = Annotated[Person, Depends(_allow(Role.OPERATOR))]
+CustomerOrLead = Annotated[Person, Depends(_allow(Role.CUSTOMER, Role.LEAD))]
+Staff = Annotated[Person, Depends(_allow(Role.LEAD, Role.OPERATOR))]

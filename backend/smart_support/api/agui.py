@@ -1,0 +1,239 @@
+"""Facts and live text as AG-UI 1.0 events (ag-ui-protocol), as `docs/protocol.md` says.
+
+A customer sees what is done for them, not what our systems said to each other: results of calls
+and the reasons of failed attempts stay out of these events.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ag_ui.core import (
+    PROTOCOL_VERSION,
+    BaseEvent,
+    CustomEvent,
+    Interrupt,
+    RunErrorEvent,
+    RunFinishedCancelledOutcome,
+    RunFinishedEvent,
+    RunFinishedInterruptOutcome,
+    RunFinishedSuccessOutcome,
+    RunStartedEvent,
+    TextMessageContentEvent,
+    TextMessageEndEvent,
+    TextMessageStartEvent,
+    TokenUsage,
+    ToolCallArgsEvent,
+    ToolCallEndEvent,
+    ToolCallResultEvent,
+    ToolCallStartEvent,
+)
+
+from smart_support.agent.state import LiveText
+from smart_support.events.records import (
+    ApprovalAsked,
+    ApprovalDecided,
+    AttemptMade,
+    Event,
+    Fact,
+    HandoffAsked,
+    MessageFinished,
+    MessageReceived,
+    ThreadAbandoned,
+    ThreadId,
+    ThreadResolved,
+    ToolCalled,
+    ToolReturned,
+    TurnClosed,
+    TurnId,
+    TurnOpened,
+    TurnParked,
+)
+
+
+class Speaker:
+    """Turns what happens in one thread into frames for one connection.
+
+    It remembers how much of an unfinished answer this connection has, so that the end of it
+    brings exactly the rest.
+    """
+
+    def __init__(self, thread_id: ThreadId) -> None:
+        self._thread_id = thread_id
+        self._asked: dict[str, ApprovalAsked] = {}
+        self._shown: dict[str, str] = {}
+        self._finished: set[str] = set()
+        self._last_seq = 0
+
+    def frames(self, item: Event | LiveText) -> Iterator[dict[str, Any]]:
+        """The frames of one item; nothing for what this connection has had already."""
+        if isinstance(item, LiveText):
+            yield from self._live(item)
+            return
+        if item.seq <= self._last_seq:
+            return
+        self._last_seq = item.seq
+        events = list(self._events(item.fact))
+        for place, event in enumerate(events):
+            last = place == len(events) - 1
+            yield {
+                "thread_id": self._thread_id,
+                "seq": item.seq if last else None,
+                "at": item.at.isoformat(),
+                "event": _wire(event),
+            }
+
+    def _live(self, item: LiveText) -> Iterator[dict[str, Any]]:
+        message_id = item.message_id
+        if message_id in self._finished:
+            return
+        shown = self._shown.get(message_id)
+        if shown is None:
+            yield self._unnumbered(_started(message_id, "assistant"))
+            shown = ""
+        text = item.text[max(0, len(shown) - item.offset) :]
+        if text:
+            content = TextMessageContentEvent(message_id=message_id, delta=text)
+            yield self._unnumbered(content) | {"offset": len(shown)}
+        self._shown[message_id] = shown + text
+
+    def _unnumbered(self, event: BaseEvent) -> dict[str, Any]:
+        return {"thread_id": self._thread_id, "seq": None, "at": None, "event": _wire(event)}
+
+    def _events(self, fact: Fact) -> Iterator[BaseEvent]:
+        match fact:
+            case MessageReceived():
+                yield from _message(fact.message_id, "user", fact.text)
+            case MessageFinished():
+                yield from self._answer(fact)
+            case TurnOpened():
+                yield RunStartedEvent(
+                    thread_id=self._thread_id,
+                    run_id=_run_id(fact.turn_id, fact.run),
+                    protocol_version=PROTOCOL_VERSION,
+                )
+            case ToolCalled():
+                yield from _tool_call(fact)
+            case AttemptMade():
+                yield _custom(
+                    "attempt",
+                    tool_call_id=fact.tool_call_id,
+                    number=fact.number,
+                    outcome=fact.outcome,
+                )
+            case ToolReturned():
+                yield ToolCallResultEvent(
+                    message_id=f"{fact.tool_call_id}.result",
+                    tool_call_id=fact.tool_call_id,
+                    content=json.dumps({"outcome": fact.outcome}),
+                )
+            case ApprovalAsked():
+                self._asked[fact.approval_id] = fact
+                yield _custom(
+                    "approval_asked",
+                    approval_id=fact.approval_id,
+                    tool_call_id=fact.tool_call_id,
+                    title=fact.title,
+                    method=fact.method,
+                    url=fact.url,
+                    fields=fact.fields,
+                    expires_at=fact.expires_at,
+                )
+            case TurnParked():
+                yield self._parked(fact)
+            case ApprovalDecided():
+                yield _custom(
+                    "approval_decided",
+                    approval_id=fact.approval_id,
+                    tool_call_id=fact.tool_call_id,
+                    decision=fact.decision,
+                    by=fact.by,
+                )
+            case HandoffAsked():
+                yield _custom("handoff", reason=fact.reason, note=fact.note)
+            case ThreadResolved():
+                yield _custom("thread_status", status="resolved")
+            case ThreadAbandoned():
+                yield _custom("thread_status", status="abandoned")
+            case TurnClosed():
+                yield self._closed(fact)
+
+    def _answer(self, fact: MessageFinished) -> Iterator[BaseEvent]:
+        shown = self._shown.pop(fact.message_id, None)
+        self._finished.add(fact.message_id)
+        if shown is None or not fact.text.startswith(shown):
+            yield from _message(fact.message_id, "assistant", fact.text)
+            return
+        if rest := fact.text[len(shown) :]:
+            yield TextMessageContentEvent(message_id=fact.message_id, delta=rest)
+        yield TextMessageEndEvent(message_id=fact.message_id)
+
+    def _parked(self, fact: TurnParked) -> BaseEvent:
+        interrupts = []
+        for approval_id in fact.approval_ids:
+            asked = self._asked.get(approval_id)
+            interrupts.append(
+                Interrupt(
+                    id=approval_id,
+                    reason="approval",
+                    message=asked.title if asked else None,
+                    tool_call_id=asked.tool_call_id if asked else None,
+                    expires_at=asked.expires_at if asked else None,
+                )
+            )
+        return RunFinishedEvent(
+            thread_id=self._thread_id,
+            run_id=_run_id(fact.turn_id, fact.run),
+            outcome=RunFinishedInterruptOutcome(interrupts=interrupts),
+        )
+
+    def _closed(self, fact: TurnClosed) -> BaseEvent:
+        if fact.status == "failed":
+            return RunErrorEvent(
+                message=fact.message or "",
+                code=fact.code,
+                metadata={"correlation_id": fact.correlation_id},
+            )
+        done = fact.status == "done"
+        usage = TokenUsage(input_tokens=fact.input_tokens, output_tokens=fact.output_tokens)
+        return RunFinishedEvent(
+            thread_id=self._thread_id,
+            run_id=_run_id(fact.turn_id, fact.run),
+            outcome=RunFinishedSuccessOutcome() if done else RunFinishedCancelledOutcome(),
+            usage=[usage],
+        )
+
+
+def _run_id(turn_id: TurnId, run: int) -> str:
+    return turn_id if run == 1 else f"{turn_id}.{run}"
+
+
+def _custom(name: str, **value: Any) -> CustomEvent:
+    return CustomEvent(name=name, value=value)
+
+
+def _started(message_id: str, role: Any) -> TextMessageStartEvent:
+    return TextMessageStartEvent(message_id=message_id, role=role)
+
+
+def _message(message_id: str, role: str, text: str) -> Iterator[BaseEvent]:
+    yield _started(message_id, role)
+    yield TextMessageContentEvent(message_id=message_id, delta=text)
+    yield TextMessageEndEvent(message_id=message_id)
+
+
+def _tool_call(fact: ToolCalled) -> Iterator[BaseEvent]:
+    yield ToolCallStartEvent(
+        tool_call_id=fact.tool_call_id,
+        tool_call_name=fact.tool,
+        metadata={"title": fact.title, "operation": fact.operation, "access": fact.access},
+    )
+    yield ToolCallArgsEvent(
+        tool_call_id=fact.tool_call_id, delta=json.dumps(fact.arguments, ensure_ascii=False)
+    )
+    yield ToolCallEndEvent(tool_call_id=fact.tool_call_id)
+
+
+def _wire(event: BaseEvent) -> dict[str, Any]:
+    wire: dict[str, Any] = event.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return wire

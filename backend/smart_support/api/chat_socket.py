@@ -1,0 +1,338 @@
+"""The chat socket: frames in, events out, as `docs/protocol.md` says.
+
+One place turns an exception into a frame, and the socket outlives all of them.
+"""
+
+import asyncio
+import contextlib
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import orjson
+import structlog
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from smart_support.api.agui import Speaker
+from smart_support.api.parts import Parts, parts_of
+from smart_support.chat.follow import TooSlow
+from smart_support.errors import (
+    InternalError,
+    InvalidInput,
+    NotAllowed,
+    NotSignedIn,
+    RateLimited,
+    SupportError,
+)
+from smart_support.identity.people import Person, Role
+from smart_support.telemetry.logs import new_correlation_id
+
+log = structlog.get_logger()
+router = APIRouter()
+
+MAX_FRAME_BYTES = 64 * 1024
+MAX_TEXT = 8_000
+HELLO_SECONDS = 10.0
+SEND_SECONDS = 20.0
+PAGE = 500
+
+CLOSE_GOING_AWAY = 1001
+CLOSE_TOO_SLOW = 1013
+CLOSE_NOT_SIGNED_IN = 4401
+CLOSE_NOT_ALLOWED = 4403
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Hello(_Frame):
+    """Who I am; the first frame."""
+
+    type: Literal["hello"]
+    token: str = Field(max_length=8_192)
+
+
+class Resume(_Frame):
+    """Follow a thread from after `last_seq` on."""
+
+    type: Literal["resume"]
+    thread_id: UUID
+    last_seq: int = Field(0, ge=0)
+
+
+class Send(_Frame):
+    """A message; the same id again is not a second message."""
+
+    type: Literal["send"]
+    thread_id: UUID
+    message_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    text: str = Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")
+
+
+class Cancel(_Frame):
+    """Stop answering."""
+
+    type: Literal["cancel"]
+    thread_id: UUID
+
+
+class Decide(_Frame):
+    """Answer a question for approval."""
+
+    type: Literal["decide"]
+    approval_id: UUID
+    decision: Literal["approve", "reject"]
+    reason: str | None = Field(None, max_length=1_000)
+
+
+class Ping(_Frame):
+    """Are you there?"""
+
+    type: Literal["ping"]
+
+
+_FRAMES: TypeAdapter[Hello | Resume | Send | Cancel | Decide | Ping] = TypeAdapter(
+    Annotated[Hello | Resume | Send | Cancel | Decide | Ping, Field(discriminator="type")]
+)
+
+
+class FrameTooLarge(SupportError):
+    """A frame that is larger than the protocol allows; it was read and thrown away."""
+
+    code = "CONN_FRAME_TOO_LARGE"
+    status = 413
+    user_message = "That message is too long."
+
+
+class BinaryFrame(SupportError):
+    """The protocol speaks text frames only."""
+
+    code = "CONN_BINARY_FRAME"
+    status = 415
+    user_message = "I can only read text."
+
+
+@router.websocket("/api/chat")
+async def chat(socket: WebSocket) -> None:
+    """Speak the chat protocol with one client until it goes."""
+    if not _same_site(socket):
+        log.warning("socket_refused", reason="origin", origin=socket.headers.get("origin"))
+        await socket.close(CLOSE_NOT_ALLOWED)
+        return
+    await socket.accept()
+    parts = parts_of(socket)
+    try:
+        person = await _greet(socket, parts)
+    except (WebSocketDisconnect, TimeoutError):
+        with contextlib.suppress(RuntimeError):
+            await socket.close(CLOSE_NOT_SIGNED_IN)
+        return
+    if person is not None:
+        async with _Conversation(socket, parts, person) as conversation:
+            await conversation.listen()
+
+
+def _same_site(socket: WebSocket) -> bool:
+    """A browser says which site opened the socket; other clients say nothing."""
+    origin = socket.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == socket.headers.get("host")
+
+
+async def _greet(socket: WebSocket, parts: Parts) -> Person | None:
+    async with asyncio.timeout(HELLO_SECONDS):
+        message = await socket.receive()
+    try:
+        frame = _parse(message)
+        if not isinstance(frame, Hello):
+            raise NotSignedIn("the first frame was no hello")
+        person = parts.tokens.read(frame.token)
+        if person.role is not Role.CUSTOMER:
+            raise NotAllowed(f"{person.role.value}s have no chat")
+    except SupportError as error:
+        signed_in = isinstance(error, NotAllowed)
+        await _send(socket, {"error": _error(error, None)})
+        await socket.close(CLOSE_NOT_ALLOWED if signed_in else CLOSE_NOT_SIGNED_IN)
+        return None
+    about = {"id": person.id, "role": person.role.value, "name": person.name}
+    await _send(socket, {"ready": {"person": about, "offline_model": parts.offline_model}})
+    return person
+
+
+class _Conversation:
+    """One signed-in socket and the threads that it follows."""
+
+    def __init__(self, socket: WebSocket, parts: Parts, person: Person) -> None:
+        self._socket = socket
+        self._parts = parts
+        self._person = person
+        self._sending = asyncio.Lock()
+        self._follows: dict[str, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> "_Conversation":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        follows = list(self._follows.values())
+        for task in follows:
+            task.cancel()
+        await asyncio.gather(*follows, return_exceptions=True)
+
+    async def listen(self) -> None:
+        """Read frames until the client is gone. A bad one costs an error frame, no more."""
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            try:
+                await self._take(message)
+            except (WebSocketDisconnect, TimeoutError):
+                return
+
+    async def _take(self, message: Any) -> None:
+        correlation_id = new_correlation_id()
+        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
+            ref: str | None = None
+            try:
+                frame = _parse(message)
+                ref = _ref(frame)
+                await self._act(frame)
+            except SupportError as error:
+                log.info("frame_refused", code=error.code, error=str(error))
+                await self._say({"error": _error(error, ref, correlation_id)})
+            except (WebSocketDisconnect, TimeoutError):
+                raise
+            except Exception:
+                log.exception("frame_crashed")
+                await self._say({"error": _error(InternalError(), ref, correlation_id)})
+
+    async def _act(self, frame: BaseModel) -> None:
+        runner = self._parts.runner
+        match frame:
+            case Send():
+                thread_id = str(frame.thread_id)
+                accepted = await runner.send(self._person, thread_id, frame.message_id, frame.text)
+                await self._say(
+                    {
+                        "ack": {
+                            "thread_id": thread_id,
+                            "message_id": frame.message_id,
+                            "turn_id": accepted.turn_id,
+                            "status": accepted.status,
+                        }
+                    }
+                )
+            case Resume():
+                await self._follow(str(frame.thread_id), frame.last_seq)
+            case Cancel():
+                await runner.cancel(self._person, str(frame.thread_id))
+            case Decide():
+                await runner.decide(
+                    self._person,
+                    str(frame.approval_id),
+                    approved=frame.decision == "approve",
+                    reason=frame.reason,
+                )
+            case Ping():
+                await self._say({"pong": {}})
+            case _:
+                raise InvalidInput("hello was said already")
+
+    async def _follow(self, thread_id: str, last_seq: int) -> None:
+        # Whose thread it is decides here, before anything of it is read.
+        await self._parts.conversations.thread(thread_id, customer_id=self._person.id)
+        if (before := self._follows.pop(thread_id, None)) is not None:
+            before.cancel()
+            await asyncio.gather(before, return_exceptions=True)
+        self._follows[thread_id] = asyncio.create_task(
+            self._pump(thread_id, last_seq), name=f"follow {thread_id}"
+        )
+
+    async def _pump(self, thread_id: str, last_seq: int) -> None:
+        try:
+            with self._parts.followers.follow(thread_id) as follower:
+                speaker = Speaker(thread_id)
+                seq = last_seq
+                while events := await self._parts.log.read(thread_id, after=seq, limit=PAGE):
+                    for event in events:
+                        await self._say_all(speaker, event)
+                    seq = events[-1].seq
+                await self._say({"resumed": {"thread_id": thread_id, "last_seq": seq}})
+                while True:
+                    await self._say_all(speaker, await follower.next())
+        except (TooSlow, TimeoutError):
+            log.info("socket_too_slow", thread_id=thread_id)
+            with contextlib.suppress(RuntimeError):
+                await self._socket.close(CLOSE_TOO_SLOW)
+        except WebSocketDisconnect:
+            return
+        except SupportError as error:
+            log.warning("follow_failed", code=error.code, error=str(error))
+            with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+                await self._say({"error": _error(error, thread_id)})
+                await self._socket.close(CLOSE_GOING_AWAY)
+
+    async def _say_all(self, speaker: Speaker, item: Any) -> None:
+        for frame in speaker.frames(item):
+            await self._say(frame)
+
+    async def _say(self, frame: dict[str, Any]) -> None:
+        async with self._sending:
+            await _send(self._socket, frame)
+
+
+def _parse(message: Any) -> BaseModel:
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1006))
+    if message.get("bytes") is not None:
+        raise BinaryFrame("a binary frame")
+    text: str = message["text"]
+    if len(text) > MAX_FRAME_BYTES or len(text.encode("utf-8", "replace")) > MAX_FRAME_BYTES:
+        raise FrameTooLarge(f"a frame of {len(text)} characters")
+    try:
+        data = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"not JSON: {error}") from None
+    try:
+        return _FRAMES.validate_python(data)
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in wrong["loc"])
+        raise InvalidInput(f"{place or 'frame'}: {wrong['msg']}") from None
+
+
+def _ref(frame: BaseModel) -> str | None:
+    match frame:
+        case Send():
+            return frame.message_id
+        case Decide():
+            return str(frame.approval_id)
+        case Resume() | Cancel():
+            return str(frame.thread_id)
+    return None
+
+
+def _error(
+    error: SupportError, ref: str | None, correlation_id: str | None = None
+) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "code": error.code,
+        "message": error.user_message,
+        "correlation_id": correlation_id or new_correlation_id(),
+    }
+    if isinstance(error, InvalidInput):
+        said["detail"] = str(error)
+    if isinstance(error, RateLimited):
+        said["retry_after"] = round(error.retry_after, 3)
+    if ref is not None:
+        said["ref"] = ref
+    return said
+
+
+async def _send(socket: WebSocket, frame: dict[str, Any]) -> None:
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await socket.send_text(orjson.dumps(frame).decode())
+    except RuntimeError as error:  # Starlette's word for a socket that was closed meanwhile
+        raise WebSocketDisconnect(1006) from error

@@ -1,0 +1,64 @@
+"""Is it alive, is it ready, and who am I."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from smart_support import __version__
+from smart_support.api.access import Anybody
+from smart_support.api.parts import Running
+from smart_support.errors import DatabaseUnavailable
+from smart_support.identity.people import Role
+
+router = APIRouter(prefix="/api", tags=["health"])
+
+
+class Model(BaseModel):
+    """Which model answers."""
+
+    name: str
+    offline: bool = Field(description="True: the built-in model, because no key is set.")
+
+
+class Health(BaseModel):
+    """Whether messages can be taken in."""
+
+    status: Literal["ready", "not_ready"]
+    version: str
+    reasons: list[str] = Field(description="Why it is not ready; empty if it is.")
+    model: Model
+
+
+class Me(BaseModel):
+    """The person who is signed in."""
+
+    id: str
+    role: Role
+    name: str
+    email: str | None
+
+
+@router.get(
+    "/health", summary="Ready if a write to the database works", responses={503: {"model": Health}}
+)
+async def read_health(parts: Running, response: Response) -> Health:
+    """200 and `ready` if a message could be stored now, else 503 and the reasons."""
+    reasons = []
+    try:
+        await parts.check_writable()
+    except DatabaseUnavailable:
+        response.status_code = 503
+        reasons.append("The database does not take writes.")
+    return Health(
+        status="not_ready" if reasons else "ready",
+        version=__version__,
+        reasons=reasons,
+        model=Model(name=parts.model_name, offline=parts.offline_model),
+    )
+
+
+@router.get("/me", summary="Who am I")
+async def read_me(person: Anybody) -> Me:
+    """The person whose token this is."""
+    return Me(id=person.id, role=person.role, name=person.name, email=person.email)

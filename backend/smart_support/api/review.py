@@ -1,0 +1,391 @@
+"""Importing an API's document, and deciding what each of its operations is."""
+
+import asyncio
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx
+from fastapi import APIRouter, Query, Request
+from pydantic import AnyHttpUrl, BaseModel, Field
+
+from smart_support.api.access import Operator, Staff
+from smart_support.api.parts import Parts, Running
+from smart_support.api.problems import PROBLEMS
+from smart_support.errors import InvalidInput, Severity, SupportError
+from smart_support.operations.document import FileTooLarge
+from smart_support.operations.importing import read_draft
+from smart_support.operations.postgres import Imported
+from smart_support.operations.records import (
+    Access,
+    Classification,
+    Operation,
+    ReviewState,
+    Risk,
+    Spec,
+)
+from smart_support.operations.schema import size_of, tool_schema
+from smart_support.operations.suggest import check_classification
+
+router = APIRouter(prefix="/api", tags=["review"], responses=PROBLEMS)
+
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\w .()/-]+$")]
+
+
+class DocumentUnreachable(SupportError):
+    """The URL of a document did not give one; the text says what came instead."""
+
+    code = "FILE_UNREACHABLE"
+    status = 422
+    severity = Severity.LOW
+    user_message = "That document could not be fetched."
+
+
+class SkippedOperation(BaseModel):
+    """An operation of the document that cannot be used."""
+
+    key: str
+    reason: str
+
+
+class SpecSummary(BaseModel):
+    """An imported document."""
+
+    id: UUID
+    name: str
+    title: str
+    version_text: str = Field(description="The API's own version.")
+    dialect: str = Field(description="OpenAPI or Swagger version of the document.")
+    source: str
+    hash: str
+    base_url: str | None = Field(description="Where its API is; without it nothing is callable.")
+    imported_at: datetime
+    operation_count: int
+    skipped: list[SkippedOperation]
+
+
+class Specs(BaseModel):
+    """Every imported document."""
+
+    specs: list[SpecSummary]
+
+
+class ImportResult(BaseModel):
+    """What an import changed."""
+
+    spec: SpecSummary
+    added: int
+    changed: int = Field(description="Operations that wait for a review again.")
+    removed: int
+    unchanged: int = Field(description="Operations that keep their review.")
+
+
+class FromUrl(BaseModel):
+    """A document behind a URL."""
+
+    url: AnyHttpUrl
+    name: Name | None = None
+
+
+class BaseUrl(BaseModel):
+    """Where an API is."""
+
+    base_url: AnyHttpUrl
+
+
+class Classified(BaseModel):
+    """What an operation is."""
+
+    access: Access
+    confirm: bool = Field(description="Whether the customer must say yes to each call.")
+    agent: str
+    bindings: dict[str, str] = Field(
+        description="Argument -> claim of the signed-in customer that fills it."
+    )
+    risk: Risk
+    idempotency_header: str | None
+    confirm_locked: bool = Field(description="Nobody may lower `confirm`.")
+    reasons: list[str]
+
+
+class ReviewOperation(BaseModel):
+    """One operation, the suggestion, and what was decided."""
+
+    id: UUID
+    spec_id: UUID
+    key: str
+    method: str
+    path: str
+    operation_id: str | None
+    tool_name: str
+    summary: str
+    description: str
+    tags: list[str]
+    deprecated: bool
+    pointer: str = Field(description="Where in the document it is described.")
+    suggestion: Classified
+    classification: Classified
+    state: ReviewState
+    decided_by: str | None
+    decided_at: datetime | None
+    decision_reason: str | None
+    version: int
+    schema_bytes: int = Field(description="Size of what the model must read to know the tool.")
+
+
+class OperationDetail(ReviewOperation):
+    """One operation with the arguments that the model sees, and the history of decisions."""
+
+    tool_schema: dict[str, Any]
+    history: list["PastReview"]
+
+
+class PastReview(BaseModel):
+    """One decision."""
+
+    at: datetime
+    by: str
+    state: ReviewState
+    classification: Classified
+    reason: str | None
+
+
+class Operations(BaseModel):
+    """A page of operations in the order of their keys."""
+
+    operations: list[ReviewOperation]
+    next_after: str | None = Field(description="Give it as `after` for the next page.")
+
+
+class ReviewDecision(BaseModel):
+    """What a person decides; what is left out stays as it is."""
+
+    version: int = Field(description="Version of the operation that was looked at.")
+    state: Literal["approved", "rejected", "pending"]
+    access: Access | None = None
+    confirm: bool | None = None
+    agent: str | None = Field(None, min_length=1, max_length=60)
+    bindings: dict[str, str] | None = None
+    risk: Risk | None = None
+    idempotency_header: str | None = Field(None, max_length=100, pattern=r"^[A-Za-z0-9-]+$")
+    reason: str | None = Field(None, max_length=1000)
+
+
+@router.post(
+    "/specs",
+    status_code=201,
+    summary="Import a document",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The OpenAPI document itself, JSON or YAML.",
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+            },
+        }
+    },
+)
+async def import_document(
+    request: Request,
+    person: Operator,
+    parts: Running,
+    source: Annotated[str, Query(max_length=500, description="File name.")] = "upload",
+    name: Annotated[Name | None, Query()] = None,
+) -> ImportResult:
+    """Read a document; the same name again is compared with what was imported before."""
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        _check_size(len(raw), source, parts)
+    return await _import(parts, bytes(raw), source, name, person.id)
+
+
+@router.post("/specs/from-url", status_code=201, summary="Import a document from a URL")
+async def import_from_url(wanted: FromUrl, person: Operator, parts: Running) -> ImportResult:
+    """Fetch a document and read it. Redirects are not followed."""
+    url = str(wanted.url)
+    return await _import(parts, await _fetch(parts, url), url, wanted.name, person.id)
+
+
+@router.get("/specs", summary="List documents")
+async def list_specs(person: Staff, parts: Running) -> Specs:  # noqa: ARG001 - names who may
+    """Every imported document, the newest first."""
+    return Specs(specs=[_spec(spec) for spec in await parts.operations.specs()])
+
+
+@router.get("/specs/{spec_id}", summary="One document")
+async def read_spec(spec_id: UUID, person: Staff, parts: Running) -> SpecSummary:  # noqa: ARG001
+    """What was imported, and what of it cannot be used."""
+    return _spec(await parts.operations.spec(str(spec_id)))
+
+
+@router.put("/specs/{spec_id}/base-url", summary="Say where the API is")
+async def set_base_url(
+    spec_id: UUID,
+    wanted: BaseUrl,
+    person: Operator,  # noqa: ARG001
+    parts: Running,
+) -> SpecSummary:
+    """The operator's word goes before the document's."""
+    address = str(wanted.base_url).rstrip("/")
+    return _spec(await parts.operations.set_base_url(str(spec_id), address))
+
+
+@router.get("/specs/{spec_id}/operations", summary="List operations")
+async def list_operations(
+    spec_id: UUID,
+    person: Staff,  # noqa: ARG001
+    parts: Running,
+    state: ReviewState | None = None,
+    access: Access | None = None,
+    query: Annotated[str, Query(max_length=200)] = "",
+    after: Annotated[str, Query(max_length=2000, description="`next_after` of a page.")] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Operations:
+    """Operations with their suggestions and decisions."""
+    await parts.operations.spec(str(spec_id))
+    found = await parts.operations.operations(
+        str(spec_id), state=state, access=access, query=query, after=after, limit=limit
+    )
+    return Operations(
+        operations=[ReviewOperation(**_described(operation)) for operation in found],
+        next_after=found[-1].key if len(found) == limit else None,
+    )
+
+
+@router.get("/operations/{operation_id}", summary="One operation")
+async def read_operation(operation_id: UUID, person: Staff, parts: Running) -> OperationDetail:  # noqa: ARG001
+    """With its arguments and the history of its review."""
+    return await _detail(parts, await parts.operations.operation(str(operation_id)))
+
+
+@router.post("/operations/{operation_id}/decision", summary="Decide about an operation")
+async def decide_operation(
+    operation_id: UUID, decision: ReviewDecision, person: Operator, parts: Running
+) -> OperationDetail:
+    """Correct, approve or reject. Only approved operations can be called."""
+    operation = await parts.operations.operation(str(operation_id))
+    changed = decision.model_dump(
+        exclude={"version", "state", "reason"}, exclude_none=True, exclude_unset=True
+    )
+    classification = Classification(
+        **{
+            **{name: getattr(operation.classification, name) for name in Classification.__slots__},
+            **changed,
+        }
+    )
+    check_classification(operation, classification)
+    state = ReviewState(decision.state)
+    if state is ReviewState.APPROVED:
+        spec = await parts.operations.spec(operation.spec_id)
+        if spec.base_url is None and operation.request_plan["server"] is None:
+            raise InvalidInput(
+                "The document does not say where its API is. Set the base URL of the spec first."
+            )
+    decided = await parts.operations.decide(
+        operation.id,
+        version=decision.version,
+        state=state,
+        classification=classification,
+        by=person.id,
+        reason=decision.reason,
+    )
+    return await _detail(parts, decided)
+
+
+def _check_size(size: int, source: str, parts: Parts) -> None:
+    limit = parts.settings.smart_support_spec_max_bytes
+    if size > limit:
+        raise FileTooLarge(source, size, limit)
+
+
+async def _fetch(parts: Parts, url: str) -> bytes:
+    wait = parts.settings.smart_support_spec_timeout
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(wait), parts.documents.stream("GET", url) as response:
+            if response.status_code != 200:
+                raise DocumentUnreachable(
+                    f"{url} answered with status {response.status_code} instead of a document."
+                )
+            async for piece in response.aiter_bytes():
+                raw += piece
+                _check_size(len(raw), url, parts)
+    except TimeoutError:
+        raise DocumentUnreachable(f"{url} did not answer within {wait:g} s.") from None
+    except httpx.HTTPError as error:
+        raise DocumentUnreachable(
+            f"{url} could not be fetched: {str(error) or type(error).__name__}."
+        ) from error
+    return bytes(raw)
+
+
+async def _import(parts: Parts, raw: bytes, source: str, name: str | None, by: str) -> ImportResult:
+    draft = await asyncio.to_thread(
+        read_draft, raw, source=source, max_bytes=parts.settings.smart_support_spec_max_bytes
+    )
+    imported = await parts.operations.save_draft(
+        draft, name=name or draft.title or name_of(source), document=raw, by=by
+    )
+    return import_result(imported)
+
+
+def name_of(source: str) -> str:
+    """A name for a document that has no title: that of its file."""
+    return PurePosixPath(urlsplit(source).path).stem or "API"
+
+
+def import_result(imported: Imported) -> ImportResult:
+    """What an import changed, as it is shown."""
+    return ImportResult(
+        spec=_spec(imported.spec),
+        added=imported.added,
+        changed=imported.changed,
+        removed=imported.removed,
+        unchanged=imported.unchanged,
+    )
+
+
+def _spec(spec: Spec) -> SpecSummary:
+    return SpecSummary(
+        **{name: getattr(spec, name) for name in SpecSummary.model_fields if name != "skipped"},
+        skipped=[SkippedOperation(key=one.key, reason=one.reason) for one in spec.skipped],
+    )
+
+
+def _classified(classification: Classification) -> Classified:
+    return Classified.model_validate(classification, from_attributes=True)
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    own = {"suggestion", "classification", "schema_bytes"}
+    return {
+        **{
+            name: getattr(operation, name)
+            for name in ReviewOperation.model_fields
+            if name not in own
+        },
+        "suggestion": _classified(operation.suggestion),
+        "classification": _classified(operation.classification),
+        "schema_bytes": size_of(tool_schema(operation)),
+    }
+
+
+async def _detail(parts: Parts, operation: Operation) -> OperationDetail:
+    history = await parts.operations.history(operation.id)
+    return OperationDetail(
+        **_described(operation),
+        tool_schema=tool_schema(operation),
+        history=[
+            PastReview(
+                at=review.at,
+                by=review.by,
+                state=review.state,
+                classification=_classified(review.classification),
+                reason=review.reason,
+            )
+            for review in history
+        ],
+    )

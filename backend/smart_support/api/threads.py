@@ -1,0 +1,136 @@
+"""Conversations: begin one, list them, settle one."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from smart_support.api.access import Customer, CustomerOrLead
+from smart_support.api.parts import Parts, Running
+from smart_support.conversations.lifecycle import Lifecycle, ThreadFilter
+from smart_support.conversations.records import Thread as StoredThread
+from smart_support.errors import NotFound
+from smart_support.events.records import ThreadResolved
+from smart_support.events.standing import Status
+from smart_support.identity.people import Person, Role
+
+router = APIRouter(prefix="/api/threads", tags=["threads"])
+
+
+class ThreadCustomer(BaseModel):
+    """Whose conversation it is."""
+
+    id: str
+    name: str
+
+
+class Thread(BaseModel):
+    """A conversation and how it stands."""
+
+    id: UUID
+    title: str = Field(description="The beginning of the first message; empty before there is one.")
+    status: Status
+    customer: ThreadCustomer
+    opened_at: datetime
+    last_event_at: datetime
+    turns: int
+    tool_calls: int
+    errors: int = Field(description="Failed turns, and tool calls that failed or are unclear.")
+
+
+class ThreadList(BaseModel):
+    """A page of conversations, those opened last first."""
+
+    threads: list[Thread]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
+
+
+@router.post("", status_code=201, summary="Begin a conversation")
+async def open_thread(person: Customer, parts: Running) -> Thread:
+    """A new, empty conversation of the signed-in customer."""
+    return _empty(await parts.runner.open_thread(person))
+
+
+@router.get("", summary="List conversations")
+async def list_threads(
+    person: CustomerOrLead,
+    parts: Running,
+    status: Status | None = None,
+    query: Annotated[str | None, Query(max_length=200, description="Words of the title.")] = None,
+    cursor: UUID | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 30,
+) -> ThreadList:
+    """A customer sees their own, a support lead all."""
+    which = ThreadFilter(
+        status=status,
+        customer_id=person.id if person.role is Role.CUSTOMER else None,
+        text=query or None,
+    )
+    page = await parts.tracker.threads(which, str(cursor) if cursor else None, limit)
+    return ThreadList(
+        threads=[
+            _of(found.lifecycle, found.customer_id, found.customer_name) for found in page.threads
+        ],
+        next_cursor=page.next_after,
+    )
+
+
+@router.get("/{thread_id}", summary="One conversation")
+async def read_thread(thread_id: UUID, person: CustomerOrLead, parts: Running) -> Thread:
+    """How it stands now."""
+    return await thread_of(parts, person, str(thread_id))
+
+
+@router.post("/{thread_id}/resolve", summary="Mark a conversation as resolved")
+async def resolve_thread(thread_id: UUID, person: CustomerOrLead, parts: Running) -> Thread:
+    """The matter is settled; a further message opens it again."""
+    before = await thread_of(parts, person, str(thread_id))
+    if before.status is not Status.RESOLVED:
+        await parts.runner.record(str(thread_id), [ThreadResolved(by=person.role.value)])
+        await parts.derivation.catch_up(str(thread_id))
+    return await thread_of(parts, person, str(thread_id))
+
+
+async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:
+    """The conversation, if this person may see it.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+    """
+    owner = person.id if person.role is Role.CUSTOMER else None
+    stored = await parts.conversations.thread(thread_id, customer_id=owner)
+    try:
+        lifecycle = await parts.tracker.lifecycle(thread_id)
+    except NotFound:
+        return _empty(stored)  # nothing was said yet, or what is derived lags behind
+    return _of(lifecycle, stored.customer_id, stored.customer_name)
+
+
+def _empty(stored: StoredThread) -> Thread:
+    return Thread(
+        id=UUID(stored.id),
+        title="",
+        status=Status.OPENED,
+        customer=ThreadCustomer(id=stored.customer_id, name=stored.customer_name),
+        opened_at=stored.opened_at,
+        last_event_at=stored.opened_at,
+        turns=0,
+        tool_calls=0,
+        errors=0,
+    )
+
+
+def _of(lifecycle: Lifecycle, customer_id: str, customer_name: str) -> Thread:
+    return Thread(
+        id=UUID(lifecycle.thread_id),
+        title=lifecycle.title,
+        status=lifecycle.status,
+        customer=ThreadCustomer(id=customer_id, name=customer_name),
+        opened_at=lifecycle.opened_at,
+        last_event_at=lifecycle.last_event_at,
+        turns=lifecycle.turns,
+        tool_calls=lifecycle.tool_calls,
+        errors=lifecycle.errors,
+    )

@@ -1,0 +1,302 @@
+"""The application put together: the only place where a promise meets its PostgreSQL."""
+
+import asyncio
+import contextlib
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import httpx
+import sqlalchemy as sa
+import structlog
+from fastapi import FastAPI
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from smart_support import __version__
+from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
+from smart_support.agent.graph import build_graph
+from smart_support.agent.model import open_model
+from smart_support.agent.offline.server import offline_endpoint
+from smart_support.analytics.postgres import PostgresAnalyticsRecorder
+from smart_support.api import (
+    approvals,
+    chat_socket,
+    dashboard,
+    health,
+    replay,
+    review,
+    threads,
+)
+from smart_support.api.limits import install_limits
+from smart_support.api.page import install_page
+from smart_support.api.parts import Parts
+from smart_support.api.problems import PROBLEMS, install_problems
+from smart_support.chat.derive import Derivation
+from smart_support.chat.follow import Followers
+from smart_support.chat.limits import MessageLimiter
+from smart_support.chat.recovery import Recovery
+from smart_support.chat.turn import TurnLimits, TurnParts, TurnRunner
+from smart_support.conversations.postgres import (
+    PostgresConversations,
+    PostgresConversationTracker,
+)
+from smart_support.database.embedded import embedded_postgres
+from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
+from smart_support.database.schema import migrate
+from smart_support.events.postgres import PostgresEventLog
+from smart_support.identity.tokens import Tokens, signing_key
+from smart_support.ledger.postgres import PostgresLedger
+from smart_support.operations.postgres import PostgresOperations
+from smart_support.settings import Settings
+from smart_support.telemetry.logs import new_correlation_id
+from smart_support.tools.call import Limits, ToolCaller
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 30.0
+GRACE_SECONDS = 10.0
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What tests put in the place of the outside world."""
+
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sweep_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    offline_token_delay: float = 0.012
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, progress: Progress) -> AsyncIterator[str]:
+    """The URL of a migrated database: the configured one, or an embedded one that is started.
+
+    Raises:
+        SetupError: it cannot be had; the text says what to do.
+    """
+    async with AsyncExitStack() as stack:
+        if settings.database_url is not None:
+            url = settings.database_url.get_secret_value()
+        else:
+            progress("Starting the embedded PostgreSQL")
+            url = await stack.enter_async_context(
+                embedded_postgres(settings.smart_support_data_dir)
+            )
+        progress("Bringing the database up to date")
+        await migrate(url)
+        yield url
+
+
+def tokens_of(settings: Settings) -> Tokens:
+    """What signs and reads tokens in this installation.
+
+    Raises:
+        SetupError: the signing key cannot be read or kept.
+    """
+    if settings.smart_support_secret_key is not None:
+        return Tokens(settings.smart_support_secret_key.get_secret_value())
+    return Tokens(signing_key(settings.smart_support_data_dir / "signing.key"))
+
+
+@asynccontextmanager
+async def open_parts(
+    settings: Settings, url: str, seams: Seams | None = None
+) -> AsyncIterator[Parts]:
+    """Everything behind the edge, running on the migrated database at `url`."""
+    seams = seams or Seams()
+    async with AsyncExitStack() as stack:
+        engine = open_engine(url)
+        stack.push_async_callback(engine.dispose)
+        connected = sessions(engine)
+        saver = await stack.enter_async_context(open_checkpoints(psycopg_dsn(url)))
+        owner = await stack.enter_async_context(_own_life(engine, saver))
+        offline = settings.openai_api_key is None and settings.openai_base_url is None
+        endpoint = (
+            await stack.enter_async_context(offline_endpoint(token_delay=seams.offline_token_delay))
+            if offline
+            else None
+        )
+        model = open_model(settings, base_url_override=endpoint)
+        stack.push_async_callback(model.close)
+        trust = ssl.create_default_context()
+        upstream = await stack.enter_async_context(_client(trust))
+        documents = await stack.enter_async_context(_client(trust))
+
+        conversations = PostgresConversations(connected, owner=owner)
+        event_log = PostgresEventLog(connected)
+        ledger = PostgresLedger(connected)
+        operations = PostgresOperations(connected)
+        tracker = PostgresConversationTracker(connected)
+        recorder = PostgresAnalyticsRecorder(connected)
+        derivation = Derivation(event_log, [tracker, recorder])
+        followers = Followers()
+        runner = TurnRunner(
+            TurnParts(
+                conversations=conversations,
+                log=event_log,
+                ledger=ledger,
+                operations=operations,
+                graph=build_graph(saver),
+                model=model,
+                caller=ToolCaller(
+                    upstream,
+                    ledger,
+                    Limits(
+                        total=settings.smart_support_tool_timeout,
+                        attempt=settings.smart_support_tool_attempt_timeout,
+                        max_bytes=settings.smart_support_tool_max_bytes,
+                    ),
+                    clock=seams.clock,
+                ),
+                followers=followers,
+                limiter=MessageLimiter(
+                    settings.smart_support_message_limit, settings.smart_support_message_window
+                ),
+                limits=TurnLimits(
+                    timeout=settings.smart_support_turn_timeout,
+                    max_model_calls=settings.smart_support_turn_max_model_calls,
+                    approval_ttl=settings.smart_support_approval_ttl,
+                ),
+                noticed=derivation.notice,
+                forget=partial(forget, saver),
+                clock=seams.clock,
+            )
+        )
+        recovery = Recovery(
+            runner,
+            conversations,
+            ledger,
+            tracker,
+            derivation,
+            abandon_after=settings.smart_support_abandon_after,
+            clock=seams.clock,
+        )
+        await stack.enter_async_context(_task(derivation.run(), "derivation"))
+        stack.push_async_callback(derivation.sweep)
+        stack.push_async_callback(runner.close, GRACE_SECONDS)
+        await recovery.sweep()
+        await stack.enter_async_context(
+            _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery")
+        )
+        yield Parts(
+            settings=settings,
+            tokens=tokens_of(settings),
+            conversations=conversations,
+            tracker=tracker,
+            recorder=recorder,
+            derivation=derivation,
+            log=event_log,
+            ledger=ledger,
+            operations=operations,
+            runner=runner,
+            followers=followers,
+            documents=documents,
+            check_writable=partial(check_writable, engine),
+            offline_model=offline,
+            model_name=model.model_name,
+            clock=seams.clock,
+        )
+
+
+def create_app(
+    settings: Settings, open_them: Callable[[], contextlib.AbstractAsyncContextManager[Parts]]
+) -> FastAPI:
+    """The web application; its parts are opened when it starts and closed when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_them() as parts:
+            app.state.parts = parts
+            yield
+
+    app = FastAPI(
+        title="Smart Support",
+        version=__version__,
+        summary="Customer support whose tool calls can be trusted.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        responses={status: PROBLEMS[status] for status in (401, 403, 422, 429)},
+        generate_unique_id_function=lambda route: route.name,
+    )
+    install_problems(app)
+    install_limits(app, settings.smart_support_rest_limit)
+    app.add_middleware(_Correlated)
+    for room in (health, threads, replay, approvals, review, dashboard, chat_socket):
+        app.include_router(room.router)
+    install_page(app)
+    return app
+
+
+class _Correlated:
+    """Gives each request an id that its log lines and its answer carry."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with structlog.contextvars.bound_contextvars(correlation_id=new_correlation_id()):
+            await self._app(scope, receive, send)
+
+
+def _client(trust: ssl.SSLContext) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        verify=trust,
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx.Timeout(10.0),
+        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+        headers={"User-Agent": f"smart-support/{__version__}"},
+    )
+
+
+@asynccontextmanager
+async def _own_life(engine: AsyncEngine, saver: AsyncPostgresSaver) -> AsyncIterator[int]:
+    """A number of this process, held as an advisory lock for as long as it lives.
+
+    Another process knows by the free lock that the turns of this one are nobody's any more.
+    """
+    owner = secrets.randbits(62)
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _SETUP_LOCK})
+        try:
+            await prepare_checkpoints(saver)
+        finally:
+            await connection.execute(
+                sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _SETUP_LOCK}
+            )
+        await connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": owner})
+        yield owner
+
+
+_SETUP_LOCK = 0x534D5351  # any number that nothing else of ours uses
+
+
+@asynccontextmanager
+async def _task(work: Awaitable[None], name: str) -> AsyncIterator[None]:
+    """Run `work` in the background for as long as the block lasts."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(partial(_ended, name))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _ended(name: str, task: "asyncio.Future[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background_task_failed", task=name, exc_info=error)
