@@ -1,0 +1,93 @@
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.support.consumers import PostgresLogs
+from tests.support.histories import answered, events_of, message, thread_id
+
+from smart_support.conversations.tables import conversation_states as states
+from smart_support.conversations.tracker_postgres import PostgresConversationTracker
+from smart_support.database import Sessions
+from smart_support.events.postgres import PostgresEventLog
+from smart_support.events.standing import Status
+
+ONE, TWO = thread_id(1), thread_id(2)
+LOG = events_of(ONE, [*answered("t1"), *answered("t2")])
+
+
+async def test_follows_the_log_as_it_is_written(sessions: Sessions, engine: AsyncEngine) -> None:
+    tracker, log = PostgresConversationTracker(sessions), PostgresEventLog(sessions)
+    await PostgresLogs(engine).open(ONE)
+    first = await log.append(ONE, [message()])
+    await log.append(ONE, answered()[1:])
+
+    await tracker.apply(ONE, first)
+    assert await tracker.behind(10) == [ONE]
+    await tracker.apply(ONE, await log.read(ONE, after=await tracker.applied(ONE)))
+
+    assert await tracker.behind(10) == []
+    found = await tracker.lifecycle(ONE)
+    assert (found.status, found.turns, found.opened_at) == (Status.WAITING, 1, first[0].at)
+
+
+async def test_all_that_was_derived_can_be_derived_again(
+    sessions: Sessions, engine: AsyncEngine
+) -> None:
+    tracker, logs = PostgresConversationTracker(sessions), PostgresLogs(engine)
+    for name in (ONE, TWO):
+        log = events_of(name, answered())
+        await logs.open(name)
+        await logs.write(log)
+        await tracker.apply(name, log)
+    before = await tracker.threads()
+    async with sessions.begin() as session:
+        await session.execute(sa.delete(states))
+
+    for name in await tracker.behind(10):
+        await tracker.rebuild(name)
+
+    assert await tracker.threads() == before
+    assert len(before.threads) == 2
+
+
+async def test_mends_what_is_wrong(sessions: Sessions, engine: AsyncEngine) -> None:
+    tracker, logs = PostgresConversationTracker(sessions), PostgresLogs(engine)
+    await logs.open(ONE)
+    await logs.write(LOG)
+    await tracker.apply(ONE, LOG)
+    before = await tracker.lifecycle(ONE)
+    async with sessions.begin() as session:
+        await session.execute(sa.update(states).values(turns=99, status="opened", applied=3))
+
+    await tracker.rebuild(ONE)
+
+    assert await tracker.lifecycle(ONE) == before
+    assert await tracker.applied(ONE) == len(LOG)
+
+
+async def test_what_cannot_be_stored_changes_nothing(sessions: Sessions) -> None:
+    tracker = PostgresConversationTracker(sessions)
+    unstorable = events_of(ONE, [message(text="\x00"), *answered("t2")])
+
+    with pytest.raises(Exception, match="0x00"):
+        await tracker.apply(ONE, unstorable)
+
+    assert await tracker.applied(ONE) == 0
+    await tracker.apply(ONE, LOG)
+    assert await tracker.applied(ONE) == len(LOG)
+
+
+async def test_rebuilding_beside_new_events_loses_none(
+    sessions: Sessions, engine: AsyncEngine
+) -> None:
+    tracker, logs = PostgresConversationTracker(sessions), PostgresLogs(engine)
+    await logs.open(ONE)
+    await logs.write(LOG)
+
+    await asyncio.gather(
+        *(tracker.apply(ONE, LOG) for _ in range(4)), *(tracker.rebuild(ONE) for _ in range(4))
+    )
+
+    assert await tracker.applied(ONE) == len(LOG)
+    assert (await tracker.lifecycle(ONE)).turns == 2
