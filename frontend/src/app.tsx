@@ -153,10 +153,10 @@ function Waiting() {
 }
 
 /** Draws its pages for one role. The others are sent home from the front door, or told. */
-function For({ role, children }: { role: Role; children: ReactNode }) {
+function For({ who, children }: { who: Role; children: ReactNode }) {
   const { me } = useSession();
   const path = useLocation({ select: ({ pathname }) => pathname });
-  if (me.role === role) return children;
+  if (me.role === who) return children;
   return path === "/" ? <Navigate to={HOME[me.role]} replace /> : <NotForYou />;
 }
 
@@ -194,7 +194,7 @@ const customerRoute = createRoute({
   getParentRoute: () => rootRoute,
   id: "customer",
   component: () => (
-    <For role="customer">
+    <For who="customer">
       <ChatLayout />
     </For>
   ),
@@ -215,7 +215,7 @@ const leadRoute = createRoute({
   getParentRoute: () => rootRoute,
   id: "lead",
   component: () => (
-    <For role="lead">
+    <For who="lead">
       <Outlet />
     </For>
   ),
@@ -260,7 +260,7 @@ const operatorRoute = createRoute({
   getParentRoute: () => rootRoute,
   id: "operator",
   component: () => (
-    <For role="operator">
+    <For who="operator">
       <Outlet />
     </For>
   ),

@@ -1,13 +1,20 @@
 import { Button, Drawer } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { Link, Outlet } from "@tanstack/react-router";
-import { createContext, useContext, useEffect, useMemo, useState, useSyncExternalStore } from "react";
+import {
+  createContext,
+  useContext,
+  useEffect,
+  useMemo,
+  useState,
+  useSyncExternalStore,
+} from "react";
 import { useSession } from "../api/client";
 import { chatUrl } from "../api/socket";
 import { Icon } from "../ui/icons";
 import { VisuallyHidden } from "../ui/VisuallyHidden";
-import classes from "./chat.module.css";
 import { type Chat, type ChatState, createChat } from "./chat";
+import classes from "./chat.module.css";
 import { ThreadList } from "./ThreadList";
 
 interface ChatRoom {

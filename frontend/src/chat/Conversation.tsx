@@ -86,7 +86,8 @@ function Conversation({ threadId }: { threadId: string }) {
 
   const { items, outbox } = transcript;
   const last = items.at(-1);
-  const speaking = last?.kind === "message" && last.role === "assistant" && last.state === "streaming";
+  const speaking =
+    last?.kind === "message" && last.role === "assistant" && last.state === "streaming";
   const hiddenCount = Math.max(0, items.length - drawn);
   const settled = transcript.status === "resolved" || transcript.status === "abandoned";
   const send = (text: string) => {
@@ -109,9 +110,7 @@ function Conversation({ threadId }: { threadId: string }) {
               loading={resolving.isPending}
               aria-label="Mark as resolved"
               leftSection={<Icon name="check" size={15} />}
-              onClick={() =>
-                resolving.mutate({ params: { path: { thread_id: threadId } } })
-              }
+              onClick={() => resolving.mutate({ params: { path: { thread_id: threadId } } })}
             >
               <span className={classes.wide}>Mark as resolved</span>
               <span className={classes.narrow}>Resolve</span>
@@ -119,8 +118,14 @@ function Conversation({ threadId }: { threadId: string }) {
           </Tooltip>
         )}
       </header>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
-      <div ref={scrollRef} className={classes.scroll} tabIndex={0} role="log" aria-live="off" aria-label="Conversation">
+      <div
+        ref={scrollRef}
+        className={classes.scroll}
+        tabIndex={0}
+        role="log"
+        aria-live="off"
+        aria-label="Conversation"
+      >
         <div ref={contentRef} className={classes.items}>
           {!transcript.live && items.length === 0 && outbox.length === 0 && (
             <Loader className={classes.loader} aria-label="Loading the conversation" />

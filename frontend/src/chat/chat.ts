@@ -1,7 +1,7 @@
 /** The chat of one signed-in customer: one socket, any number of threads, nothing lost between. */
 
 import type { ClientFrame, ErrorFrame, ServerFrame } from "../api/frames";
-import { type Connection, openSocket, type OpenSocket } from "../api/socket";
+import { type Connection, type OpenSocket, openSocket } from "../api/socket";
 import { announcements } from "./announce";
 import {
   cut,

@@ -5,7 +5,14 @@
  * anywhere and resumes from `lastSeq` ends with the same items as one that was never cut off.
  */
 
-import type { AgentEvent, AckFrame, CustomEvent, ErrorFrame, EventFrame, ResumedFrame } from "../api/frames";
+import type {
+  AckFrame,
+  AgentEvent,
+  CustomEvent,
+  ErrorFrame,
+  EventFrame,
+  ResumedFrame,
+} from "../api/frames";
 import {
   type ApprovalItem,
   type CallItem,
@@ -59,9 +66,7 @@ export function receive(transcript: Transcript, frame: TranscriptFrame): Transcr
   if ("event" in frame) {
     if (frame.thread_id !== transcript.threadId) return transcript;
     const next = apply(transcript, frame.event, frame);
-    return frame.seq !== null && frame.seq > next.lastSeq
-      ? { ...next, lastSeq: frame.seq }
-      : next;
+    return frame.seq !== null && frame.seq > next.lastSeq ? { ...next, lastSeq: frame.seq } : next;
   }
   if ("ack" in frame) {
     const { thread_id, message_id, status } = frame.ack;
@@ -108,7 +113,9 @@ function outgoing(
   change: (message: Outgoing) => Outgoing,
 ): Transcript {
   if (!transcript.outbox.some((message) => message.id === id)) return transcript;
-  const outbox = transcript.outbox.map((message) => (message.id === id ? change(message) : message));
+  const outbox = transcript.outbox.map((message) =>
+    message.id === id ? change(message) : message,
+  );
   return { ...transcript, outbox };
 }
 
@@ -136,13 +143,7 @@ function apply(transcript: Transcript, event: AgentEvent, frame: EventFrame): Tr
       return outcome === "cancelled" ? notice(ended, "info", WORDS.stopped, null, frame) : ended;
     }
     case "RUN_ERROR":
-      return notice(
-        endRun(transcript, true),
-        "error",
-        event.message,
-        event.code ?? null,
-        frame,
-      );
+      return notice(endRun(transcript, true), "error", event.message, event.code ?? null, frame);
     case "TOOL_CALL_START":
       return startCall(transcript, event, at);
     case "TOOL_CALL_ARGS":

@@ -8,7 +8,6 @@ const REDACTED = /^(\[redacted[^\]]*\]|\[removed[^\]]*\]|\*{3,}|•{3,})$/i;
 /** JSON for reading. A redacted value is shown as a lock with the rule, never as a blank. */
 export function Json({ value, label }: { value: unknown; label: string }) {
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
     <pre className={classes.json} tabIndex={0} aria-label={label} role="region">
       <code>{draw(value, "")}</code>
     </pre>

@@ -1,4 +1,12 @@
-import { ActionIcon, Button, Menu, Popover, Text, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
+import {
+  ActionIcon,
+  Button,
+  Menu,
+  Popover,
+  Text,
+  useComputedColorScheme,
+  useMantineColorScheme,
+} from "@mantine/core";
 import { Link } from "@tanstack/react-router";
 import { type Role, useSession } from "../api/client";
 import classes from "./frame.module.css";

@@ -14,15 +14,11 @@ const COMPONENTS: Components = {
     </a>
   ),
   table: ({ children }) => (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
     <div className={classes.tableScroll} tabIndex={0} role="region" aria-label="Table">
       <table>{children}</table>
     </div>
   ),
-  pre: ({ children }) => (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
-    <pre tabIndex={0}>{children}</pre>
-  ),
+  pre: ({ children }) => <pre tabIndex={0}>{children}</pre>,
   h1: ({ children }) => <p className={classes.heading}>{children}</p>,
   h2: ({ children }) => <p className={classes.heading}>{children}</p>,
   h3: ({ children }) => <p className={classes.heading}>{children}</p>,

@@ -58,9 +58,7 @@ export interface NoticeItem {
 export type Item = MessageItem | CallItem | ApprovalItem | NoticeItem;
 
 export function callStateOf(outcome: unknown): CallState {
-  return outcome === "done" || outcome === "failed" || outcome === "declined"
-    ? outcome
-    : "unknown";
+  return outcome === "done" || outcome === "failed" || outcome === "declined" ? outcome : "unknown";
 }
 
 export const WORDS = {

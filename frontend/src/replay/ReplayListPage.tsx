@@ -1,0 +1,200 @@
+import { Button, NativeSelect, Skeleton, Stack, TextInput, Title } from "@mantine/core";
+import { useDebouncedCallback } from "@mantine/hooks";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
+import { problemOf, type Thread, type ThreadStatus, useSession } from "../api/client";
+import { EmptyState } from "../ui/EmptyState";
+import { ProblemBanner } from "../ui/ErrorBanner";
+import frame from "../ui/frame.module.css";
+import { Icon } from "../ui/icons";
+import { STATUS_WORDS, StatusBadge } from "../ui/StatusBadge";
+import { ago, dayAndTime } from "../ui/time";
+import { usePageTitle } from "../ui/usePageTitle";
+import classes from "./replay.module.css";
+
+const PAGE = 50;
+
+const STATES = [
+  { value: "", label: "All states" },
+  ...Object.entries(STATUS_WORDS).map(([value, label]) => ({ value, label })),
+];
+
+/** Every conversation, latest first. The address is the filter, so a link shows the same list. */
+export function ReplayListPage() {
+  const { status, query } = useSearch({ from: "/lead/replay" });
+  const navigate = useNavigate({ from: "/replay" });
+  const { api } = useSession();
+  usePageTitle("Replay");
+  const threads = api.query.useInfiniteQuery(
+    "get",
+    "/api/threads",
+    {
+      params: {
+        query: { limit: PAGE, ...(status ? { status } : {}), ...(query ? { query } : {}) },
+      },
+    },
+    {
+      pageParamName: "cursor",
+      initialPageParam: undefined,
+      getNextPageParam: (page: { next_cursor: string | null }) => page.next_cursor ?? undefined,
+    },
+  );
+  const rows = threads.data?.pages.flatMap((page) => page.threads) ?? [];
+  const filtered = status !== undefined || query !== undefined;
+
+  return (
+    <main className={frame.page}>
+      <div className={frame.column}>
+        <Title order={1}>Conversations</Title>
+        <div className={classes.filters} role="search">
+          <SearchField
+            query={query ?? ""}
+            onQuery={(text) =>
+              navigate({
+                search: (now) => ({ ...now, query: text === "" ? undefined : text }) as typeof now,
+                replace: true,
+              })
+            }
+          />
+          <NativeSelect
+            aria-label="State"
+            data={STATES}
+            value={status ?? ""}
+            onChange={(event) => {
+              const value = event.currentTarget.value;
+              void navigate({
+                search: (now) =>
+                  ({
+                    ...now,
+                    status: value === "" ? undefined : (value as ThreadStatus),
+                  }) as typeof now,
+              });
+            }}
+          />
+        </div>
+        {threads.isPending ? (
+          <Stack gap={10} aria-label="Loading conversations" role="status">
+            {[1, 2, 3, 4, 5].map((row) => (
+              <Skeleton key={row} height={56} radius="md" />
+            ))}
+          </Stack>
+        ) : threads.isError && rows.length === 0 ? (
+          <ProblemBanner problem={problemOf(threads.error)} retry={() => void threads.refetch()} />
+        ) : rows.length === 0 ? (
+          <EmptyState
+            icon={filtered ? "search" : "replay"}
+            title={filtered ? "Nothing matches this filter" : "No conversations yet"}
+            action={
+              filtered && (
+                <Button variant="default" onClick={() => void navigate({ search: {} })}>
+                  Show all conversations
+                </Button>
+              )
+            }
+          >
+            {filtered
+              ? "Try fewer words or another state."
+              : "They appear here as soon as a customer writes."}
+          </EmptyState>
+        ) : (
+          <>
+            <ThreadTable threads={rows} />
+            {threads.isError && (
+              <ProblemBanner
+                problem={problemOf(threads.error)}
+                retry={() => void threads.fetchNextPage()}
+              />
+            )}
+            {threads.hasNextPage && (
+              <Button
+                mt="md"
+                variant="default"
+                loading={threads.isFetchingNextPage}
+                onClick={() => void threads.fetchNextPage()}
+              >
+                Load more
+              </Button>
+            )}
+          </>
+        )}
+      </div>
+    </main>
+  );
+}
+
+function SearchField({ query, onQuery }: { query: string; onQuery: (text: string) => void }) {
+  const [text, setText] = useState(query);
+  const later = useDebouncedCallback(onQuery, 300);
+  useEffect(() => setText(query), [query]);
+  return (
+    <TextInput
+      type="search"
+      className={classes.search}
+      aria-label="Search conversations"
+      placeholder="Search by title or customer"
+      leftSection={<Icon name="search" size={16} />}
+      value={text}
+      onChange={(event) => {
+        setText(event.currentTarget.value);
+        later(event.currentTarget.value.trim());
+      }}
+    />
+  );
+}
+
+function ThreadTable({ threads }: { threads: Thread[] }) {
+  const now = Date.now();
+  return (
+    <table className={classes.table}>
+      <thead>
+        <tr>
+          <th scope="col">Conversation</th>
+          <th scope="col">State</th>
+          <th scope="col">Last event</th>
+          <th scope="col" className={classes.number}>
+            Turns
+          </th>
+          <th scope="col" className={classes.number}>
+            Tool calls
+          </th>
+          <th scope="col" className={classes.number}>
+            Errors
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {threads.map((thread) => (
+          <tr key={thread.id}>
+            <td className={classes.name}>
+              <Link to="/replay/$threadId" params={{ threadId: thread.id }}>
+                {thread.title || "Without a message"}
+              </Link>
+              <span>{thread.customer.name}</span>
+            </td>
+            <td>
+              <StatusBadge status={thread.status} />
+            </td>
+            <td>
+              <time dateTime={thread.last_event_at} title={dayAndTime(thread.last_event_at)}>
+                {ago(thread.last_event_at, now)}
+              </time>
+            </td>
+            <td className={classes.number} data-label="turns">
+              {thread.turns}
+            </td>
+            <td className={classes.number} data-label="tool calls">
+              {thread.tool_calls}
+            </td>
+            <td
+              className={classes.number}
+              data-label={thread.errors === 1 ? "error" : "errors"}
+              data-bad={thread.errors > 0}
+            >
+              {thread.errors}
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}

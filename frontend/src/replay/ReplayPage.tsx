@@ -1,0 +1,209 @@
+import { Button, Kbd, Loader, SegmentedControl, Text } from "@mantine/core";
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { useCallback, useEffect, useMemo } from "react";
+import { problemOf } from "../api/client";
+import { EmptyState } from "../ui/EmptyState";
+import { ProblemBanner } from "../ui/ErrorBanner";
+import frame from "../ui/frame.module.css";
+import { Icon } from "../ui/icons";
+import { StatusBadge } from "../ui/StatusBadge";
+import { dayAndTime, plural } from "../ui/time";
+import { usePageTitle } from "../ui/usePageTitle";
+import { asSeen } from "./as-seen";
+import { ReplayTimeline } from "./ReplayTimeline";
+import classes from "./replay.module.css";
+import { SeenTranscript } from "./SeenTranscript";
+import { StepDetails } from "./StepDetails";
+import { failureFrom, failureLine, stepsOf } from "./steps";
+import { useReplay } from "./useReplay";
+
+/** A conversation read back, attempt by attempt. Opens on what failed. */
+export function ReplayPage() {
+  const { threadId } = useParams({ from: "/lead/replay/$threadId" });
+  const search = useSearch({ from: "/lead/replay/$threadId" });
+  const navigate = useNavigate({ from: "/replay/$threadId" });
+  const { replay, events, thread, complete } = useReplay(threadId);
+  usePageTitle(thread?.title || "Replay");
+
+  const steps = useMemo(() => stepsOf(events), [events]);
+  const failures = useMemo(() => steps.filter((step) => step.failed), [steps]);
+  const wanted = search.step ?? failures[0]?.seq ?? steps[0]?.seq ?? 0;
+  const index = useMemo(() => steps.findIndex((step) => step.seq === wanted), [steps, wanted]);
+  const selected = steps[index];
+  const seen = search.view === "seen";
+
+  const choose = useCallback(
+    (seq: number) =>
+      void navigate({
+        search: (now) => ({ ...now, step: seq }),
+        replace: true,
+        resetScroll: false,
+      }),
+    [navigate],
+  );
+  const move = useCallback(
+    (by: number) => {
+      const next = steps[Math.min(Math.max(index + by, 0), steps.length - 1)];
+      if (next !== undefined) choose(next.seq);
+    },
+    [steps, index, choose],
+  );
+  const jump = useCallback(
+    (direction: 1 | -1) => {
+      const failure = failureFrom(failures, wanted, direction);
+      if (failure !== null) choose(failure.seq);
+    },
+    [failures, wanted, choose],
+  );
+  useKeys(move, jump);
+
+  if (replay.isPending)
+    return (
+      <main className={frame.page}>
+        <Loader className={classes.loader} aria-label="Loading the conversation" />
+      </main>
+    );
+  if (replay.isError && events.length === 0) {
+    const problem = problemOf(replay.error);
+    return (
+      <main className={frame.page}>
+        {problem.status === 404 ? (
+          <EmptyState order={1} icon="search" title="There is no such conversation">
+            The link may be incomplete.
+          </EmptyState>
+        ) : (
+          <div className={frame.column}>
+            <h1 className={frame.hidden}>Replay</h1>
+            <ProblemBanner problem={problem} retry={() => void replay.refetch()} />
+          </div>
+        )}
+      </main>
+    );
+  }
+  const total = Math.max(thread?.last_seq ?? 0, events.length);
+  const failure = selected?.failed ? selected : failures[0];
+
+  return (
+    <main className={classes.replay}>
+      <header className={classes.head}>
+        <div className={classes.headLine}>
+          <Link to="/replay" className={classes.back} aria-label="All conversations">
+            <Icon name="back" />
+          </Link>
+          <div className={classes.headText}>
+            <h1 className={classes.title}>{thread?.title || "Without a message"}</h1>
+            <p className={classes.facts}>
+              {thread && <StatusBadge status={thread.status} />}
+              <span>{thread?.customer.name}</span>
+              {thread && <span>{dayAndTime(thread.opened_at)}</span>}
+              <span>{plural(total, "step")}</span>
+              {!complete && (
+                <span role="status">loading: {events.length.toLocaleString("en-GB")}</span>
+              )}
+            </p>
+          </div>
+          <Text size="xs" c="var(--text-quiet)" className={classes.keys}>
+            <Kbd>j</Kbd> <Kbd>k</Kbd> step · <Kbd>e</Kbd> <Kbd>⇧e</Kbd> error
+          </Text>
+        </div>
+        {failure !== undefined && (
+          <div className={classes.failure}>
+            <Icon name="warning" size={18} />
+            <span>{failureLine(steps, failure, total)}</span>
+            <span className={classes.failureCount}>{plural(failures.length, "failed step")}</span>
+            <Button.Group>
+              <Button
+                size="compact-sm"
+                variant="default"
+                aria-label="Previous error"
+                onClick={() => jump(-1)}
+              >
+                <Icon name="up" size={16} />
+              </Button>
+              <Button
+                size="compact-sm"
+                variant="default"
+                aria-label="Next error"
+                onClick={() => jump(1)}
+              >
+                <Icon name="down" size={16} />
+              </Button>
+            </Button.Group>
+          </div>
+        )}
+        {replay.isError && (
+          <ProblemBanner
+            problem={problemOf(replay.error)}
+            retry={() => void replay.fetchNextPage()}
+          />
+        )}
+      </header>
+      {steps.length === 0 ? (
+        <EmptyState icon="replay" title="Nothing has happened yet">
+          The conversation was opened, but nobody has written.
+        </EmptyState>
+      ) : (
+        <div className={classes.panes}>
+          <ReplayTimeline steps={steps} selected={index} onSelect={choose} />
+          <section className={classes.pane} aria-label="Beside the steps">
+            <SegmentedControl
+              fullWidth
+              size="sm"
+              aria-label="What to show beside the steps"
+              data={[
+                { value: "details", label: "Step" },
+                { value: "seen", label: "What the customer saw" },
+              ]}
+              value={seen ? "seen" : "details"}
+              onChange={(value) =>
+                void navigate({
+                  search: ({ step }) => ({
+                    ...(step === undefined ? {} : { step }),
+                    ...(value === "seen" ? { view: "seen" as const } : {}),
+                  }),
+                  replace: true,
+                  resetScroll: false,
+                })
+              }
+            />
+            {seen ? (
+              <Seen events={events} />
+            ) : selected !== undefined ? (
+              <StepDetails step={selected} steps={steps} onSelect={choose} />
+            ) : complete ? (
+              <EmptyState icon="search" title={`There is no step ${wanted}`}>
+                Choose one from the list.
+              </EmptyState>
+            ) : (
+              <Loader className={classes.loader} aria-label="Loading the step" />
+            )}
+          </section>
+        </div>
+      )}
+    </main>
+  );
+}
+
+function Seen({ events }: { events: Parameters<typeof asSeen>[0] }) {
+  const items = useMemo(() => asSeen(events), [events]);
+  return <SeenTranscript items={items} />;
+}
+
+/** j and k go by step, e and Shift+e by error; never while something is being typed. */
+function useKeys(move: (by: number) => void, jump: (direction: 1 | -1) => void) {
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target instanceof Element && event.target.closest("input, textarea, select"))
+        return;
+      if (event.key === "j") move(1);
+      else if (event.key === "k") move(-1);
+      else if (event.key === "e") jump(1);
+      else if (event.key === "E") jump(-1);
+      else return;
+      event.preventDefault();
+    };
+    window.addEventListener("keydown", onKey);
+    return () => window.removeEventListener("keydown", onKey);
+  }, [move, jump]);
+}

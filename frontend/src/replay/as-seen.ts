@@ -1,0 +1,116 @@
+/** What the customer saw of a thread, from its facts. Agrees with the chat's own transcript. */
+
+import type { ReplayEvent } from "../api/client";
+import {
+  type ApprovalItem,
+  type CallItem,
+  callStateOf,
+  type Item,
+  type NoticeItem,
+  WORDS,
+} from "../ui/transcript/items";
+
+export function asSeen(events: readonly ReplayEvent[]): Item[] {
+  const items: Item[] = [];
+  const places = new Map<string, number>();
+
+  const put = (item: Item) => {
+    const key = `${item.kind} ${item.id}`;
+    const place = places.get(key);
+    if (place !== undefined) items[place] = item;
+    else {
+      places.set(key, items.length);
+      items.push(item);
+    }
+  };
+  const call = (id: string, change: Partial<CallItem>) => {
+    const item = items[places.get(`call ${id}`) ?? -1];
+    if (item?.kind === "call") put({ ...item, ...change });
+  };
+  const approval = (id: string, change: Partial<ApprovalItem>) => {
+    const item = items[places.get(`approval ${id}`) ?? -1];
+    if (item?.kind === "approval") put({ ...item, ...change });
+  };
+
+  // Calls of the open run, so that closing it need not look at everything.
+  let running = new Set<string>();
+
+  for (const { seq, at, fact } of events) {
+    const notice = (tone: NoticeItem["tone"], text: string, code: string | null = null) =>
+      put({ kind: "notice", id: `notice-${seq}`, tone, text, code, at });
+    switch (fact.type) {
+      case "message_received":
+      case "message_finished":
+        put({
+          kind: "message",
+          id: fact.message_id,
+          role: fact.type === "message_received" ? "user" : "assistant",
+          text: fact.text,
+          state: "finished",
+          at,
+        });
+        break;
+      case "tool_called":
+        running.add(fact.tool_call_id);
+        put({
+          kind: "call",
+          id: fact.tool_call_id,
+          title: fact.title,
+          operation: fact.operation,
+          access: fact.access,
+          args: JSON.stringify(fact.arguments),
+          state: "running",
+          attempts: 0,
+          at,
+        });
+        break;
+      case "attempt_made":
+        call(fact.tool_call_id, { attempts: fact.number });
+        break;
+      case "tool_returned":
+        running.delete(fact.tool_call_id);
+        call(fact.tool_call_id, { state: callStateOf(fact.outcome) });
+        break;
+      case "approval_asked":
+        running.delete(fact.tool_call_id);
+        call(fact.tool_call_id, { state: "waiting" });
+        put({
+          kind: "approval",
+          id: fact.approval_id,
+          callId: fact.tool_call_id,
+          title: fact.title,
+          method: fact.method,
+          url: fact.url,
+          fields: fact.fields.map(({ name = "", value = "" }) => ({ name, value })),
+          expiresAt: fact.expires_at,
+          decision: null,
+          by: null,
+          at,
+        });
+        break;
+      case "approval_decided":
+        approval(fact.approval_id, { decision: fact.decision, by: fact.by });
+        if (fact.decision === "approved") {
+          running.add(fact.tool_call_id);
+          call(fact.tool_call_id, { state: "running" });
+        }
+        break;
+      case "handoff_asked":
+        notice("handoff", WORDS.handoff);
+        break;
+      case "turn_closed":
+        for (const id of running) call(id, { state: "stopped" });
+        running = new Set();
+        if (fact.status === "cancelled") notice("info", WORDS.stopped);
+        if (fact.status === "failed") notice("error", fact.message ?? "", fact.code);
+        break;
+      case "thread_resolved":
+        notice("resolved", WORDS.resolved);
+        break;
+      case "thread_abandoned":
+        notice("resolved", WORDS.abandoned);
+        break;
+    }
+  }
+  return items;
+}

@@ -1,0 +1,223 @@
+/** The log of a thread as steps that a support lead can read. */
+
+import type { FactOf, ReplayEvent } from "../api/client";
+import { duration, plural } from "../ui/time";
+
+export type Tone = "plain" | "good" | "bad" | "wait" | "quiet";
+
+export interface Step {
+  seq: number;
+  at: string;
+  fact: ReplayEvent["fact"];
+  title: string;
+  detail: string;
+  tone: Tone;
+  /** Something went wrong here. */
+  failed: boolean;
+  /** How far inside the turn and the call. */
+  depth: 0 | 1 | 2;
+  /** Milliseconds; only of HTTP attempts. */
+  bar: { waited: number; took: number } | null;
+  /** Milliseconds since the first event. */
+  offset: number;
+  /** Milliseconds since the event before. */
+  gap: number;
+}
+
+type Words = Pick<Step, "title" | "detail" | "tone" | "depth"> &
+  Partial<Pick<Step, "failed" | "bar">>;
+
+interface Known {
+  calls: ReadonlyMap<string, FactOf<"tool_called">>;
+  attempts: ReadonlyMap<string, number>;
+  asked: ReadonlyMap<string, string>;
+}
+
+/** One step per event, in order. Total: a fact this version does not know is shown by its name. */
+export function stepsOf(events: readonly ReplayEvent[]): Step[] {
+  const known = knownFrom(events);
+  const start = Date.parse(events[0]?.at ?? "");
+  let before = start;
+  return events.map((event) => {
+    const at = Date.parse(event.at);
+    const gap = Math.max(0, at - before);
+    before = at;
+    const { failed = false, bar = null, ...words } = wordsFor(event, known);
+    return {
+      seq: event.seq,
+      at: event.at,
+      fact: event.fact,
+      ...words,
+      failed,
+      bar,
+      offset: Math.max(0, at - start),
+      gap,
+    };
+  });
+}
+
+function knownFrom(events: readonly ReplayEvent[]): Known {
+  const calls = new Map<string, FactOf<"tool_called">>();
+  const attempts = new Map<string, number>();
+  const asked = new Map<string, string>();
+  for (const { fact, at } of events) {
+    if (fact.type === "tool_called") calls.set(fact.tool_call_id, fact);
+    if (fact.type === "attempt_made")
+      attempts.set(fact.tool_call_id, Math.max(attempts.get(fact.tool_call_id) ?? 0, fact.number));
+    if (fact.type === "approval_asked") asked.set(fact.approval_id, at);
+  }
+  return { calls, attempts, asked };
+}
+
+const RETURNED = {
+  done: "Done",
+  failed: "Failed",
+  declined: "Declined",
+  unknown: "Outcome unknown",
+} as const;
+
+const DECIDED = { approved: "Approved", rejected: "Not approved", expired: "Expired" } as const;
+
+function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
+  switch (fact.type) {
+    case "message_received":
+      return { title: "Customer wrote", detail: fact.text, tone: "plain", depth: 0 };
+    case "turn_opened":
+      return {
+        title: fact.run === 1 ? "Turn opened" : `Turn went on (run ${fact.run})`,
+        detail: `Agent ${fact.agent}`,
+        tone: "quiet",
+        depth: 0,
+      };
+    case "tool_called":
+      return {
+        title: fact.title,
+        detail: [fact.operation, fact.access].filter(Boolean).join(" · ") || fact.tool,
+        tone: "plain",
+        depth: 1,
+      };
+    case "attempt_made": {
+      const of = known.attempts.get(fact.tool_call_id) ?? fact.number;
+      const parts = [fact.request, fact.status ?? fact.error, fact.category];
+      return {
+        title: `Attempt ${fact.number} of ${of}`,
+        detail: parts.filter((part) => part !== null && part !== "").join(" · "),
+        tone: fact.outcome === "done" ? "good" : "bad",
+        failed: fact.outcome !== "done",
+        depth: 2,
+        bar: { waited: fact.waited_ms, took: fact.duration_ms },
+      };
+    }
+    case "tool_returned": {
+      const bad = fact.outcome === "failed" || fact.outcome === "unknown";
+      const title = known.calls.get(fact.tool_call_id)?.title ?? "Tool call";
+      return {
+        title: `${RETURNED[fact.outcome]}: ${title}`,
+        detail: fact.code ?? oneLine(fact.content),
+        tone: bad ? "bad" : fact.outcome === "done" ? "good" : "wait",
+        failed: bad,
+        depth: 1,
+      };
+    }
+    case "approval_asked":
+      return {
+        title: "Asked for approval",
+        detail: `${fact.title} · ${fact.method} ${fact.url}`,
+        tone: "wait",
+        depth: 1,
+      };
+    case "approval_decided": {
+      const asked = known.asked.get(fact.approval_id);
+      const after =
+        asked === undefined ? "" : ` after ${duration(Date.parse(at) - Date.parse(asked))}`;
+      return {
+        title: `${DECIDED[fact.decision]}${after}`,
+        detail: [`by ${fact.by}`, fact.reason].filter(Boolean).join(" · "),
+        tone: fact.decision === "approved" ? "good" : "wait",
+        depth: 1,
+      };
+    }
+    case "turn_parked":
+      return {
+        title: "Turn waits",
+        detail: `for ${plural(fact.approval_ids.length, "approval")}`,
+        tone: "wait",
+        depth: 0,
+      };
+    case "message_finished":
+      return { title: "Agent answered", detail: oneLine(fact.text), tone: "plain", depth: 0 };
+    case "handoff_asked":
+      return {
+        title: "Handed to a person",
+        detail: [fact.reason, fact.note].filter(Boolean).join(" · "),
+        tone: "wait",
+        depth: 0,
+      };
+    case "turn_closed": {
+      const failed = fact.status === "failed";
+      const tokens = plural(fact.input_tokens + fact.output_tokens, "token");
+      const spent = `${duration(fact.duration_ms)} · ${plural(fact.model_calls, "model call")} · ${tokens}`;
+      return {
+        title: failed ? "Turn failed" : fact.status === "cancelled" ? "Turn stopped" : "Turn done",
+        detail: failed
+          ? [fact.code, fact.message, `ref ${fact.correlation_id}`, spent]
+              .filter(Boolean)
+              .join(" · ")
+          : spent,
+        tone: failed ? "bad" : "quiet",
+        failed,
+        depth: 0,
+      };
+    }
+    case "thread_resolved":
+      return { title: "Marked as resolved", detail: `by ${fact.by}`, tone: "good", depth: 0 };
+    case "thread_abandoned":
+      return {
+        title: "Closed after silence",
+        detail: duration(fact.idle_seconds * 1000),
+        tone: "quiet",
+        depth: 0,
+      };
+    default:
+      return {
+        title: String((fact as { type: unknown }).type),
+        detail: "",
+        tone: "quiet",
+        depth: 0,
+      };
+  }
+}
+
+function oneLine(text: string): string {
+  const line = text.replace(/\s+/g, " ").trim();
+  return line.length > 240 ? `${line.slice(0, 239)}…` : line;
+}
+
+/** The next failed step after (or before) the one with this seq; wraps around. Null without any. */
+export function failureFrom(
+  failures: readonly Step[],
+  seq: number,
+  direction: 1 | -1,
+): Step | null {
+  if (direction === 1) return failures.find((step) => step.seq > seq) ?? failures[0] ?? null;
+  return failures.findLast((step) => step.seq < seq) ?? failures.at(-1) ?? null;
+}
+
+/** `Failed at step 7 of 12: Refund an order, 503 after 3 attempts, 4.1 s`. */
+export function failureLine(steps: readonly Step[], failure: Step, total: number): string {
+  const place = `Failed at step ${failure.seq} of ${total}`;
+  const callId = "tool_call_id" in failure.fact ? failure.fact.tool_call_id : null;
+  if (callId === null) return `${place}: ${failure.title}`;
+  const tries = steps.flatMap(({ fact }) =>
+    fact.type === "attempt_made" && fact.tool_call_id === callId ? [fact] : [],
+  );
+  const call = steps.find(
+    ({ fact }) => fact.type === "tool_called" && fact.tool_call_id === callId,
+  );
+  const title = call?.title ?? failure.title;
+  const last = tries.findLast((attempt) => attempt.outcome !== "done");
+  if (last === undefined) return `${place}: ${title}`;
+  const spent = tries.reduce((sum, { waited_ms, duration_ms }) => sum + waited_ms + duration_ms, 0);
+  const why = last.status ?? last.category ?? last.outcome;
+  return `${place}: ${title}, ${why}, ${plural(tries.length, "attempt")}, ${duration(spent)}`;
+}

@@ -1,0 +1,102 @@
+/**
+ * What the server sends for each fact, as docs/protocol.md has it. Used by the tests and by the
+ * fake backend, so that the page can be tried without the real one.
+ */
+
+/** The AG-UI events of one fact; the last one carries its seq on the wire. */
+export function eventsOf(fact, threadId) {
+  const id = fact.message_id;
+  const call = fact.tool_call_id;
+  switch (fact.type) {
+    case "message_received":
+    case "message_finished": {
+      const role = fact.type === "message_received" ? "user" : "assistant";
+      return [
+        { type: "TEXT_MESSAGE_START", messageId: id, role },
+        { type: "TEXT_MESSAGE_CONTENT", messageId: id, delta: fact.text },
+        { type: "TEXT_MESSAGE_END", messageId: id },
+      ];
+    }
+    case "turn_opened":
+      return [{ type: "RUN_STARTED", threadId, runId: fact.turn_id }];
+    case "tool_called":
+      return [
+        {
+          type: "TOOL_CALL_START",
+          toolCallId: call,
+          toolCallName: fact.tool,
+          metadata: { title: fact.title, operation: fact.operation, access: fact.access },
+        },
+        { type: "TOOL_CALL_ARGS", toolCallId: call, delta: JSON.stringify(fact.arguments) },
+        { type: "TOOL_CALL_END", toolCallId: call },
+      ];
+    case "attempt_made":
+      return [
+        custom("attempt", { tool_call_id: call, number: fact.number, outcome: fact.outcome }),
+      ];
+    case "tool_returned":
+      return [
+        {
+          type: "TOOL_CALL_RESULT",
+          toolCallId: call,
+          messageId: `${call}-result`,
+          content: JSON.stringify({ outcome: fact.outcome, content: fact.content }),
+        },
+      ];
+    case "approval_asked": {
+      const { type: _, turn_id: __, ...value } = fact;
+      return [custom("approval_asked", value)];
+    }
+    case "approval_decided": {
+      const { approval_id, decision, by } = fact;
+      return [custom("approval_decided", { approval_id, tool_call_id: call, decision, by })];
+    }
+    case "turn_parked": {
+      const interrupts = fact.approval_ids.map((id) => ({ id, reason: "approval" }));
+      return [finished(threadId, fact.turn_id, { type: "interrupt", interrupts })];
+    }
+    case "handoff_asked":
+      return [custom("handoff", { reason: fact.reason, note: fact.note })];
+    case "turn_closed":
+      if (fact.status === "failed")
+        return [{ type: "RUN_ERROR", message: fact.message, code: fact.code }];
+      return [
+        finished(threadId, fact.turn_id, {
+          type: fact.status === "done" ? "success" : "cancelled",
+        }),
+      ];
+    case "thread_resolved":
+      return [custom("thread_status", { status: "resolved" })];
+    case "thread_abandoned":
+      return [custom("thread_status", { status: "abandoned" })];
+    default:
+      throw new Error(`no such fact: ${fact.type}`);
+  }
+}
+
+const custom = (name, value) => ({ type: "CUSTOM", name, value });
+
+const finished = (threadId, runId, outcome) => ({ type: "RUN_FINISHED", threadId, runId, outcome });
+
+/** The frames of one committed event. */
+export function framesOf({ seq, at, fact }, threadId) {
+  const events = eventsOf(fact, threadId);
+  return events.map((event, index) => ({
+    thread_id: threadId,
+    seq: index === events.length - 1 ? seq : null,
+    at: index === events.length - 1 ? at : null,
+    event,
+  }));
+}
+
+/** Live tokens: the pieces of a text, each knowing where it belongs. */
+export function tokenFrames(threadId, messageId, text, size = 6) {
+  const start = { type: "TEXT_MESSAGE_START", messageId, role: "assistant" };
+  const frames = [{ thread_id: threadId, seq: null, at: null, offset: 0, event: start }];
+  for (let offset = 0; offset < text.length; offset += size) {
+    const delta = text.slice(offset, offset + size);
+    const event = { type: "TEXT_MESSAGE_CONTENT", messageId, delta };
+    frames.push({ thread_id: threadId, seq: null, at: null, offset, event });
+  }
+  return frames;
+}
