@@ -100,6 +100,16 @@ class OpenShop:
         return None
 
 
+_DOCUMENT: dict[str, Any] = {}
+
+
+async def _document(http: httpx.AsyncClient) -> dict[str, Any]:
+    """What all shops offer. One is asked for it: the answer differs in the address alone."""
+    if not _DOCUMENT:
+        _DOCUMENT.update((await http.get("/openapi.json")).json())
+    return _DOCUMENT
+
+
 @asynccontextmanager
 async def running_shop(
     folder: Path, clock: Clock | None = None, api_key: str | None = None
@@ -116,7 +126,7 @@ async def running_shop(
             await asyncio.wait_for(listening.wait(), timeout=5)
             shop = OpenShop(company, clock, waits, address_of(listener))
             async with shop.http:
-                shop.document = (await shop.http.get("/openapi.json")).json()
+                shop.document = await _document(shop.http)
                 yield shop
         finally:
             waits.end.set()

@@ -1,5 +1,6 @@
 """The demo company as an ASGI application."""
 
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -8,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from smart_support.demo.company import Call, CallLog, Company
-from smart_support.demo.document import describe
+from smart_support.demo.document import Document, describe
 from smart_support.demo.faults import Fault
 from smart_support.demo.operations import TheCompany, router
 from smart_support.demo.problems import answer_crash, answer_refusal
@@ -21,11 +22,14 @@ def create_app(company: Company, address: str) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.company = company
     app.include_router(router)
-    document = describe(app.routes, address, api_key=company.api_key is not None)
+
+    @cache
+    def document() -> Document:
+        return describe(router.routes, address, api_key=company.api_key is not None)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> JSONResponse:
-        return JSONResponse(document)
+        return JSONResponse(document())
 
     app.include_router(behind_the_counter)
     app.add_middleware(CallLog, company=company)
