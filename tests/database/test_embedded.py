@@ -399,10 +399,85 @@ def test_a_program_runs_as_ourselves_where_we_are_not_root(folder: Path) -> None
     run = embedded._Programs(embedded._bin_folder(None), None)
 
     run.hand_over(folder)
+    run.open_way_to(folder)
 
+    assert embedded._owner(folder, root=False) is None
     assert f"(PostgreSQL) {embedded.MAJOR}" in run("pg_ctl", "--version", timeout=10)
     assert run.uid == os.geteuid()
     assert folder.stat().st_uid == os.geteuid()
+
+
+async def test_a_server_that_died_by_itself_needs_no_stopping(used: Path) -> None:
+    async with embedded_postgres(used, options=FAST):
+        died = psutil.Process(postmaster(used))
+        died.kill()
+        psutil.wait_procs([died], timeout=10)
+
+    async with embedded_postgres(used, options=FAST) as url:
+        assert select_one(url) == 1
+
+
+def test_a_server_that_does_not_stop_is_killed_and_recovers(used: Path) -> None:
+    server = EmbeddedServer(used, options=FAST, stop_seconds=1)
+    with psycopg.connect(server.start()) as connection:
+        connection.execute("CREATE TABLE kept ()")
+    pid = postmaster(used)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+
+    server.stop()
+    after = postmaster(used)
+    with psycopg.connect(server.start()) as connection:
+        connection.execute("SELECT * FROM kept")
+    server.stop()
+
+    assert after is None
+    assert postmaster(used) is None
+
+
+def test_a_server_that_runs_and_does_not_answer_is_named(used: Path) -> None:
+    user = User(used)
+    user.killed()
+    pid = postmaster(used)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+
+    with pytest.raises(SetupError, match=f"process {pid}. does not answer"):
+        EmbeddedServer(used, start_seconds=0).start()
+
+
+async def test_a_long_log_starts_anew_and_the_old_one_is_kept(used: Path) -> None:
+    old = used / "postgres" / "server.log"
+    with old.open("ab") as file:
+        file.truncate(embedded.LARGEST_LOG + 1)
+
+    async with embedded_postgres(used, options=FAST):
+        assert old.stat().st_size < 10_000
+    assert old.with_suffix(".log.1").stat().st_size > embedded.LARGEST_LOG
+    assert embedded._tail(used / "no.log", 0) == ""
+
+
+def test_a_missing_wheel_is_said() -> None:
+    with pytest.raises(SetupError, match="is not installed here"):
+        embedded._bin_folder(None, package="no_such_wheel")
+
+
+def test_programs_that_only_their_owner_may_run_are_opened_to_the_server(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = folder / "a_wheel" / f"pginstall{embedded.MAJOR}" / "bin" / "postgres"
+    text = program.parents[1] / "share.txt"
+    program.parent.mkdir(parents=True)
+    (folder / "a_wheel" / "__init__.py").touch()
+    program.touch(mode=0o700)
+    text.touch(mode=0o600)
+    monkeypatch.syspath_prepend(folder)
+
+    found = embedded._bin_folder(pwd.getpwnam("nobody"), package="a_wheel")
+
+    assert found == program.parent
+    assert stat.S_IMODE(program.stat().st_mode) == 0o705
+    assert stat.S_IMODE(text.stat().st_mode) == 0o604
 
 
 @pytest.mark.parametrize(
@@ -428,7 +503,7 @@ class TestAsRoot:
         nobody = pwd.getpwnam("nobody")
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
 
-        owner = embedded._owner(folder)
+        owner = embedded._owner(folder, root=True)
 
         assert owner is not None
         assert owner.pw_name == "nobody"

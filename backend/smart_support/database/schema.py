@@ -20,20 +20,31 @@ from smart_support.database.threads import run_to_the_end
 from smart_support.errors import SetupError
 
 OLDEST_POSTGRES = 14
-LOCK_SECONDS = 300  # how long another process may take to migrate
-_LOCK = 0x534D_5350  # "SMSP": any number, the same in every release
+MIGRATION_LOCK = 0x534D_5350  # "SMSP": any number, the same in every release
 
 
-async def migrate(url: str, *, oldest: int = OLDEST_POSTGRES) -> None:
+async def migrate(
+    url: str,
+    *,
+    folder: Path | None = None,
+    oldest: int = OLDEST_POSTGRES,
+    lock_timeout: float = 300.0,
+) -> None:
     """Bring the database at `url` to the newest revision; nothing happens if it is there already.
 
     Of several processes at once one migrates while the others wait. Works beside the event loop.
+
+    Args:
+        url: as for `open_engine`.
+        folder: where the migrations are; ours if None.
+        oldest: least major version of PostgreSQL.
+        lock_timeout: seconds another process may take to migrate.
 
     Raises:
         SetupError: it cannot be reached, is older than PostgreSQL `oldest`, has a schema newer
             than this release, or a migration failed (which then is undone).
     """
-    await run_to_the_end(lambda: _migrate(url, oldest))
+    await run_to_the_end(lambda: _migrate(url, folder or migrations_folder(), oldest, lock_timeout))
 
 
 async def current_revision(url: str) -> str | None:
@@ -50,23 +61,22 @@ async def current_revision(url: str) -> str | None:
     return await run_to_the_end(read)
 
 
-def alembic_config(connection: sa.Connection | None = None) -> Config:
-    """Alembic's settings at run time; migrations run on `connection`, whose commit is env.py's."""
+def alembic_config(connection: sa.Connection, folder: Path) -> Config:
+    """Alembic's settings to run the migrations of `folder` on `connection`."""
     config = Config()
     # A percent sign begins a placeholder there.
-    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
 
 
-def migrations_folder() -> Path:
+def migrations_folder(package: Path = Path(smart_support.__file__).parent) -> Path:
     """Where the migrations are: in the installed package, or in the source tree.
 
     Raises:
         SetupError: in neither.
     """
-    package = Path(smart_support.__file__).parent
     for folder in (package / "_migrations", package.parents[1] / "migrations"):
         if (folder / "env.py").exists():
             return folder
@@ -81,15 +91,15 @@ def all_tables() -> sa.MetaData:
     return metadata
 
 
-def _migrate(url: str, oldest: int) -> None:
+def _migrate(url: str, folder: Path, oldest: int, lock_timeout: float) -> None:
     with _connected(url) as connection:
         _refuse_old(connection, oldest)
-        config = alembic_config(connection)
+        config = alembic_config(connection, folder)
         scripts = ScriptDirectory.from_config(config)
         if _is_current(connection, scripts):
             return
-        connection.execute(sa.text(f"SET lock_timeout = '{LOCK_SECONDS}s'"))
-        connection.execute(sa.text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+        connection.execute(sa.text(f"SET lock_timeout = '{lock_timeout * 1000:.0f}ms'"))
+        connection.execute(sa.text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
         connection.execute(sa.text("RESET lock_timeout"))
         connection.commit()
         try:
@@ -97,7 +107,9 @@ def _migrate(url: str, oldest: int) -> None:
                 command.upgrade(config, "head")
         finally:
             connection.rollback()
-            connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+            connection.execute(
+                sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK}
+            )
             connection.commit()
 
 
