@@ -207,7 +207,7 @@ class ModelEndpoint:
         finally:
             self._tasks.discard(task)
             writer.close()
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
 
     def _choose(self, request: Received) -> Script:
