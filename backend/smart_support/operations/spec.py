@@ -64,9 +64,9 @@ def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -
         try:
             arguments = reader.read(entry.path, entry.path_item, entry.operation)
             definitions = schemas.definitions(arguments.definitions)
-            schema, cut = fit(_schema(arguments, definitions), schema_budget)
+            schema = _schema(arguments, definitions)
             plan = _plan(document, entry, arguments, base_url)
-            draft = _draft(entry, arguments, schema, plan, name=name, cut=cut)
+            draft = _draft(entry, arguments, schema, plan, name=name, budget=schema_budget)
         except Unusable as reason:
             skipped.append(Skipped(entry.key, f"It cannot be used: {reason}."))
         else:
@@ -176,12 +176,13 @@ def _draft(
     plan: RequestPlan,
     *,
     name: str,
-    cut: bool,
+    budget: int,
 ) -> DraftOperation:
     try:
+        schema, cut = fit(schema, budget)
         facts = orjson.dumps([schema, plan], option=orjson.OPT_SORT_KEYS)
         jsonschema_rs.Draft202012Validator(schema)
-    except (TypeError, ValueError, jsonschema_rs.ValidationError) as error:
+    except (orjson.JSONEncodeError, jsonschema_rs.ValidationError) as error:
         raise Unusable(f"its schema is not valid ({clean(str(error), 200)})") from error
     if _NUL.search(facts):
         raise Unusable("its schema has a NUL character")
