@@ -19,7 +19,8 @@ class EventReader:
     Source: WHATWG HTML, section 9.2.6, "Interpreting an event stream".
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_event_bytes
         self.done = False
         """`data: [DONE]` has come; what follows it is not looked at."""
         self._rest = b""
@@ -30,7 +31,7 @@ class EventReader:
         """The events that `piece` completes, decoded from JSON.
 
         Raises:
-            ModelBrokenAnswer: an event is no JSON, or longer than MAX_EVENT_BYTES.
+            ModelBrokenAnswer: an event is no JSON, or longer than `max_event_bytes`.
         """
         buffer = self._rest + piece
         if self._start and len(buffer) >= 3:
@@ -45,8 +46,8 @@ class EventReader:
             held = b""
         *lines, rest = buffer.split(b"\n")
         self._rest = rest + held
-        if len(self._rest) + sum(map(len, self._data)) > MAX_EVENT_BYTES:
-            raise ModelBrokenAnswer(f"an event of the model is longer than {MAX_EVENT_BYTES} bytes")
+        if len(self._rest) + sum(map(len, self._data)) > self._max_bytes:
+            raise ModelBrokenAnswer(f"an event of the model is longer than {self._max_bytes} bytes")
         events: list[Any] = []
         for line in lines:
             if line.startswith(b"data:"):
@@ -99,7 +100,7 @@ class Assembly:
             raise error_of_answer(None, event)
         try:
             return self._add(event)
-        except (AttributeError, IndexError, KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise ModelBrokenAnswer("an event of the model has a form that is unknown") from None
 
     def reply(self) -> Reply:
