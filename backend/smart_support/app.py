@@ -94,6 +94,16 @@ async def open_database(settings: Settings, progress: Progress) -> AsyncIterator
         yield url
 
 
+@asynccontextmanager
+async def open_operations(url: str) -> AsyncIterator[PostgresOperations]:
+    """The catalogue alone, on the migrated database at `url`."""
+    engine = open_engine(url)
+    try:
+        yield PostgresOperations(sessions(engine))
+    finally:
+        await engine.dispose()
+
+
 def tokens_of(settings: Settings) -> Tokens:
     """What signs and reads tokens in this installation.
 

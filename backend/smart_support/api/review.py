@@ -1,22 +1,17 @@
 """Importing an API's document, and deciding what each of its operations is."""
 
-import asyncio
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 from uuid import UUID
 
-import httpx
 from fastapi import APIRouter, Query, Request
 from pydantic import AnyHttpUrl, BaseModel, Field
 
 from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
-from smart_support.errors import InvalidInput, Severity, SupportError
 from smart_support.operations.document import FileTooLarge
-from smart_support.operations.importing import read_draft
+from smart_support.operations.importing import fetch_document, import_document
 from smart_support.operations.postgres import Imported
 from smart_support.operations.records import (
     Access,
@@ -26,21 +21,12 @@ from smart_support.operations.records import (
     Risk,
     Spec,
 )
+from smart_support.operations.review import Correction, decide
 from smart_support.operations.schema import size_of, tool_schema
-from smart_support.operations.suggest import check_classification
 
 router = APIRouter(prefix="/api", tags=["review"], responses=PROBLEMS)
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\w .()/-]+$")]
-
-
-class DocumentUnreachable(SupportError):
-    """The URL of a document did not give one; the text says what came instead."""
-
-    code = "FILE_UNREACHABLE"
-    status = 422
-    severity = Severity.LOW
-    user_message = "That document could not be fetched."
 
 
 class SkippedOperation(BaseModel):
@@ -187,7 +173,7 @@ class ReviewDecision(BaseModel):
         }
     },
 )
-async def import_document(
+async def upload_document(
     request: Request,
     person: Operator,
     parts: Running,
@@ -198,7 +184,9 @@ async def import_document(
     raw = bytearray()
     async for piece in request.stream():
         raw += piece
-        _check_size(len(raw), source, parts)
+        limit = parts.settings.smart_support_spec_max_bytes
+        if len(raw) > limit:
+            raise FileTooLarge(source, len(raw), limit)
     return await _import(parts, bytes(raw), source, name, person.id)
 
 
@@ -206,7 +194,13 @@ async def import_document(
 async def import_from_url(wanted: FromUrl, person: Operator, parts: Running) -> ImportResult:
     """Fetch a document and read it. Redirects are not followed."""
     url = str(wanted.url)
-    return await _import(parts, await _fetch(parts, url), url, wanted.name, person.id)
+    raw = await fetch_document(
+        parts.documents,
+        url,
+        within=parts.settings.smart_support_spec_timeout,
+        max_bytes=parts.settings.smart_support_spec_max_bytes,
+    )
+    return await _import(parts, raw, url, wanted.name, person.id)
 
 
 @router.get("/specs", summary="List documents")
@@ -266,75 +260,28 @@ async def decide_operation(
     operation_id: UUID, decision: ReviewDecision, person: Operator, parts: Running
 ) -> OperationDetail:
     """Correct, approve or reject. Only approved operations can be called."""
-    operation = await parts.operations.operation(str(operation_id))
-    changed = decision.model_dump(
-        exclude={"version", "state", "reason"}, exclude_none=True, exclude_unset=True
-    )
-    classification = Classification(
-        **{
-            **{name: getattr(operation.classification, name) for name in Classification.__slots__},
-            **changed,
-        }
-    )
-    check_classification(operation, classification)
-    state = ReviewState(decision.state)
-    if state is ReviewState.APPROVED:
-        spec = await parts.operations.spec(operation.spec_id)
-        if spec.base_url is None and operation.request_plan["server"] is None:
-            raise InvalidInput(
-                "The document does not say where its API is. Set the base URL of the spec first."
-            )
-    decided = await parts.operations.decide(
-        operation.id,
-        version=decision.version,
-        state=state,
-        classification=classification,
+    decided = await decide(
+        parts.operations,
+        await parts.operations.operation(str(operation_id)),
+        state=ReviewState(decision.state),
+        correction=Correction(**{name: getattr(decision, name) for name in Correction.__slots__}),
         by=person.id,
         reason=decision.reason,
+        version=decision.version,
     )
     return await _detail(parts, decided)
 
 
-def _check_size(size: int, source: str, parts: Parts) -> None:
-    limit = parts.settings.smart_support_spec_max_bytes
-    if size > limit:
-        raise FileTooLarge(source, size, limit)
-
-
-async def _fetch(parts: Parts, url: str) -> bytes:
-    wait = parts.settings.smart_support_spec_timeout
-    raw = bytearray()
-    try:
-        async with asyncio.timeout(wait), parts.documents.stream("GET", url) as response:
-            if response.status_code != 200:
-                raise DocumentUnreachable(
-                    f"{url} answered with status {response.status_code} instead of a document."
-                )
-            async for piece in response.aiter_bytes():
-                raw += piece
-                _check_size(len(raw), url, parts)
-    except TimeoutError:
-        raise DocumentUnreachable(f"{url} did not answer within {wait:g} s.") from None
-    except httpx.HTTPError as error:
-        raise DocumentUnreachable(
-            f"{url} could not be fetched: {str(error) or type(error).__name__}."
-        ) from error
-    return bytes(raw)
-
-
 async def _import(parts: Parts, raw: bytes, source: str, name: str | None, by: str) -> ImportResult:
-    draft = await asyncio.to_thread(
-        read_draft, raw, source=source, max_bytes=parts.settings.smart_support_spec_max_bytes
-    )
-    imported = await parts.operations.save_draft(
-        draft, name=name or draft.title or name_of(source), document=raw, by=by
+    imported = await import_document(
+        parts.operations,
+        raw,
+        source=source,
+        name=name,
+        by=by,
+        max_bytes=parts.settings.smart_support_spec_max_bytes,
     )
     return import_result(imported)
-
-
-def name_of(source: str) -> str:
-    """A name for a document that has no title: that of its file."""
-    return PurePosixPath(urlsplit(source).path).stem or "API"
 
 
 def import_result(imported: Imported) -> ImportResult:

@@ -335,18 +335,26 @@ class ArgumentReader:
         except Unresolved:
             return None  # the converted schema says so to the reader
 
-    def _properties(self, schema: Any, depth: int = 0) -> dict[str, Any]:
+    def _properties(self, schema: Any) -> dict[str, Any]:
         """The properties of a form's schema, through references and compositions."""
-        schema = self._followed(schema)
-        if not isinstance(schema, dict) or depth > 20:
-            return {}
         found: dict[str, Any] = {}
-        for key in ("allOf", "anyOf", "oneOf"):
-            parts = schema.get(key)
-            for part in parts if isinstance(parts, list) else ():
-                found |= self._properties(part, depth + 1)
-        own = schema.get("properties")
-        return found | own if isinstance(own, dict) else found
+        waiting, seen = [schema], set[str]()
+        while waiting:
+            part = waiting.pop(0)
+            reference = part.get("$ref") if isinstance(part, dict) else None
+            if isinstance(reference, str):
+                if reference in seen:
+                    continue
+                seen.add(reference)
+                part = self._followed(part)
+            if not isinstance(part, dict):
+                continue
+            own = part.get("properties")
+            found = (own if isinstance(own, dict) else {}) | found
+            for key in ("allOf", "anyOf", "oneOf"):
+                more = part.get(key)
+                waiting.extend(more if isinstance(more, list) else ())
+        return found
 
     def _encodings(
         self, properties: Mapping[str, Any], given: Mapping[str, Any], *, multipart: bool

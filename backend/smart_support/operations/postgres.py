@@ -165,7 +165,7 @@ class PostgresOperations:
         """
         async with self._sessions.begin() as session:
             await session.execute(
-                sa.update(specs).where(specs.c.id == spec_id).values(base_url=base_url)
+                sa.update(specs).where(specs.c.id == spec_id).values(address=base_url)
             )
             return _spec(await self._spec_row(session, spec_id))
 
@@ -295,19 +295,20 @@ class PostgresOperations:
     async def approved(self) -> tuple[tuple[Operation, str | None], ...]:
         """Every operation that may be called, each with the base URL of its API."""
         statement = (
-            sa.select(operations, specs.c.base_url)
+            sa.select(operations, _ADDRESS)
             .join(specs, specs.c.id == operations.c.spec_id)
             .where(operations.c.state == ReviewState.APPROVED.value)
             .order_by(operations.c.tool_name, operations.c.id)
         )
         async with self._sessions() as session:
-            return tuple(
-                (_operation(row), row.base_url) for row in await session.execute(statement)
-            )
+            return tuple((_operation(row), row.where) for row in await session.execute(statement))
 
+
+_ADDRESS = sa.func.coalesce(specs.c.address, specs.c.base_url).label("where")
 
 _SPECS = sa.select(
     specs,
+    _ADDRESS,
     sa.select(sa.func.count())
     .where(operations.c.spec_id == specs.c.id)
     .scalar_subquery()
@@ -399,7 +400,7 @@ def _spec(row: sa.Row[Any]) -> Spec:
         dialect=row.dialect,
         source=row.source,
         hash=row.hash,
-        base_url=row.base_url,
+        base_url=row.where,
         imported_at=row.imported_at,
         operation_count=row.operation_count,
         skipped=tuple(Skipped(**skipped) for skipped in row.skipped),

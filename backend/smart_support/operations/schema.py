@@ -6,7 +6,7 @@ are kept and nothing is copied; each shared schema is converted once per documen
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Any
@@ -24,6 +24,7 @@ MAX_NESTING = 100
 """Levels of one schema without references; serialisers give up at 254."""
 
 _DESCRIPTION_LIMIT = 700
+_MAX_WRITTEN_OUT = 200
 _TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
 # What documents write where they mean one of the seven.
 _TYPE_MEANT = {
@@ -90,6 +91,7 @@ class Schemas:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._siblings = not (document.swagger or document.dialect.startswith("3.0"))
+        self._written_out = 0
         self._pointers: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._done: dict[str, tuple[Any, frozenset[str]] | Unusable] = {}
@@ -101,6 +103,7 @@ class Schemas:
             Unusable: it refers to another file, or is nested too deeply.
         """
         used: set[str] = set()
+        self._written_out = 0
         return self._convert(schema, used, 0, frozenset(), ()), used
 
     def definitions(self, used: Iterable[str]) -> dict[str, Any]:
@@ -228,6 +231,9 @@ class Schemas:
             asked = set(_names_in(target.get("required"))) if isinstance(target, dict) else set()
             if asked & hidden - self._read_only_names(target):
                 # It asks for what another part makes read-only, so it cannot be shared here.
+                self._written_out += 1
+                if self._written_out > _MAX_WRITTEN_OUT:
+                    raise Unusable("its schemas are too entangled")
                 written = self._convert(target, used, depth + 1, hidden, (*inside, reference))
                 return dict(written)
         used.add(name)
@@ -243,37 +249,32 @@ class Schemas:
         elif isinstance(value, (dict, bool)):
             out["items"] = self._convert(value, used, depth + 1, frozenset(), inside)
 
-    def _read_only_names(self, schema: Any, seen: frozenset[str] = frozenset()) -> frozenset[str]:
+    def _read_only_names(self, schema: Any) -> frozenset[str]:
         """Names of properties that only answers have, in any part of `schema`."""
-        if not isinstance(schema, dict):
-            return frozenset()
-        reference = schema.get("$ref")
         names: set[str] = set()
-        if isinstance(reference, str):
-            if reference in seen:
-                return frozenset()
-            seen |= {reference}
-            names |= self._read_only_names(self._target(reference), seen)
-        properties = schema.get("properties")
-        if isinstance(properties, dict):
-            names |= {name for name, part in properties.items() if self._read_only(part)}
-        parts = schema.get("allOf")
-        for part in parts if isinstance(parts, list) else ():
-            names |= self._read_only_names(part, seen)
+        for part in self._parts(schema):
+            properties = part.get("properties")
+            if isinstance(properties, dict):
+                names |= {name for name, value in properties.items() if self._read_only(value)}
         return frozenset(names)
 
-    def _read_only(self, schema: Any, seen: frozenset[str] = frozenset()) -> bool:
-        if not isinstance(schema, dict):
-            return False
-        if schema.get("readOnly") is True:
-            return True
-        parts = schema.get("allOf")
-        if isinstance(parts, list) and any(self._read_only(part, seen) for part in parts):
-            return True
-        reference = schema.get("$ref")
-        if not isinstance(reference, str) or reference in seen:
-            return False
-        return self._read_only(self._target(reference), seen | {reference})
+    def _read_only(self, schema: Any) -> bool:
+        return any(part.get("readOnly") is True for part in self._parts(schema))
+
+    def _parts(self, schema: Any) -> Iterator[dict[str, Any]]:
+        """`schema` and all that it is made of, through `$ref` and `allOf`, each shared one once."""
+        waiting, seen = [schema], set[str]()
+        while waiting:
+            part = waiting.pop()
+            if not isinstance(part, dict):
+                continue
+            yield part
+            reference, more = part.get("$ref"), part.get("allOf")
+            if isinstance(reference, str) and reference not in seen:
+                seen.add(reference)
+                waiting.append(self._target(reference))
+            if isinstance(more, list):
+                waiting.extend(more)
 
     def _target(self, reference: str) -> Any:
         try:
@@ -346,16 +347,23 @@ def fit(schema: dict[str, Any], budget: int = SCHEMA_BUDGET) -> tuple[dict[str, 
     First descriptions are shortened, then what lies deepest loses its details: it keeps its name
     and type, so that whatever was valid stays valid. The outermost level is always kept.
     """
-    if size_of(schema) <= budget:
+    size = size_of(schema)
+    if size <= budget:
         return schema, False
-    for words in (120, 0):
-        shorter = _cut(schema, MAX_NESTING, words)
-        if size_of(shorter) <= budget:
-            return shorter, False
-        for levels in (10, 7, 5, 4, 3):
-            shorter = _cut(schema, levels, words)
+    if size <= 4 * budget:
+        for words in (120, 0):
+            shorter = _cut(schema, MAX_NESTING, words)
             if size_of(shorter) <= budget:
-                return shorter, True
+                return shorter, False
+    for words in (120, 0):
+        fitting = None
+        for levels in (3, 4, 5, 7, 10):  # upwards, so that no copy is much larger than the budget
+            deeper = _cut(schema, levels, words)
+            if size_of(deeper) > budget:
+                break
+            fitting = deeper
+        if fitting is not None:
+            return fitting, True
     return _cut(schema, 2, 0), True
 
 

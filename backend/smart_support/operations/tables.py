@@ -19,6 +19,8 @@ specs = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("base_url", sa.Text),
+    # The operator's word on where the API is; it outlives a re-import of the document.
+    sa.Column("address", sa.Text),
     sa.Column("document", sa.LargeBinary, nullable=False),
     sa.Column("skipped", JSONB, nullable=False),
     sa.Column("imported_by", sa.Text, nullable=False),

@@ -1,0 +1,222 @@
+"""The commands of `smart-support`. A failure is a sentence and an exit status, no traceback."""
+
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Annotated, Any, TypeVar
+
+import structlog
+import typer
+import uvloop
+
+from smart_support import __version__
+from smart_support.app import create_app, open_database, tokens_of
+from smart_support.cli import serve as serving
+from smart_support.cli import specs
+from smart_support.errors import SupportError
+from smart_support.identity.people import Person, Role
+from smart_support.operations.records import Access, ReviewState, Risk
+from smart_support.operations.review import Correction
+from smart_support.settings import Settings, read_settings
+from smart_support.telemetry.logs import configure_logs
+
+Result = TypeVar("Result")
+log = structlog.get_logger()
+
+cli = typer.Typer(
+    name="smart-support",
+    help="Customer support whose tool calls can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Verdict(Enum):
+    """What can be decided about an operation."""
+
+    approve = "approve"
+    reject = "reject"
+    reopen = "reopen"
+
+
+_STATES = {
+    Verdict.approve: ReviewState.APPROVED,
+    Verdict.reject: ReviewState.REJECTED,
+    Verdict.reopen: ReviewState.PENDING,
+}
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    cli()
+
+
+@cli.command()
+def serve(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Also start the demo company and approve its API.")
+    ] = False,
+) -> None:
+    """Start the server, with an embedded PostgreSQL unless DATABASE_URL is set."""
+    _run(lambda settings: serving.serve(settings, demo=demo, say=_say))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database up to date and stop."""
+
+    async def work(settings: Settings) -> None:
+        async with open_database(settings, _say):
+            _say("The database is up to date")
+
+    _run(work)
+
+
+@cli.command("import-spec")
+def import_spec(
+    source: Annotated[str, typer.Argument(help="File or URL of an OpenAPI document.")],
+    name: Annotated[str | None, typer.Option(help="What to call it; default: its title.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Where the API is, if not where the document says.")
+    ] = None,
+) -> None:
+    """Import an OpenAPI document. Its operations then wait for a review."""
+
+    async def work(settings: Settings) -> None:
+        imported = await specs.import_spec(settings, source, name)
+        spec = imported.spec
+        if base_url is not None:
+            spec = await specs.set_base_url(settings, spec.name, base_url)
+        _say(f"Imported {spec.name!r} ({spec.dialect}, version {spec.version_text})")
+        _say(
+            f"{imported.added} added, {imported.changed} changed, {imported.removed} removed, "
+            f"{imported.unchanged} unchanged"
+        )
+        for skipped in spec.skipped:
+            _say(f"left out: {skipped.key}: {skipped.reason}")
+        if spec.base_url is None:
+            _say("The document does not say where its API is: set it with --base-url.")
+        _say(f"Review with: smart-support operations {json.dumps(spec.name)}")
+
+    _run(work)
+
+
+@cli.command()
+def operations(
+    spec: Annotated[str, typer.Argument(help="Name or id of an imported document.")],
+) -> None:
+    """List the operations of a document, with what is suggested and why."""
+
+    async def work(settings: Settings) -> None:
+        for operation in await specs.list_operations(settings, spec):
+            for line in specs.described(operation):
+                _say(line)
+
+    _run(work)
+
+
+@cli.command()
+def decide(
+    spec: Annotated[str, typer.Argument(help="Name or id of an imported document.")],
+    operation: Annotated[str, typer.Argument(help="As in 'GET /orders', or the tool's name.")],
+    verdict: Verdict,
+    access: Annotated[Access | None, typer.Option()] = None,
+    confirm: Annotated[
+        bool | None, typer.Option("--confirm/--no-confirm", help="Ask the customer each time.")
+    ] = None,
+    agent: Annotated[str | None, typer.Option(help="Agent that owns it.")] = None,
+    risk: Annotated[Risk | None, typer.Option()] = None,
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(help="ARGUMENT=CLAIM, filled from the customer; given once or more."),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
+) -> None:
+    """Approve or reject an operation, corrected if need be."""
+
+    async def work(settings: Settings) -> None:
+        decided = await specs.decide_operation(
+            settings,
+            spec,
+            operation,
+            state=_STATES[verdict],
+            correction=Correction(
+                access=access,
+                confirm=confirm,
+                agent=agent,
+                risk=risk,
+                bindings=None if not bind else _bindings(bind),
+            ),
+            reason=reason,
+        )
+        for line in specs.described(decided):
+            _say(line)
+
+    _run(work)
+
+
+@cli.command("sign-in")
+def sign_in(
+    role: Role,
+    person: Annotated[str, typer.Argument(help="Id; for a customer the one in your systems.")],
+    name: Annotated[str, typer.Option(help="What to call them.")] = "",
+    email: Annotated[str | None, typer.Option()] = None,
+) -> None:
+    """Print a token for a person, to be put behind /sign-in#token= ."""
+
+    async def work(settings: Settings) -> None:
+        signed = Person(id=person, role=role, name=name or person, email=email)
+        ttl = settings.smart_support_token_ttl
+        _say(tokens_of(settings).issue(signed, now=datetime.now(UTC), ttl=ttl))
+
+    _run(work)
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document of this product's own REST API."""
+    app = create_app(Settings(_env_file=None), _closed)
+    sys.stdout.write(json.dumps(app.openapi(), indent=2) + "\n")
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    _say(__version__)
+
+
+def _closed() -> Any:
+    raise AssertionError("only its routes are looked at")
+
+
+def _bindings(given: list[str]) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in given]
+    if any(not argument or not claim for argument, _, claim in pairs):
+        raise typer.BadParameter("use ARGUMENT=CLAIM", param_hint="--bind")
+    return {argument: claim for argument, _, claim in pairs}
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _run(work: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:
+    try:
+        settings = read_settings()
+        with configure_logs(settings.smart_support_log_level, settings.smart_support_log_format):
+            try:
+                return uvloop.run(work(settings))
+            except SupportError:
+                raise
+            except Exception:
+                log.exception("command_crashed")
+                sys.exit(70)
+    except SupportError as error:
+        sys.stderr.write(f"smart-support: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,148 @@
+"""`smart-support serve`: everything started in order, and stopped in the opposite one."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import uvicorn
+
+from smart_support.api.chat_socket import MAX_FRAME_BYTES
+from smart_support.api.parts import Parts
+from smart_support.app import GRACE_SECONDS, create_app, open_database, open_parts
+from smart_support.cli.company import CUSTOMER, approve_demo, demo_company
+from smart_support.errors import SetupError
+from smart_support.identity.people import Person, Role
+from smart_support.settings import Settings
+
+LEAD = Person(id="lead", role=Role.LEAD, name="Support lead")
+OPERATOR = Person(id="operator", role=Role.OPERATOR, name="Operator")
+
+# A frame above the protocol's limit gets an error frame; one above this closes the socket.
+_LARGEST_READ = 4 * MAX_FRAME_BYTES
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that leaves the signals to us, so that all the rest can be stopped after it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, *, demo: bool, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `say` is told what happens, for people.
+
+    Raises:
+        SetupError: something does not start; the text says what to do.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(bind(settings))
+        url = await stack.enter_async_context(open_database(settings, say))
+        document = None
+        if demo:
+            say("Starting the demo company")
+            document = await stack.enter_async_context(
+                demo_company(settings.smart_support_data_dir)
+            )
+        say("Starting the agent")
+        parts = await stack.enter_async_context(open_parts(settings, url))
+        if document is not None:
+            await approve_demo(parts, document)
+        address = f"http://{_host(listener)}:{listener.getsockname()[1]}"
+        server = await stack.enter_async_context(_serving(settings, parts, listener))
+        for line in _welcome(parts, address, document):
+            say(line)
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopped, server}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        say("Stopping")
+    say("Stopped")
+
+
+@contextlib.contextmanager
+def bind(settings: Settings) -> Iterator[socket.socket]:
+    """The socket to listen on, taken before anything else starts.
+
+    Raises:
+        SetupError: the port is taken or may not be used.
+    """
+    host, port = settings.smart_support_host, settings.smart_support_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(2048)
+        except OSError as error:
+            raise SetupError(
+                f"Cannot listen on {host} port {port}: {error.strerror}. Stop what uses it, or set "
+                "SMART_SUPPORT_PORT to another port (0 picks a free one)."
+            ) from error
+        yield listener
+
+
+@asynccontextmanager
+async def _serving(
+    settings: Settings, parts: Parts, listener: socket.socket
+) -> AsyncIterator["asyncio.Task[None]"]:
+    app = create_app(settings, lambda: contextlib.nullcontext(parts))
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="websockets-sansio",
+            ws_max_size=_LARGEST_READ,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=int(GRACE_SECONDS),
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="server")
+    try:
+        # uvicorn offers nothing to wait on.
+        while not server.started and not task.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        if task.done():
+            raise SetupError("The web server did not start; the log says why.")
+        yield task
+    finally:
+        server.should_exit = True
+        await task
+
+
+def _host(listener: socket.socket) -> str:
+    host = str(listener.getsockname()[0])
+    return f"[{host}]" if ":" in host else host
+
+
+def _welcome(parts: Parts, address: str, document: str | None) -> Iterator[str]:
+    yield ""
+    yield f"Smart Support runs at {address}"
+    if parts.offline_model:
+        yield "No OPENAI_API_KEY is set: the built-in offline model answers, and says what it is."
+    else:
+        yield f"Model: {parts.model_name}"
+    if document is not None:
+        yield f"The demo company's API is described at {document}"
+    yield ""
+    yield "Sign in as"
+    people = [LEAD, OPERATOR] if document is None else [CUSTOMER, LEAD, OPERATOR]
+    for person in people:
+        yield f"  {person.role.value:<9} {sign_in_link(parts, address, person)}"
+    yield ""
+    yield "Ctrl-C stops everything."
+
+
+def sign_in_link(parts: Parts, address: str, person: Person) -> str:
+    """A link that signs `person` in; the token is behind the #, which browsers do not send."""
+    ttl = parts.settings.smart_support_token_ttl
+    token = parts.tokens.issue(person, now=parts.clock(), ttl=ttl)
+    return f"{address}/sign-in#token={token}"
