@@ -46,8 +46,6 @@ class EventReader:
             held = b""
         *lines, rest = buffer.split(b"\n")
         self._rest = rest + held
-        if len(self._rest) + sum(map(len, self._data)) > self._max_bytes:
-            raise ModelBrokenAnswer(f"an event of the model is longer than {self._max_bytes} bytes")
         events: list[Any] = []
         for line in lines:
             if line.startswith(b"data:"):
@@ -56,6 +54,8 @@ class EventReader:
                 self._dispatch(events)
             if self.done:
                 break
+        if len(self._rest) + sum(map(len, self._data)) > self._max_bytes:
+            raise ModelBrokenAnswer(f"an event of the model is longer than {self._max_bytes} bytes")
         return events
 
     def finish(self) -> list[Any]:
