@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.demo.support import ADA, Clock, OpenShop, running_shop
 from tests.demo.test_orders import problem
@@ -150,6 +150,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(one=JSON, other=JSON)
 def test_a_fingerprint_is_equal_for_equal_json_only(one: object, other: object) -> None:
     def name(value: object, indent: int | None) -> str:

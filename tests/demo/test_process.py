@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from tests.demo.support import ADA
 
 from smart_support.demo.__main__ import main
 
-BOUND = 20  # seconds; a start takes about one
+BOUND = 60  # seconds; a start takes about one
 
 
 @contextmanager
@@ -25,12 +26,15 @@ def started(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[byte
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
+        bound = Timer(BOUND, process.kill)  # ends every wait of this test
+        bound.start()
         try:
             assert process.stdout is not None
             said = json.loads(process.stdout.readline() or b"null")
             assert said, process.stderr and process.stderr.read().decode()
             yield process, said["document"].removesuffix("/openapi.json")
         finally:
+            bound.cancel()
             process.kill()
 
 

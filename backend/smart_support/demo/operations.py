@@ -13,6 +13,7 @@ from smart_support.demo.records import (
     Address,
     Customer,
     Order,
+    OrderId,
     OrderStatus,
     Product,
     Record,
@@ -75,8 +76,8 @@ Cursor = Annotated[
     Query(max_length=40, description="`next_cursor` of the page before this one."),
 ]
 OfOrder = Annotated[
-    str | SkipJsonSchema[None],
-    Query(pattern=r"^[0-9]{4,10}$", description="Only those of this order.", examples=["1002"]),
+    OrderId | SkipJsonSchema[None],
+    Query(description="Only those of this order.", examples=["1002"]),
 ]
 NextCursor = Annotated[
     str | None, Field(description="Give it as `cursor` for the next page; null on the last one.")

@@ -43,7 +43,7 @@ Amount = Annotated[
     Decimal,
     BeforeValidator(_number_only),
     Field(gt=0, le=1_000_000, decimal_places=2),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000}),
+    WithJsonSchema({"type": "number", "minimum": 0.01, "maximum": 1_000_000}),
 ]
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 OrderId = Annotated[str, Field(pattern=r"^[0-9]{4,10}$", examples=["1001"])]
