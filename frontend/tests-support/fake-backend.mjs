@@ -42,7 +42,6 @@ function newThread(ageMs = 0) {
     customer: { id: "cus_ada", name: "Ada Park" },
     opened_at: at,
     last_event_at: at,
-    last_seq: 0,
     turns: 0,
     tool_calls: 0,
     errors: 0,
@@ -57,7 +56,6 @@ function record(kept, fact) {
   const event = { seq: kept.events.length + 1, at, fact };
   const { thread } = kept;
   kept.events.push(event);
-  thread.last_seq = event.seq;
   thread.last_event_at = at;
   if (fact.type === "message_received") thread.title ||= fact.text.slice(0, 80);
   if (fact.type === "turn_opened" && fact.run === 1) thread.turns += 1;

@@ -70,6 +70,9 @@ export function problemOf(error: unknown): Problem {
   };
 }
 
+/** No such thing, whether by its id or because the id is none. */
+export const isMissing = ({ status }: Problem) => status === 404 || status === 422;
+
 export interface ApiOptions {
   fetch: (request: Request) => Promise<Response>;
   token: string;

@@ -11,36 +11,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Is the service ready? */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Health"];
-                    };
-                };
-                /** @description Problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Ready if a write to the database works
+         * @description 200 and `ready` if a message could be stored now, else 503 and the reasons.
+         */
+        get: operations["read_health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -56,36 +31,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who am I? */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Person"];
-                    };
-                };
-                /** @description Problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Who am I
+         * @description The person whose token this is.
+         */
+        get: operations["read_me"];
         put?: never;
         post?: never;
         delete?: never;
@@ -101,72 +51,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List conversations, latest first */
-        get: {
-            parameters: {
-                query?: {
-                    status?: ("opened" | "waiting" | "handed_off" | "resolved" | "abandoned") | null;
-                    query?: string | null;
-                    cursor?: string | null;
-                    limit?: number;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ThreadList"];
-                    };
-                };
-                /** @description Problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * List conversations
+         * @description A customer sees their own, a support lead all.
+         */
+        get: operations["list_threads"];
         put?: never;
-        /** Open a conversation */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Thread"];
-                    };
-                };
-                /** @description Problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Begin a conversation
+         * @description A new, empty conversation of the signed-in customer.
+         */
+        post: operations["open_thread"];
         delete?: never;
         options?: never;
         head?: never;
@@ -180,38 +75,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read one conversation's summary */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    thread_id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Thread"];
-                    };
-                };
-                /** @description Problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * One conversation
+         * @description How it stands now.
+         */
+        get: operations["read_thread"];
         put?: never;
         post?: never;
         delete?: never;
@@ -229,38 +97,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Mark as resolved */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    thread_id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Thread"];
-                    };
-                };
-                /** @description Problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Mark a conversation as resolved
+         * @description The matter is settled; a further message opens it again.
+         */
+        post: operations["resolve_thread"];
         delete?: never;
         options?: never;
         head?: never;
@@ -274,41 +115,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read a conversation back */
-        get: {
-            parameters: {
-                query?: {
-                    after?: number;
-                    limit?: number;
-                };
-                header?: never;
-                path: {
-                    thread_id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ReplayPage"];
-                    };
-                };
-                /** @description Problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Read a conversation back
+         * @description Messages, tool calls, every attempt, approvals and errors, as they were committed.
+         */
+        get: operations["read_replay"];
         put?: never;
         post?: never;
         delete?: never;
@@ -324,38 +135,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List approvals */
-        get: {
-            parameters: {
-                query?: {
-                    state?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Approvals"];
-                    };
-                };
-                /** @description Problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * List approvals
+         * @description A customer sees their own, a support lead all.
+         */
+        get: operations["list_approvals"];
         put?: never;
         post?: never;
         delete?: never;
@@ -373,42 +157,195 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Decide an approval */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    approval_id: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["Decision"];
-                };
-            };
-            responses: {
-                /** @description OK */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Approval"];
-                    };
-                };
-                /** @description Problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
+        /**
+         * Answer a question
+         * @description Say yes or no. After a yes exactly the request that was shown is sent.
+         */
+        post: operations["decide"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/specs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        /**
+         * List documents
+         * @description Every imported document, the newest first.
+         */
+        get: operations["list_specs"];
+        put?: never;
+        /**
+         * Import a document
+         * @description Read a document; the same name again is compared with what was imported before.
+         */
+        post: operations["upload_document"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/specs/from-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import a document from a URL
+         * @description Fetch a document and read it. Redirects are not followed.
+         */
+        post: operations["import_from_url"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/specs/{spec_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One document
+         * @description What was imported, and what of it cannot be used.
+         */
+        get: operations["read_spec"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/specs/{spec_id}/base-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Say where the API is
+         * @description The operator's word goes before the document's.
+         */
+        put: operations["set_base_url"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/specs/{spec_id}/operations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List operations
+         * @description Operations with their suggestions and decisions.
+         */
+        get: operations["list_operations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operations/{operation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One operation
+         * @description With its arguments and the history of its review.
+         */
+        get: operations["read_operation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operations/{operation_id}/decision": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide about an operation
+         * @description Correct, approve or reject. Only approved operations can be called.
+         */
+        post: operations["decide_operation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dashboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Figures of a range
+         * @description Conversations, response times, tools and approvals in [start, end).
+         */
+        get: operations["read_figures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dashboard/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Figures over time
+         * @description The same figures, one point per hour or day.
+         */
+        get: operations["read_series"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -419,256 +356,1070 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        MessageReceived: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "message_received";
-            turn_id: string;
-            message_id: string;
-            text: string;
-        };
-        TurnOpened: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "turn_opened";
-            turn_id: string;
-            run: number;
-            agent: string;
-            versions: {
-                [key: string]: string;
+        /**
+         * Access
+         * @description Whether calling the operation can change anything upstream.
+         * @enum {string}
+         */
+        Access: "read" | "write";
+        /**
+         * Activity
+         * @description What happened in a range, whenever the conversations were opened. Means in milliseconds.
+         *
+         *     `turns` were begun in the range; `turns_failed` (by error code) and the others ended in it.
+         *     `operations` are in the order of their names.
+         */
+        Activity: {
+            /** Opened */
+            opened: number;
+            /** Resolved */
+            resolved: number;
+            /** Abandoned */
+            abandoned: number;
+            /** Reopened */
+            reopened: number;
+            /** Handoffs */
+            handoffs: {
+                [key: string]: number;
             };
-            correlation_id: string;
+            /** Messages */
+            messages: number;
+            /** Replies */
+            replies: number;
+            /** Turns */
+            turns: number;
+            /** Turns Done */
+            turns_done: number;
+            /** Turns Failed */
+            turns_failed: {
+                [key: string]: number;
+            };
+            /** Turns Cancelled */
+            turns_cancelled: number;
+            response: components["schemas"]["ResponseTimes"];
+            /** Mean First Token Ms */
+            mean_first_token_ms: number | null;
+            /** Mean Turn Ms */
+            mean_turn_ms: number | null;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Operations */
+            operations: components["schemas"]["OperationFigures"][];
+            approvals: components["schemas"]["ApprovalFigures"];
         };
-        ToolCalled: {
+        /**
+         * Approval
+         * @description A question about one exact request.
+         */
+        Approval: {
             /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
+             * Id
+             * Format: uuid
              */
-            type: "tool_called";
-            turn_id: string;
+            id: string;
+            /**
+             * Thread Id
+             * Format: uuid
+             */
+            thread_id: string;
+            /**
+             * Tool Call Id
+             * Format: uuid
+             */
             tool_call_id: string;
-            tool: string;
-            operation_id: string | null;
-            operation: string | null;
+            /** Title */
             title: string;
-            access: string | null;
-            arguments: unknown;
-        };
-        AttemptMade: {
+            /** Method */
+            method: string;
+            /** Url */
+            url: string;
+            /** Fields */
+            fields: components["schemas"]["ApprovalField"][];
+            state: components["schemas"]["ApprovalState"];
             /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
+             * Asked At
+             * Format: date-time
              */
-            type: "attempt_made";
-            turn_id: string;
-            tool_call_id: string;
-            number: number;
-            started_at: string;
-            duration_ms: number;
-            waited_ms: number;
-            request: string;
-            status: number | null;
-            category: string | null;
-            /** @enum {string} */
-            outcome: "done" | "not_sent" | "rejected" | "unknown";
-            error: string | null;
-        };
-        ToolReturned: {
+            asked_at: string;
             /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
+             * Expires At
+             * Format: date-time
              */
-            type: "tool_returned";
-            turn_id: string;
-            tool_call_id: string;
-            /** @enum {string} */
-            outcome: "done" | "failed" | "declined" | "unknown";
-            content: string;
-            code: string | null;
+            expires_at: string;
+            /** Decided By */
+            decided_by: string | null;
+            /** Decided At */
+            decided_at: string | null;
+            /** Reason */
+            reason: string | null;
         };
+        /**
+         * ApprovalAsked
+         * @description A write waits for a yes. `fields` are the exact values that will be sent, in order.
+         */
         ApprovalAsked: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             type: "approval_asked";
+            /** Turn Id */
             turn_id: string;
+            /** Tool Call Id */
             tool_call_id: string;
+            /** Approval Id */
             approval_id: string;
+            /** Title */
             title: string;
+            /** Method */
             method: string;
+            /** Url */
             url: string;
+            /** Fields */
             fields: {
                 [key: string]: string;
             }[];
+            /** Expires At */
             expires_at: string;
         };
+        /**
+         * ApprovalDecided
+         * @description Somebody said yes or no, or the time ran out.
+         */
         ApprovalDecided: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             type: "approval_decided";
+            /** Turn Id */
             turn_id: string;
+            /** Tool Call Id */
             tool_call_id: string;
+            /** Approval Id */
             approval_id: string;
-            /** @enum {string} */
+            /**
+             * Decision
+             * @enum {string}
+             */
             decision: "approved" | "rejected" | "expired";
+            /** By */
             by: string;
+            /** Reason */
             reason: string | null;
         };
-        TurnParked: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "turn_parked";
-            turn_id: string;
-            run: number;
-            approval_ids: string[];
+        /**
+         * ApprovalField
+         * @description One value that will be sent.
+         */
+        ApprovalField: {
+            /** Name */
+            name: string;
+            /** Value */
+            value: string;
         };
-        MessageFinished: {
+        /** ApprovalFigures */
+        ApprovalFigures: {
+            /** Asked */
+            asked: number;
+            /** Approved */
+            approved: number;
+            /** Rejected */
+            rejected: number;
+            /** Expired */
+            expired: number;
+        };
+        /**
+         * ApprovalState
+         * @description Where an approval stands. `USED` was approved and has let its one call through.
+         * @enum {string}
+         */
+        ApprovalState: "pending" | "approved" | "rejected" | "expired" | "used";
+        /**
+         * Approvals
+         * @description The newest questions.
+         */
+        Approvals: {
+            /** Approvals */
+            approvals: components["schemas"]["Approval"][];
+        };
+        /**
+         * AttemptMade
+         * @description One HTTP request for a tool call. Times in milliseconds; `waited_ms` is the pause before.
+         */
+        AttemptMade: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
-            type: "message_finished";
+            type: "attempt_made";
+            /** Turn Id */
             turn_id: string;
-            message_id: string;
-            text: string;
+            /** Tool Call Id */
+            tool_call_id: string;
+            /** Number */
+            number: number;
+            /** Started At */
+            started_at: string;
+            /** Duration Ms */
+            duration_ms: number;
+            /** Waited Ms */
+            waited_ms: number;
+            /** Request */
+            request: string;
+            /** Status */
+            status: number | null;
+            /** Category */
+            category: string | null;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "done" | "not_sent" | "rejected" | "unknown";
+            /** Error */
+            error: string | null;
+        };
+        /**
+         * BaseUrl
+         * @description Where an API is.
+         */
+        BaseUrl: {
+            /**
+             * Base Url
+             * Format: uri
+             */
+            base_url: string;
+        };
+        /**
+         * Classified
+         * @description What an operation is.
+         */
+        Classified: {
+            access: components["schemas"]["Access"];
+            /**
+             * Confirm
+             * @description Whether the customer must say yes to each call.
+             */
+            confirm: boolean;
+            /** Agent */
             agent: string;
+            /**
+             * Bindings
+             * @description Argument -> claim of the signed-in customer that fills it.
+             */
+            bindings: {
+                [key: string]: string;
+            };
+            risk: components["schemas"]["Risk"];
+            /** Idempotency Header */
+            idempotency_header: string | null;
+            /**
+             * Confirm Locked
+             * @description Nobody may lower `confirm`.
+             */
+            confirm_locked: boolean;
+            /** Reasons */
+            reasons: string[];
         };
+        /**
+         * Cohort
+         * @description The conversations opened in a range, as they stand now. All rates share `handled`.
+         *
+         *     `handled`: the agent answered, or handed over. `resolved`: settled now, in whatever way;
+         *     `resolved_alone`: settled now, after an answer of the agent, and never handed over.
+         *     `reopened`: went on at least once after they were resolved or abandoned.
+         *     `median_first_reply_ms`: from the opening to the first answer, exact; None without answers.
+         */
+        Cohort: {
+            /** Conversations */
+            conversations: number;
+            /** Handled */
+            handled: number;
+            /** Resolved */
+            resolved: number;
+            /** Resolved Alone */
+            resolved_alone: number;
+            /** Handed Off */
+            handed_off: number;
+            /** Abandoned */
+            abandoned: number;
+            /** Reopened */
+            reopened: number;
+            /** Handoff Reasons */
+            handoff_reasons: {
+                [key: string]: number;
+            };
+            /** Median First Reply Ms */
+            median_first_reply_ms: number | null;
+        };
+        /**
+         * Decision
+         * @description An answer; it counts once.
+         */
+        Decision: {
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "approve" | "reject";
+            /** Reason */
+            reason?: string | null;
+        };
+        /**
+         * Figures
+         * @description The cards for [start, end), in whole hours of UTC.
+         */
+        Figures: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            cohort: components["schemas"]["Cohort"];
+            activity: components["schemas"]["Activity"];
+        };
+        /**
+         * FromUrl
+         * @description A document behind a URL.
+         */
+        FromUrl: {
+            /**
+             * Url
+             * Format: uri
+             */
+            url: string;
+            /** Name */
+            name?: string | null;
+        };
+        /**
+         * HandoffAsked
+         * @description A person is asked to take over.
+         */
         HandoffAsked: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             type: "handoff_asked";
+            /** Turn Id */
             turn_id: string;
+            /** Reason */
             reason: string;
+            /** Note */
             note: string;
         };
-        TurnClosed: {
+        /**
+         * Health
+         * @description Whether messages can be taken in.
+         */
+        Health: {
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "ready" | "not_ready";
+            /** Version */
+            version: string;
+            /**
+             * Reasons
+             * @description Why it is not ready; empty if it is.
+             */
+            reasons: string[];
+            model: components["schemas"]["Model"];
+        };
+        /**
+         * ImportResult
+         * @description What an import changed.
+         */
+        ImportResult: {
+            spec: components["schemas"]["SpecSummary"];
+            /** Added */
+            added: number;
+            /**
+             * Changed
+             * @description Operations that wait for a review again.
+             */
+            changed: number;
+            /** Removed */
+            removed: number;
+            /**
+             * Unchanged
+             * @description Operations that keep their review.
+             */
+            unchanged: number;
+        };
+        /**
+         * Me
+         * @description The person who is signed in.
+         */
+        Me: {
+            /** Id */
+            id: string;
+            role: components["schemas"]["Role"];
+            /** Name */
+            name: string;
+            /** Email */
+            email: string | null;
+        };
+        /**
+         * MessageFinished
+         * @description The agent's answer, whole.
+         */
+        MessageFinished: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
-            type: "turn_closed";
+            type: "message_finished";
+            /** Turn Id */
             turn_id: string;
-            run: number;
-            /** @enum {string} */
-            status: "done" | "failed" | "cancelled";
-            duration_ms: number;
-            first_token_ms: number | null;
-            model_calls: number;
-            input_tokens: number;
-            output_tokens: number;
-            code: string | null;
-            message: string | null;
-            correlation_id: string;
+            /** Message Id */
+            message_id: string;
+            /** Text */
+            text: string;
+            /** Agent */
+            agent: string;
         };
-        ThreadResolved: {
+        /**
+         * MessageReceived
+         * @description The customer wrote. `message_id` is the client's own.
+         */
+        MessageReceived: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
-            type: "thread_resolved";
-            by: string;
+            type: "message_received";
+            /** Turn Id */
+            turn_id: string;
+            /** Message Id */
+            message_id: string;
+            /** Text */
+            text: string;
         };
+        /**
+         * Model
+         * @description Which model answers.
+         */
+        Model: {
+            /** Name */
+            name: string;
+            /**
+             * Offline
+             * @description True: the built-in model, because no key is set.
+             */
+            offline: boolean;
+        };
+        /**
+         * OperationDetail
+         * @description One operation with the arguments that the model sees, and the history of decisions.
+         */
+        OperationDetail: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Spec Id
+             * Format: uuid
+             */
+            spec_id: string;
+            /** Key */
+            key: string;
+            /** Method */
+            method: string;
+            /** Path */
+            path: string;
+            /** Operation Id */
+            operation_id: string | null;
+            /** Tool Name */
+            tool_name: string;
+            /** Summary */
+            summary: string;
+            /** Description */
+            description: string;
+            /** Tags */
+            tags: string[];
+            /** Deprecated */
+            deprecated: boolean;
+            /**
+             * Pointer
+             * @description Where in the document it is described.
+             */
+            pointer: string;
+            suggestion: components["schemas"]["Classified"];
+            classification: components["schemas"]["Classified"];
+            state: components["schemas"]["ReviewState"];
+            /** Decided By */
+            decided_by: string | null;
+            /** Decided At */
+            decided_at: string | null;
+            /** Decision Reason */
+            decision_reason: string | null;
+            /** Version */
+            version: number;
+            /**
+             * Schema Bytes
+             * @description Size of what the model must read to know the tool.
+             */
+            schema_bytes: number;
+            /** Tool Schema */
+            tool_schema: {
+                [key: string]: unknown;
+            };
+            /** History */
+            history: components["schemas"]["PastReview"][];
+        };
+        /**
+         * OperationFigures
+         * @description One operation. `done` to `unknown` are how its calls ended, `attempts` the HTTP requests.
+         */
+        OperationFigures: {
+            /** Operation */
+            operation: string;
+            /** Calls */
+            calls: number;
+            /** Done */
+            done: number;
+            /** Failed */
+            failed: number;
+            /** Declined */
+            declined: number;
+            /** Unknown */
+            unknown: number;
+            /** Attempts */
+            attempts: number;
+            /** Retries */
+            retries: number;
+            /** Mean Attempt Ms */
+            mean_attempt_ms: number | null;
+        };
+        /**
+         * Operations
+         * @description A page of operations in the order of their keys.
+         */
+        Operations: {
+            /** Operations */
+            operations: components["schemas"]["ReviewOperation"][];
+            /**
+             * Next After
+             * @description Give it as `after` for the next page.
+             */
+            next_after: string | null;
+        };
+        /**
+         * PastReview
+         * @description One decision.
+         */
+        PastReview: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            state: components["schemas"]["ReviewState"];
+            classification: components["schemas"]["Classified"];
+            /** Reason */
+            reason: string | null;
+        };
+        /**
+         * Point
+         * @description One hour or one day (of UTC) of a series, from `start` on.
+         */
+        Point: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            activity: components["schemas"]["Activity"];
+        };
+        /**
+         * Problem
+         * @description What went wrong, in the form of RFC 9457.
+         */
+        Problem: {
+            /**
+             * Type
+             * @description Always about:blank; `code` names the problem.
+             * @default about:blank
+             */
+            type: string;
+            /**
+             * Title
+             * @description For people, without internals.
+             */
+            title: string;
+            /** Status */
+            status: number;
+            /**
+             * Code
+             * @description Stable name of the problem, for programs.
+             */
+            code: string;
+            /**
+             * Detail
+             * @description For operators: what exactly, and what to do.
+             */
+            detail?: string | null;
+            /**
+             * Correlation Id
+             * @description Find it in the log.
+             */
+            correlation_id: string;
+            /**
+             * Retry After
+             * @description Seconds until a new try makes sense.
+             */
+            retry_after?: number | null;
+        };
+        /**
+         * ReplayEvent
+         * @description One committed fact of a thread.
+         */
+        ReplayEvent: {
+            /** Seq */
+            seq: number;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Fact */
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["HandoffAsked"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+        };
+        /**
+         * ReplayPage
+         * @description A page of a thread's facts, oldest first.
+         */
+        ReplayPage: {
+            thread: components["schemas"]["Thread"];
+            /** Events */
+            events: components["schemas"]["ReplayEvent"][];
+            /**
+             * Next After
+             * @description Give it as `after` for the next page.
+             */
+            next_after: number | null;
+        };
+        /**
+         * ResponseTimes
+         * @description From a message until its answer or a question for approval, in milliseconds.
+         *
+         *     Waiting in the queue counts, waiting for an approval does not, and turns that failed or were
+         *     cancelled without an answer are left out. Read from a histogram: within 2.5 % of the truth.
+         *     None when nothing was answered.
+         */
+        ResponseTimes: {
+            /** Answered */
+            answered: number;
+            /** Median Ms */
+            median_ms: number | null;
+            /** P95 Ms */
+            p95_ms: number | null;
+        };
+        /**
+         * ReviewDecision
+         * @description What a person decides; what is left out stays as it is.
+         */
+        ReviewDecision: {
+            /**
+             * Version
+             * @description Version of the operation that was looked at.
+             */
+            version: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "approved" | "rejected" | "pending";
+            access?: components["schemas"]["Access"] | null;
+            /** Confirm */
+            confirm?: boolean | null;
+            /** Agent */
+            agent?: string | null;
+            /** Bindings */
+            bindings?: {
+                [key: string]: string;
+            } | null;
+            risk?: components["schemas"]["Risk"] | null;
+            /** Idempotency Header */
+            idempotency_header?: string | null;
+            /** Reason */
+            reason?: string | null;
+        };
+        /**
+         * ReviewOperation
+         * @description One operation, the suggestion, and what was decided.
+         */
+        ReviewOperation: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Spec Id
+             * Format: uuid
+             */
+            spec_id: string;
+            /** Key */
+            key: string;
+            /** Method */
+            method: string;
+            /** Path */
+            path: string;
+            /** Operation Id */
+            operation_id: string | null;
+            /** Tool Name */
+            tool_name: string;
+            /** Summary */
+            summary: string;
+            /** Description */
+            description: string;
+            /** Tags */
+            tags: string[];
+            /** Deprecated */
+            deprecated: boolean;
+            /**
+             * Pointer
+             * @description Where in the document it is described.
+             */
+            pointer: string;
+            suggestion: components["schemas"]["Classified"];
+            classification: components["schemas"]["Classified"];
+            state: components["schemas"]["ReviewState"];
+            /** Decided By */
+            decided_by: string | null;
+            /** Decided At */
+            decided_at: string | null;
+            /** Decision Reason */
+            decision_reason: string | null;
+            /** Version */
+            version: number;
+            /**
+             * Schema Bytes
+             * @description Size of what the model must read to know the tool.
+             */
+            schema_bytes: number;
+        };
+        /**
+         * ReviewState
+         * @description Where the review of one operation stands. Only APPROVED ones can be called.
+         * @enum {string}
+         */
+        ReviewState: "pending" | "approved" | "rejected" | "changed";
+        /**
+         * Risk
+         * @description What a call in error would cost. HIGH: money, contact details, credentials, deletion.
+         * @enum {string}
+         */
+        Risk: "low" | "medium" | "high";
+        /**
+         * Role
+         * @description What a person is here for. A person has one role.
+         * @enum {string}
+         */
+        Role: "customer" | "lead" | "operator";
+        /**
+         * Series
+         * @description Figures over time.
+         */
+        Series: {
+            /** Points */
+            points: components["schemas"]["Point"][];
+        };
+        /**
+         * SkippedOperation
+         * @description An operation of the document that cannot be used.
+         */
+        SkippedOperation: {
+            /** Key */
+            key: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * SpecSummary
+         * @description An imported document.
+         */
+        SpecSummary: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /**
+             * Version Text
+             * @description The API's own version.
+             */
+            version_text: string;
+            /**
+             * Dialect
+             * @description OpenAPI or Swagger version of the document.
+             */
+            dialect: string;
+            /** Source */
+            source: string;
+            /** Hash */
+            hash: string;
+            /**
+             * Base Url
+             * @description Where its API is; without it nothing is callable.
+             */
+            base_url: string | null;
+            /**
+             * Imported At
+             * Format: date-time
+             */
+            imported_at: string;
+            /** Operation Count */
+            operation_count: number;
+            /** Skipped */
+            skipped: components["schemas"]["SkippedOperation"][];
+        };
+        /**
+         * Specs
+         * @description Every imported document.
+         */
+        Specs: {
+            /** Specs */
+            specs: components["schemas"]["SpecSummary"][];
+        };
+        /**
+         * Status
+         * @description Whose move it is.
+         * @enum {string}
+         */
+        Status: "opened" | "waiting" | "handed_off" | "resolved" | "abandoned";
+        /**
+         * Thread
+         * @description A conversation and how it stands.
+         */
+        Thread: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Title
+             * @description The beginning of the first message; empty before there is one.
+             */
+            title: string;
+            status: components["schemas"]["Status"];
+            customer: components["schemas"]["ThreadCustomer"];
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /**
+             * Last Event At
+             * Format: date-time
+             */
+            last_event_at: string;
+            /** Turns */
+            turns: number;
+            /** Tool Calls */
+            tool_calls: number;
+            /**
+             * Errors
+             * @description Failed turns, and tool calls that failed or are unclear.
+             */
+            errors: number;
+        };
+        /**
+         * ThreadAbandoned
+         * @description The customer stayed silent for longer than the installation waits.
+         */
         ThreadAbandoned: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             type: "thread_abandoned";
+            /** Idle Seconds */
             idle_seconds: number;
         };
-        ReplayEvent: {
-            seq: number;
-            /** Format: date-time */
-            at: string;
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["HandoffAsked"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
-        };
-        Customer: {
+        /**
+         * ThreadCustomer
+         * @description Whose conversation it is.
+         */
+        ThreadCustomer: {
+            /** Id */
             id: string;
+            /** Name */
             name: string;
         };
-        Thread: {
-            id: string;
-            title: string;
-            /** @enum {string} */
-            status: "opened" | "waiting" | "handed_off" | "resolved" | "abandoned";
-            customer: components["schemas"]["Customer"];
-            /** Format: date-time */
-            opened_at: string;
-            /** Format: date-time */
-            last_event_at: string;
-            last_seq: number;
-            turns: number;
-            tool_calls: number;
-            errors: number;
-        };
+        /**
+         * ThreadList
+         * @description A page of conversations, those opened last first.
+         */
         ThreadList: {
+            /** Threads */
             threads: components["schemas"]["Thread"][];
+            /**
+             * Next Cursor
+             * @description Give it as `cursor` for the next page.
+             */
             next_cursor: string | null;
         };
-        ReplayPage: {
-            thread: components["schemas"]["Thread"];
-            events: components["schemas"]["ReplayEvent"][];
-            next_after: number | null;
+        /**
+         * ThreadResolved
+         * @description The customer or a lead said that the matter is settled.
+         */
+        ThreadResolved: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "thread_resolved";
+            /** By */
+            by: string;
         };
-        Health: {
-            /** @enum {string} */
-            status: "ready" | "not_ready";
-            version: string;
-            reasons: string[];
-            model: {
-                name: string;
-                offline: boolean;
-            };
-        };
-        Person: {
-            id: string;
-            /** @enum {string} */
-            role: "customer" | "lead" | "operator";
-            name: string;
-            email: string | null;
-        };
-        Approval: {
-            id: string;
-            thread_id: string;
+        /**
+         * ToolCalled
+         * @description The model decided to use a tool. `arguments` are as it gave them, bound ones absent.
+         */
+        ToolCalled: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "tool_called";
+            /** Turn Id */
+            turn_id: string;
+            /** Tool Call Id */
             tool_call_id: string;
+            /** Tool */
+            tool: string;
+            /** Operation Id */
+            operation_id: string | null;
+            /** Operation */
+            operation: string | null;
+            /** Title */
             title: string;
-            method: string;
-            url: string;
-            fields: {
-                [key: string]: string;
-            }[];
-            /** @enum {string} */
-            state: "pending" | "approved" | "rejected" | "expired";
-            /** Format: date-time */
-            expires_at: string;
+            /** Access */
+            access: string | null;
+            /** Arguments */
+            arguments: unknown;
         };
-        Approvals: {
-            approvals: components["schemas"]["Approval"][];
+        /**
+         * ToolReturned
+         * @description The call is over. `content` is what the model reads; `code` names the error, if any.
+         */
+        ToolReturned: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "tool_returned";
+            /** Turn Id */
+            turn_id: string;
+            /** Tool Call Id */
+            tool_call_id: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "done" | "failed" | "declined" | "unknown";
+            /** Content */
+            content: string;
+            /** Code */
+            code: string | null;
         };
-        Decision: {
-            /** @enum {string} */
-            decision: "approve" | "reject";
-            reason?: string | null;
-        };
-        Problem: {
-            type: string;
-            title: string;
-            status: number;
-            code: string;
-            detail: string;
+        /**
+         * TurnClosed
+         * @description The turn is over. `code` and `message` say why when it failed; durations in milliseconds.
+         *
+         *     `first_token_ms` is None when no token was shown. Tokens count this run only.
+         */
+        TurnClosed: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "turn_closed";
+            /** Turn Id */
+            turn_id: string;
+            /** Run */
+            run: number;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "done" | "failed" | "cancelled";
+            /** Duration Ms */
+            duration_ms: number;
+            /** First Token Ms */
+            first_token_ms: number | null;
+            /** Model Calls */
+            model_calls: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Code */
+            code: string | null;
+            /** Message */
+            message: string | null;
+            /** Correlation Id */
             correlation_id: string;
-            retry_after?: number;
+        };
+        /**
+         * TurnOpened
+         * @description Answering began (`run` 1), or went on after an approval (`run` 2 and more).
+         */
+        TurnOpened: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "turn_opened";
+            /** Turn Id */
+            turn_id: string;
+            /** Run */
+            run: number;
+            /** Agent */
+            agent: string;
+            /** Versions */
+            versions: {
+                [key: string]: string;
+            };
+            /** Correlation Id */
+            correlation_id: string;
+        };
+        /**
+         * TurnParked
+         * @description The turn waits for approvals; the thread is free for other messages meanwhile.
+         */
+        TurnParked: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "turn_parked";
+            /** Turn Id */
+            turn_id: string;
+            /** Run */
+            run: number;
+            /** Approval Ids */
+            approval_ids: string[];
         };
     };
     responses: never;
@@ -678,4 +1429,1548 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    read_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    read_me: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_threads: {
+        parameters: {
+            query?: {
+                status?: components["schemas"]["Status"] | null;
+                /** @description Words of the title. */
+                query?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ThreadList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    open_thread: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Thread"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_thread: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Thread"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resolve_thread: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Thread"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_replay: {
+        parameters: {
+            query?: {
+                /** @description `next_after` of the last page. */
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayPage"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_approvals: {
+        parameters: {
+            query?: {
+                state?: components["schemas"]["ApprovalState"] | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approvals"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                approval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Decision"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_specs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Specs"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    upload_document: {
+        parameters: {
+            query?: {
+                /** @description File name. */
+                source?: string;
+                name?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The OpenAPI document itself, JSON or YAML. */
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportResult"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_from_url: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FromUrl"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportResult"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_spec: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                spec_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpecSummary"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_base_url: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                spec_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BaseUrl"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpecSummary"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_operations: {
+        parameters: {
+            query?: {
+                state?: components["schemas"]["ReviewState"] | null;
+                access?: components["schemas"]["Access"] | null;
+                query?: string;
+                /** @description `next_after` of a page. */
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                spec_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operations"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_operation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                operation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationDetail"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_operation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                operation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReviewDecision"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationDetail"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_figures: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Figures"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_series: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+                bucket?: "hour" | "day";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Series"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+}

@@ -3,7 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useState } from "react";
 import { useStickToBottom } from "use-stick-to-bottom";
-import { problemOf, useSession } from "../api/client";
+import { isMissing, problemOf, useSession } from "../api/client";
 import { draftKey } from "../api/sign-in";
 import { EmptyState } from "../ui/EmptyState";
 import { ProblemBanner } from "../ui/ErrorBanner";
@@ -72,7 +72,7 @@ function Conversation({ threadId }: { threadId: string }) {
   const onReturned = useCallback(() => chat.takeReturned(threadId), [chat, threadId]);
   const [drawn, setDrawn] = useState(DRAWN);
 
-  if (thread.isError && problemOf(thread.error).status === 404)
+  if (thread.isError && isMissing(problemOf(thread.error)))
     return (
       <main className={classes.main}>
         <header className={classes.bar}>

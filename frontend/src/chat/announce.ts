@@ -21,7 +21,7 @@ function wordsFor(item: Item, earlier: Item | undefined): string | null {
     case "message": {
       const wasFinished = earlier?.kind === "message" && earlier.state === "finished";
       if (item.role === "user" || item.state !== "finished" || wasFinished) return null;
-      return `Support: ${item.text}`;
+      return `Support: ${spoken(item.text)}`;
     }
     case "approval":
       return earlier === undefined ? `Your approval is needed: ${item.title}` : null;
@@ -30,4 +30,15 @@ function wordsFor(item: Item, earlier: Item | undefined): string | null {
     case "call":
       return null;
   }
+}
+
+/** Markdown without its marks, which a voice would read out. */
+export function spoken(markdown: string): string {
+  return markdown
+    .replace(/!?\[([^\]]*)\]\([^)]*\)/g, "$1")
+    .replace(/^\s*\|?[\s:|-]+\|?\s*$/gm, "")
+    .replace(/^\s*(#{1,6}|>|[-*+])\s+/gm, "")
+    .replace(/[*`|]|__/g, " ")
+    .replace(/\s+/g, " ")
+    .trim();
 }

@@ -129,11 +129,7 @@ function apply(transcript: Transcript, event: AgentEvent, frame: EventFrame): Tr
         addText(message, event.delta, frame.offset ?? null),
       );
     case "TEXT_MESSAGE_END":
-      return editMessage(transcript, event.messageId, (message) => ({
-        ...message,
-        state: "finished",
-        at: at ?? message.at,
-      }));
+      return finishMessage(transcript, event.messageId, at);
     case "RUN_STARTED":
       return { ...transcript, openRun: event.runId };
     case "RUN_FINISHED": {
@@ -211,6 +207,7 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
   }
 }
 
+/** Words still being spoken stand where they began; a message begun before begins anew there. */
 function startMessage(
   transcript: Transcript,
   id: string,
@@ -218,18 +215,18 @@ function startMessage(
   at: string | null,
 ): Transcript {
   const fresh: MessageItem = { kind: "message", id, role, text: "", state: "streaming", at };
-  const known = transcript.items.find((item) => item.kind === "message" && item.id === id);
-  if (known?.kind === "message" && known.state === "finished")
-    return put(transcript, { ...fresh, at: known.at });
-  // Unfinished words stand where they were spoken; the finished message stands where the log has
-  // it, which is after whatever happened meanwhile.
-  const items = [...transcript.items.filter((item) => item !== known), fresh];
+  const started = put(withdraw(transcript, id), fresh);
   const reopened = role === "user" && transcript.status !== "handed_off";
-  return {
-    ...withdraw(transcript, id),
-    items,
-    status: reopened ? "open" : transcript.status,
-  };
+  return reopened ? { ...started, status: "open" } : started;
+}
+
+/** A finished message stands where the log has it: after whatever happened while it was spoken. */
+function finishMessage(transcript: Transcript, id: string, at: string | null): Transcript {
+  const spoken = transcript.items.find((item) => item.kind === "message" && item.id === id);
+  if (spoken?.kind !== "message" || spoken.state !== "streaming") return transcript;
+  const rest = transcript.items.filter((item) => item !== spoken);
+  const finished: MessageItem = { ...spoken, state: "finished", at: at ?? spoken.at };
+  return { ...transcript, items: [...rest, finished] };
 }
 
 function startCall(
@@ -253,9 +250,22 @@ function startCall(
 /** A token's `offset` says where it belongs; the pieces of a fact have none and follow each other. */
 function addText(message: MessageItem, delta: string, offset: number | null): MessageItem {
   if (offset === null) return { ...message, text: message.text + delta };
+  const place = placeOf(message.text, offset);
   // A late token must not undo the finished text, and after a gap only the snapshot can help.
-  if (message.state !== "streaming" || offset > message.text.length) return message;
-  return { ...message, text: message.text.slice(0, offset) + delta };
+  if (message.state !== "streaming" || place === null) return message;
+  return { ...message, text: message.text.slice(0, place) + delta };
+}
+
+/** Where the character with this number begins; characters are Unicode's, not UTF-16's halves. */
+function placeOf(text: string, offset: number): number | null {
+  if (!/[\ud800-\udbff]/.test(text)) return offset <= text.length ? offset : null;
+  let place = 0;
+  for (let character = 0; character < offset; character += 1) {
+    const code = text.codePointAt(place);
+    if (code === undefined) return null;
+    place += code > 0xffff ? 2 : 1;
+  }
+  return place;
 }
 
 function endRun(transcript: Transcript, cutShort: boolean): Transcript {

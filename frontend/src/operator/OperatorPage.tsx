@@ -4,6 +4,10 @@ import frame from "../ui/frame.module.css";
 import { usePageTitle } from "../ui/usePageTitle";
 import classes from "./operator.module.css";
 
+const COMMANDS = `smart-support import-spec ./openapi.yaml
+smart-support operations <document>
+smart-support decide <document> 'GET /orders' approve`;
+
 /** What an operator can do today, and where. */
 export function OperatorPage() {
   const { me } = useSession();
@@ -17,11 +21,9 @@ export function OperatorPage() {
         </Text>
         <section className={classes.card}>
           <Title order={2}>From a terminal</Title>
-          <Text mt="xs">
-            Import an OpenAPI document, then look at what was found and approve it:
-          </Text>
+          <Text mt="xs">Import an OpenAPI document, read what was found and why, then decide:</Text>
           <Code block mt="sm" tabIndex={0}>
-            smart-support import-spec ./openapi.yaml{"\n"}smart-support --help
+            {COMMANDS}
           </Code>
         </section>
         <section className={classes.card}>

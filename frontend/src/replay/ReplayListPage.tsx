@@ -131,7 +131,7 @@ function SearchField({ query, onQuery }: { query: string; onQuery: (text: string
       type="search"
       className={classes.search}
       aria-label="Search conversations"
-      placeholder="Search by title or customer"
+      placeholder="Search by title"
       leftSection={<Icon name="search" size={16} />}
       value={text}
       onChange={(event) => {
@@ -179,18 +179,21 @@ function ThreadTable({ threads }: { threads: Thread[] }) {
                 {ago(thread.last_event_at, now)}
               </time>
             </td>
-            <td className={classes.number} data-label="turns">
-              {thread.turns}
+            <td className={classes.number} data-label={thread.turns === 1 ? "turn" : "turns"}>
+              {thread.turns.toLocaleString("en-GB")}
             </td>
-            <td className={classes.number} data-label="tool calls">
-              {thread.tool_calls}
+            <td
+              className={classes.number}
+              data-label={thread.tool_calls === 1 ? "tool call" : "tool calls"}
+            >
+              {thread.tool_calls.toLocaleString("en-GB")}
             </td>
             <td
               className={classes.number}
               data-label={thread.errors === 1 ? "error" : "errors"}
               data-bad={thread.errors > 0}
             >
-              {thread.errors}
+              {thread.errors.toLocaleString("en-GB")}
             </td>
           </tr>
         ))}

@@ -1,7 +1,7 @@
 import { Button, Kbd, Loader, SegmentedControl, Text } from "@mantine/core";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo } from "react";
-import { problemOf } from "../api/client";
+import { isMissing, problemOf } from "../api/client";
 import { EmptyState } from "../ui/EmptyState";
 import { ProblemBanner } from "../ui/ErrorBanner";
 import frame from "../ui/frame.module.css";
@@ -67,7 +67,7 @@ export function ReplayPage() {
     const problem = problemOf(replay.error);
     return (
       <main className={frame.page}>
-        {problem.status === 404 ? (
+        {isMissing(problem) ? (
           <EmptyState order={1} icon="search" title="There is no such conversation">
             The link may be incomplete.
           </EmptyState>
@@ -80,7 +80,7 @@ export function ReplayPage() {
       </main>
     );
   }
-  const total = Math.max(thread?.last_seq ?? 0, events.length);
+  const total = events.length;
   const failure = selected?.failed ? selected : failures[0];
 
   return (
@@ -96,10 +96,8 @@ export function ReplayPage() {
               {thread && <StatusBadge status={thread.status} />}
               <span>{thread?.customer.name}</span>
               {thread && <span>{dayAndTime(thread.opened_at)}</span>}
-              <span>{plural(total, "step")}</span>
-              {!complete && (
-                <span role="status">loading: {events.length.toLocaleString("en-GB")}</span>
-              )}
+              {complete && <span>{plural(total, "step")}</span>}
+              {!complete && <span role="status">{plural(total, "step")} so far, loading…</span>}
             </p>
           </div>
           <Text size="xs" c="var(--text-quiet)" className={classes.keys}>

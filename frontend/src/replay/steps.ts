@@ -205,7 +205,7 @@ export function failureFrom(
 
 /** `Failed at step 7 of 12: Refund an order, 503 after 3 attempts, 4.1 s`. */
 export function failureLine(steps: readonly Step[], failure: Step, total: number): string {
-  const place = `Failed at step ${failure.seq} of ${total}`;
+  const place = `Failed at step ${failure.seq.toLocaleString("en-GB")} of ${total.toLocaleString("en-GB")}`;
   const callId = "tool_call_id" in failure.fact ? failure.fact.tool_call_id : null;
   if (callId === null) return `${place}: ${failure.title}`;
   const tries = steps.flatMap(({ fact }) =>

@@ -7,9 +7,13 @@ export function duration(milliseconds: number): string {
   const seconds = milliseconds / 1000;
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  const minutes = Math.round(seconds / 60);
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (whole < 3600) return parts(whole, "min", "s");
+  return parts(Math.round(seconds / 60), "h", "min");
+}
+
+function parts(amount: number, large: string, small: string): string {
+  const rest = amount % 60;
+  return `${Math.floor(amount / 60)} ${large}${rest === 0 ? "" : ` ${rest} ${small}`}`;
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", {
