@@ -22,7 +22,8 @@ from smart_support import __version__
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.model import open_model
-from smart_support.agent.offline.server import offline_endpoint
+from smart_support.agent.offline import MODEL as OFFLINE_MODEL
+from smart_support.agent.offline import offline_endpoint
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.api import (
     approvals,
@@ -133,7 +134,8 @@ async def open_parts(
             if offline
             else None
         )
-        model = open_model(settings, base_url_override=endpoint)
+        asked = settings.model_copy(update={"openai_model": OFFLINE_MODEL}) if offline else settings
+        model = open_model(asked, base_url_override=endpoint)
         stack.push_async_callback(model.close)
         trust = ssl.create_default_context()
         upstream = await stack.enter_async_context(_client(trust))

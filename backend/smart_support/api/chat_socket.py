@@ -5,7 +5,7 @@ One place turns an exception into a frame, and the socket outlives all of them.
 
 import asyncio
 import contextlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -170,7 +170,7 @@ class _Conversation:
         self._sending = asyncio.Lock()
         self._follows: dict[str, asyncio.Task[None]] = {}
 
-    async def __aenter__(self) -> "_Conversation":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,0 +1,85 @@
+# Everything that a fresh machine with python3 (3.11 or newer), node 20 and make needs.
+# `make run` to try it, `make test` to prove it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMPS := .make
+UI := backend/smart_support/static
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test check bench soak format page api-client browser setup clean
+
+run: $(STAMPS)/run $(UI)/index.html
+	@exec $(BIN)/smart-support serve --demo
+
+test: check browser
+	cd frontend && npm run --silent test
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+check: setup
+	$(BIN)/ruff format --check backend tests migrations benchmarks
+	$(BIN)/ruff check backend tests migrations benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd frontend && npm run --silent check
+	@$(BIN)/smart-support openapi | cmp - frontend/openapi.json || \
+		{ echo "frontend/openapi.json is not what the backend says: run 'make api-client'"; exit 1; }
+
+format: setup
+	$(BIN)/ruff format backend tests migrations benchmarks
+	$(BIN)/ruff check --fix backend tests migrations benchmarks
+	cd frontend && npm run --silent format
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+soak: setup
+	$(BIN)/pytest -m soak -o addopts="--import-mode=importlib -ra" tests
+
+# The page's client is generated from the backend's own OpenAPI document.
+api-client: setup
+	$(BIN)/smart-support openapi > frontend/openapi.json
+	cd frontend && npm run --silent api
+
+page: $(UI)/index.html
+
+setup: $(STAMPS)/dev $(UI)/index.html
+
+$(STAMPS)/run: requirements/run.txt pyproject.toml
+	@mkdir -p $(STAMPS)
+	@echo "Installing what the backend needs (once, about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.txt $(STAMPS)/run
+	@echo "Installing what the tests need"
+	@$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(STAMPS)/npm: frontend/package-lock.json
+	@mkdir -p $(STAMPS)
+	@echo "Installing what the page is built with"
+	@cd frontend && npm ci --ignore-scripts --silent --no-fund --no-audit
+	@touch $@
+
+$(UI)/index.html: $(STAMPS)/npm $(shell find frontend/src frontend/public frontend/index.html frontend/vite.config.ts -type f 2>/dev/null)
+	@echo "Building the page"
+	@cd frontend && npm run --silent build
+	@touch $@
+
+# Browser tests use Debian's Chromium; on another system install chromium yourself.
+browser:
+	@command -v chromium >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		  echo "Installing chromium" && apt-get update -qq && \
+		  apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		{ echo "The browser tests need chromium: install it and try again."; exit 1; }
+
+clean:
+	rm -rf $(STAMPS) .venv $(UI) frontend/node_modules
