@@ -26,7 +26,17 @@ STOP_SECONDS = 5.0
 DEEPEST = 8  # levels of nested fields that are shown
 
 # They log whole requests, which hold what customers wrote.
-_TALKATIVE = ("httpcore", "httpcore2", "httpx", "httpx2", "langsmith", "openai", "urllib3")
+_TALKATIVE = (
+    "alembic",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "langsmith",
+    "openai",
+    "urllib3",
+    "uvicorn",
+)
 
 _SECRET_NAME = re.compile(
     r"authori[sz]ation|api[-_]?key|token|passw|passphrase|secret|cookie|credential|private[-_]?key",
