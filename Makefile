@@ -21,8 +21,8 @@ test: check browser
 	@$(BIN)/coverage report
 
 check: setup
-	$(BIN)/ruff format --check backend tests migrations benchmarks
-	$(BIN)/ruff check backend tests migrations benchmarks
+	$(BIN)/ruff format --check backend tests migrations
+	$(BIN)/ruff check backend tests migrations
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd frontend && npm run --silent check
@@ -30,12 +30,12 @@ check: setup
 		{ echo "frontend/openapi.json is not what the backend says: run 'make api-client'"; exit 1; }
 
 format: setup
-	$(BIN)/ruff format backend tests migrations benchmarks
-	$(BIN)/ruff check --fix backend tests migrations benchmarks
+	$(BIN)/ruff format backend tests migrations
+	$(BIN)/ruff check --fix backend tests migrations
 	cd frontend && npm run --silent format
 
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m
 
 soak: setup
 	$(BIN)/pytest -m soak -o addopts="--import-mode=importlib -ra" tests

@@ -37,16 +37,6 @@ _TALKATIVE = (
     "urllib3",
     "uvicorn",
 )
-    "alembic",
-    "httpcore",
-    "httpcore2",
-    "httpx",
-    "httpx2",
-    "langsmith",
-    "openai",
-    "urllib3",
-    "uvicorn",
-)
 
 _SECRET_NAME = re.compile(
     r"authori[sz]ation|api[-_]?key|token|passw|passphrase|secret|cookie|credential|private[-_]?key",
