@@ -69,7 +69,7 @@ def end_servers(folder: Path) -> None:
 
 
 def postmaster(folder: Path) -> int | None:
-    with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, psutil.NoSuchProcess):
         pid = int((folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
         if psutil.Process(pid).name() == "postgres":
             return pid
@@ -512,6 +512,7 @@ class TestAsRoot:
         with pytest.raises(SetupError, match="does not run as root"):
             embedded._owner(
                 folder / "new",
+                root=True,
                 system_user="no:body",  # a colon parts the fields of passwd
             )
 

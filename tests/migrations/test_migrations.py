@@ -145,7 +145,8 @@ class TestTheComparison:
             (
                 (
                     "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql"
-                    " AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER t BEFORE DELETE ON turns FOR EACH ROW EXECUTE FUNCTION no()"
+                    " AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER t"
+                    " BEFORE DELETE ON turns FOR EACH ROW EXECUTE FUNCTION no()"
                 ),
                 {"function", "trigger"},
             ),
