@@ -125,21 +125,31 @@ def address(text: str) -> dict[str, str]:
 
 def reason(text: str) -> str | None:
     """Why, in the person's own words."""
-    for pattern in (
-        r"\b(?:because|since|due to|the reason (?:is|was)|reason:)\s+(?:of\s+)?(.+)",
-        (
-            r"([^,.;!?]*\b(?:broken|damaged|defective|faulty|leaks?)\b[^,.;!?]*?)"
-            r"(?:\band i\b|[,.;!?]|$)"
-        ),
-        (
+    return (
+        _first(text, r"\b(?:because|since|due to|the reason (?:is|was)|reason:)\s+(?:of\s+)?(.+)")
+        or _damage(text)
+        or _first(
+            text,
             r"(?:[,.;:!–-]|\band|\bas)\s+"
-            r"((?:it|they|he|she|this|that|these|those|one|the|i(?!'d| want| need| would))\b.+)"
-        ),
-        r"[,.;:–-]\s+((?:too|wrong|not|never|arrived|damaged|broken|defective|faulty|late)\b.+)",
-        r"\b((?:it|they) (?:is|are|was|were|arrived|came|do|does|did|don'?t|doesn'?t)\b.+)",
-    ):
+            r"((?:it|they|he|she|this|that|these|those|one|the|i(?!'d| want| need| would))\b.+)",
+            r"[,.;:–-]\s+((?:too|wrong|not|never|arrived|late)\b.+)",
+            r"\b((?:it|they) (?:is|are|was|were|arrived|came|do|does|did|don'?t|doesn'?t)\b.+)",
+        )
+    )
+
+
+def _first(text: str, *patterns: str) -> str | None:
+    for pattern in patterns:
         if match := re.search(pattern, text, re.IGNORECASE | re.DOTALL):
             return _sentence(match.group(1))
+    return None
+
+
+def _damage(text: str) -> str | None:
+    """The clause that says what is broken. By clauses, since one pattern would be quadratic."""
+    for clause in re.split(r"[,.;!?]|\band i\b", text, flags=re.IGNORECASE):
+        if re.search(r"\b(?:broken|damaged|defective|faulty|leaks?)\b", clause, re.IGNORECASE):
+            return _sentence(clause)
     return None
 
 
