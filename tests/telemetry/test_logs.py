@@ -39,7 +39,7 @@ async def test_context_is_on_every_line_of_its_task_ours_and_others() -> None:
         structlog.contextvars.bind_contextvars(thread_id=thread_id, correlation_id="c1")
         await asyncio.sleep(0)
         structlog.get_logger("chat").info("ours")
-        logging.getLogger("uvicorn.error").info("theirs %s", thread_id)
+        logging.getLogger("somebody.else").info("theirs %s", thread_id)
 
     with configure_logs("INFO", "json", stream=out):
         await asyncio.gather(asyncio.create_task(turn("t1")), asyncio.create_task(turn("t2")))
