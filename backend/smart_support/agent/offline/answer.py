@@ -48,7 +48,7 @@ def answer(tool: Tool, result: Any, arguments: Json) -> str:
     if not isinstance(result, Mapping):
         return f"The answer is: {result}"
     rows = _rows(result)
-    if rows is not None and "status" not in result:
+    if rows is not None and not {"status", "id"} & result.keys():
         return _list(tool, rows)
     return _thing(tool.subject, result) or "I found nothing about that."
 
