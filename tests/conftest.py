@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.database import (
     FAST,
@@ -22,6 +23,11 @@ from smart_support.database.embedded import EmbeddedServer
 from smart_support.database.engine import open_engine
 from smart_support.database.engine import sessions as sessions_on
 from smart_support.database.schema import migrate
+
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from smart_support.telemetry.logs import HIDDEN, configure_logs, hide_secrets, n
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [json.loads(line) for line in stream.getvalue().removesuffix("\n").split("\n")]
 
 
 def test_a_line_is_an_event_with_fields_as_json() -> None:
