@@ -12,7 +12,7 @@ import { createServer } from "node:http";
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
-import { framesOf, tokenFrames } from "./wire.js";
+import { livePieces, speaker } from "./wire.js";
 
 const STATIC = fileURLToPath(new URL("../../backend/smart_support/static/", import.meta.url));
 const TYPES = {
@@ -66,12 +66,12 @@ function record(kept, fact) {
   if (fact.type === "thread_resolved") thread.status = "resolved";
   if (fact.type === "approval_decided" || fact.type === "message_received")
     thread.status = "opened";
-  publish(kept, framesOf(event, thread.id));
+  publish(kept, event);
 }
 
-function publish(kept, frames) {
+function publish(kept, item) {
   for (const socket of sockets)
-    if (socket.follows.has(kept.thread.id)) for (const frame of frames) say(socket, frame);
+    for (const frame of socket.follows.get(kept.thread.id)?.(item) ?? []) say(socket, frame);
 }
 
 const say = (socket, frame) => socket.readyState === 1 && socket.send(JSON.stringify(frame));
@@ -94,8 +94,8 @@ const closing = (turn_id, more = {}) => ({
 
 async function answer(kept, turn_id, text, wait) {
   const message_id = randomUUID();
-  for (const frame of tokenFrames(kept.thread.id, message_id, text)) {
-    publish(kept, [frame]);
+  for (const piece of livePieces(message_id, text)) {
+    publish(kept, piece);
     await wait(25);
   }
   record(kept, { type: "message_finished", turn_id, message_id, text, agent: "orders" });
@@ -273,10 +273,10 @@ function onFrame(socket, frame) {
   if (frame.type === "decide") return void decide(frame.approval_id, frame.decision);
   if (kept === undefined) return say(socket, { error: problem("VAL_NOT_FOUND", "Not found.") });
   if (frame.type === "resume") {
-    for (const event of kept.events)
-      if (event.seq > frame.last_seq)
-        for (const each of framesOf(event, kept.thread.id)) say(socket, each);
-    socket.follows.add(kept.thread.id);
+    const frames = speaker(kept.thread.id);
+    for (const event of kept.events.slice(frame.last_seq))
+      for (const each of frames(event)) say(socket, each);
+    socket.follows.set(kept.thread.id, frames);
     say(socket, { resumed: { thread_id: kept.thread.id, last_seq: kept.events.length } });
   }
   if (frame.type === "send") {
@@ -370,7 +370,7 @@ const server = createServer(async (request, response) => {
 });
 
 new WebSocketServer({ server, path: "/api/chat" }).on("connection", (socket) => {
-  socket.follows = new Set();
+  socket.follows = new Map();
   sockets.add(socket);
   socket.on("message", (data) => onFrame(socket, JSON.parse(String(data))));
   socket.on("close", () => sockets.delete(socket));

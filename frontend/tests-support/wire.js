@@ -78,25 +78,65 @@ const custom = (name, value) => ({ type: "CUSTOM", name, value });
 
 const finished = (threadId, runId, outcome) => ({ type: "RUN_FINISHED", threadId, runId, outcome });
 
-/** The frames of one committed event. */
-export function framesOf({ seq, at, fact }, threadId) {
-  const events = eventsOf(fact, threadId);
+/** The frames of one committed event, all of it. */
+export function framesOf(event, threadId) {
+  return numbered(eventsOf(event.fact, threadId), event, threadId);
+}
+
+function numbered(events, { seq, at }, thread_id) {
   return events.map((event, index) => ({
-    thread_id: threadId,
+    thread_id,
     seq: index === events.length - 1 ? seq : null,
-    at: index === events.length - 1 ? at : null,
+    at,
     event,
   }));
 }
 
-/** Live tokens: the pieces of a text, each knowing where it belongs. */
-export function tokenFrames(threadId, messageId, text, size = 6) {
-  const start = { type: "TEXT_MESSAGE_START", messageId, role: "assistant" };
-  const frames = [{ thread_id: threadId, seq: null, at: null, offset: 0, event: start }];
-  for (let offset = 0; offset < text.length; offset += size) {
-    const delta = text.slice(offset, offset + size);
-    const event = { type: "TEXT_MESSAGE_CONTENT", messageId, delta };
-    frames.push({ thread_id: threadId, seq: null, at: null, offset, event });
-  }
-  return frames;
+/**
+ * One connection's view of a thread: what of an unfinished answer it has had already, so that the
+ * end brings only the rest. Takes events `{seq, at, fact}` and live text `{live, offset, text}`.
+ */
+export function speaker(threadId) {
+  const shown = new Map();
+  const finished = new Set();
+  return (item) => {
+    if ("live" in item) {
+      const id = item.live;
+      if (finished.has(id)) return [];
+      const before = shown.get(id);
+      const had = before ?? "";
+      // Offsets count Unicode's characters.
+      const text = [...item.text].slice(Math.max(0, [...had].length - item.offset)).join("");
+      shown.set(id, had + text);
+      const live = { thread_id: threadId, seq: null, at: null };
+      const start = { type: "TEXT_MESSAGE_START", messageId: id, role: "assistant" };
+      const content = { type: "TEXT_MESSAGE_CONTENT", messageId: id, delta: text };
+      return [
+        ...(before === undefined ? [{ ...live, event: start }] : []),
+        ...(text === "" ? [] : [{ ...live, offset: [...had].length, event: content }]),
+      ];
+    }
+    const { fact } = item;
+    if (fact.type !== "message_finished") return framesOf(item, threadId);
+    finished.add(fact.message_id);
+    const had = shown.get(fact.message_id);
+    if (had === undefined || !fact.text.startsWith(had)) return framesOf(item, threadId);
+    const [, content, end] = eventsOf(fact, threadId);
+    const rest = fact.text.slice(had.length);
+    const events = rest === "" ? [end] : [{ ...content, delta: rest }, end];
+    return numbered(events, item, threadId);
+  };
+}
+
+/** A text in live pieces of `size` characters. */
+export function livePieces(messageId, text, size = 6) {
+  const characters = [...text];
+  const pieces = [];
+  for (let offset = 0; offset < characters.length; offset += size)
+    pieces.push({
+      live: messageId,
+      offset,
+      text: characters.slice(offset, offset + size).join(""),
+    });
+  return pieces;
 }

@@ -36,8 +36,8 @@ export function OperatorPage() {
             <List.Item>correct and approve.</List.Item>
           </List>
           <Text mt="sm">
-            <Anchor href="/api/docs" c="var(--link)">
-              Open the API documentation
+            <Anchor href="/api/openapi.json" c="var(--link)">
+              Open the API’s OpenAPI document
             </Anchor>
           </Text>
         </section>

@@ -1,7 +1,7 @@
 import { useEffect, useMemo } from "react";
 import { useSession } from "../api/client";
 
-const PAGE = 200;
+const PAGE = 500;
 
 /** The whole log of a thread, page after page; what has arrived can be read already. */
 export function useReplay(threadId: string) {
