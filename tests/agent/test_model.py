@@ -331,6 +331,17 @@ async def test_a_stall_in_the_middle_times_out(endpoint: ModelEndpoint) -> None:
         await endpoint.requests[0].hung_up.wait()
 
 
+async def test_a_stall_of_the_parent_times_out_too(endpoint: ModelEndpoint) -> None:
+    endpoint.queue(stalled(says("one two"), asyncio.Event(), after=2))
+
+    async with parent(endpoint) as model:
+        model.stream_chunk_timeout = 0.05
+        with pytest.raises(ModelUnavailable, match="stalled") as caught:
+            await ask(model)
+
+    assert caught.value.category is ErrorCategory.TIMEOUT
+
+
 async def test_comments_do_not_count_as_an_answer() -> None:
     """A server that sends keep-alive comments for ever has still stalled."""
 

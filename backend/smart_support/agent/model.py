@@ -299,8 +299,7 @@ async def _stream_by_parent(
         raise ModelUnavailable("the model stalled", ErrorCategory.TIMEOUT) from None
     except (httpx.HTTPError, httpx2.HTTPError, ValueError) as error:
         raise ModelBrokenAnswer(f"the stream broke: {type(error).__name__}") from None
-    if whole is None:
-        raise ModelBrokenAnswer("the model's answer is empty")
+    assert whole is not None  # the parent raises ValueError for a stream without chunks
     yield complete(
         text=str(whole.text),
         refusal=whole.additional_kwargs.get("refusal"),
