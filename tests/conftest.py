@@ -24,7 +24,6 @@ from smart_support.database.engine import open_engine
 from smart_support.database.engine import sessions as sessions_on
 from smart_support.database.schema import migrate
 
-
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")

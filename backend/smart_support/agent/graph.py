@@ -147,11 +147,11 @@ async def gate(state: TurnState) -> Command[Literal["think", "call"]]:
     )
 
 
-async def call(task: CallTask, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+async def call(state: CallTask, runtime: Runtime[TurnContext]) -> dict[str, Any]:
     """Make one tool call, or tell the model why it was not made."""
-    called = task["call"]
+    called = state["call"]
     try:
-        content = await _called_content(called, task["decision"], runtime)
+        content = await _called_content(called, state["decision"], runtime)
     except DatabaseUnavailable:
         raise
     except SupportError as error:

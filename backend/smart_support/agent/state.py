@@ -3,13 +3,16 @@
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 from langchain_openai import ChatOpenAI
 
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.tools.build import Tool
 from smart_support.tools.call import ToolCaller
+
+ChatModel: TypeAlias = ChatOpenAI
+"""The one model client."""
 
 Decision = Literal["approved", "rejected", "expired"]
 
@@ -43,7 +46,7 @@ class TurnContext:
     claims: Mapping[str, str]
     history: list[dict[str, Any]]
     tools: Mapping[str, Tool]
-    model: ChatOpenAI
+    model: ChatModel
     caller: ToolCaller
     log: PostgresEventLog
     max_model_calls: int

@@ -44,7 +44,12 @@ class Derivation:
     async def sweep(self, limit: int = 1_000) -> None:
         """Bring every thread up to date that is behind, e.g. after a crash."""
         for consumer in self._consumers:
-            for thread_id in await consumer.behind(limit):
+            try:
+                behind = await consumer.behind(limit)
+            except Exception:
+                log.warning("derivation_failed", consumer=type(consumer).__name__, exc_info=True)
+                continue
+            for thread_id in behind:
                 await self._feed(consumer, thread_id)
 
     async def catch_up(self, thread_id: ThreadId) -> None:

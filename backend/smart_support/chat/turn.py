@@ -12,14 +12,20 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import structlog
-from langchain_openai import ChatOpenAI
-from langgraph.types import Command
 from uuid_utils import uuid7
 
 from smart_support.agent.graph import TurnGraph, parse_arguments
 from smart_support.agent.history import HISTORY_TYPES, MAX_EVENTS, past_messages
 from smart_support.agent.prompts import PROMPT_VERSION, system_prompt
-from smart_support.agent.state import Answer, Decision, LiveText, ToolCallState, TurnContext
+from smart_support.agent.run import Asked, Step, Thought, run_turn
+from smart_support.agent.state import (
+    Answer,
+    ChatModel,
+    Decision,
+    LiveText,
+    ToolCallState,
+    TurnContext,
+)
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.conversations.postgres import PostgresConversations
@@ -104,7 +110,7 @@ class TurnParts:
     ledger: PostgresLedger
     operations: PostgresOperations
     graph: TurnGraph
-    model: ChatOpenAI
+    model: ChatModel
     caller: ToolCaller
     followers: Followers
     limiter: MessageLimiter
@@ -356,34 +362,30 @@ class TurnRunner:
             log=parts.log,
             max_model_calls=parts.limits.max_model_calls,
         )
-        given: Any = {"messages": []}
+        decisions = None
         if turn.run > 1:
-            given = Command(resume=_decisions(await parts.ledger.decisions(turn.id)))
-        item: Any
-        async for mode, item in parts.graph.astream(
-            given,
-            {"configurable": {"thread_id": turn.id}, "recursion_limit": 200},
-            context=context,
-            stream_mode=["custom", "updates"],
-            durability="exit",
-        ):
-            if mode == "custom":
-                self._show(run, item)
-            else:
-                _count(run, item)
+            decisions = _decisions(await parts.ledger.decisions(turn.id))
+        async for step in run_turn(parts.graph, context, decisions):
+            self._take(run, step)
         if run.asked:
             await self._ask(run, context)
 
-    def _show(self, run: _Run, item: Any) -> None:
-        match item:
+    def _take(self, run: _Run, step: Step) -> None:
+        match step:
             case LiveText():
                 if run.first_token is None:
                     run.first_token = self._parts.monotonic()
-                self._parts.followers.publish(run.turn.thread_id, [item])
+                self._parts.followers.publish(run.turn.thread_id, [step])
             case Answer():
-                run.answer = item
+                run.answer = step
+            case Thought():
+                run.model_calls += 1
+                run.input_tokens += step.input_tokens
+                run.output_tokens += step.output_tokens
+            case Asked():
+                run.asked = step.calls
             case _:
-                self.publish(run.turn.thread_id, item)
+                self.publish(run.turn.thread_id, step)
 
     async def _ask(self, run: _Run, context: TurnContext) -> None:
         parts = self._parts
@@ -484,15 +486,6 @@ def _decisions(states: dict[str, str]) -> dict[str, Decision]:
         "expired": "expired",
     }
     return {call_id: known[state] for call_id, state in states.items() if state in known}
-
-
-def _count(run: _Run, update: dict[str, Any]) -> None:
-    if "__interrupt__" in update:
-        run.asked = tuple(update["__interrupt__"][0].value)
-    if (thought := update.get("think")) is not None:
-        run.model_calls += thought["model_calls"]
-        run.input_tokens += thought["input_tokens"]
-        run.output_tokens += thought["output_tokens"]
 
 
 def _milliseconds(seconds: float) -> float:

@@ -44,20 +44,23 @@ async def append(
     """
     if not facts:
         return ()
+    payloads = [_storable(payload_of(fact)) for fact in facts]
     result = await session.execute(
         _APPEND,
         {
             "n": len(facts),
             "thread_id": thread_id,
             "types": [fact.type for fact in facts],
-            "payloads": [_storable(payload_of(fact)) for fact in facts],
+            "payloads": payloads,
         },
     )
     rows = sorted(result.all())
     if len(rows) != len(facts):
         raise LookupError(f"thread {thread_id} has no log")
     return tuple(
-        Event(thread_id, row.seq, row.at, fact) for row, fact in zip(rows, facts, strict=True)
+        # As it was stored, so that who is told now and who reads it later see the same.
+        Event(thread_id, row.seq, row.at, fact_of(fact.type, payload))
+        for row, fact, payload in zip(rows, facts, payloads, strict=True)
     )
 
 

@@ -1,0 +1,56 @@
+"""One run of a turn's graph, as a stream of what it says and does."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from langgraph.types import Command
+
+from smart_support.agent.graph import TurnGraph
+from smart_support.agent.state import Answer, Decision, LiveText, ToolCallState, TurnContext
+from smart_support.events.records import Event
+
+_MAX_STEPS = 200  # LangGraph counts supersteps; the cap on model calls ends a turn long before
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """One call of the model is over; this is what it cost in tokens."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The run stops here: these calls need a yes."""
+
+    calls: tuple[ToolCallState, ...]
+
+
+Step: TypeAlias = LiveText | tuple[Event, ...] | Answer | Thought | Asked
+
+
+async def run_turn(
+    graph: TurnGraph, context: TurnContext, decisions: Mapping[str, Decision] | None
+) -> AsyncIterator[Step]:
+    """Run the turn of `context` until its answer, or until it needs a yes.
+
+    `decisions` (tool call id -> decision) go on with a turn that stopped for them; None begins.
+    Nothing of it is kept in a checkpoint before it ends: the log and the ledger have the facts.
+    """
+    given: Any = {"messages": []} if decisions is None else Command(resume=dict(decisions))
+    item: Any
+    async for mode, item in graph.astream(
+        given,
+        {"configurable": {"thread_id": context.turn_id}, "recursion_limit": _MAX_STEPS},
+        context=context,
+        stream_mode=["custom", "updates"],
+        durability="exit",
+    ):
+        if mode == "custom":
+            yield item
+        elif "__interrupt__" in item:
+            yield Asked(tuple(item["__interrupt__"][0].value))
+        elif (thought := item.get("think")) is not None:
+            yield Thought(thought["input_tokens"], thought["output_tokens"])
