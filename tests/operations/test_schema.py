@@ -216,6 +216,34 @@ class TestReadOnly:
         assert schema["properties"]["body"]["properties"].keys() == {"a", "g"}
 
 
+class TestBombs:
+    """Small documents whose parts multiply; each takes no longer than it is long."""
+
+    def test_chains_and_diamonds_of_references_are_walked_once(self) -> None:
+        schemas: dict[str, Any] = {
+            f"S{n}": {"allOf": [ref(f"S{n + 1}")] * 3, "properties": {f"p{n}": ref(f"S{n + 1}")}}
+            for n in range(300)
+        }
+        form = {"requestBody": {"content": {"multipart/form-data": {"schema": ref("S0")}}}}
+        paths = {"/json": {"post": json_body(ref("S0"))}, "/form": {"post": form}}
+
+        spec = spec_of(openapi(paths, components={"schemas": schemas}))
+
+        assert [size_of(operation.schema) <= SCHEMA_BUDGET for operation in spec.operations] == [
+            True
+        ] * 2
+
+    def test_parts_that_must_be_written_out_are_not_written_without_end(self) -> None:
+        schemas: dict[str, Any] = {
+            f"S{n}": {"allOf": [ref(f"S{n + 1}")] * 3, "required": ["id"]} for n in range(60)
+        }
+        whole = {"allOf": [ref("S0")], "properties": {"id": {"readOnly": True}}}
+
+        reason = skipped_reason(json_body(whole), method="post", components={"schemas": schemas})
+
+        assert "too entangled" in reason or "nested more than" in reason
+
+
 class TestBudget:
     def nested(self, levels: int, words: str = "") -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "string", "description": words}

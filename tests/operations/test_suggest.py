@@ -211,7 +211,7 @@ class TestDecisions:
             replace(kept, confirm=False, confirm_locked=False),
         ):
             with pytest.raises(
-                ConfirmationLocked, match="^DELETE .* deletes, or touches"
+                ConfirmationLocked, match=r"^DELETE .* deletes, or touches"
             ) as caught:
                 check_classification(operation, lowered)
             assert (caught.value.code, caught.value.status) == ("VAL_CONFIRMATION_LOCKED", 422)

@@ -92,6 +92,7 @@ class Schemas:
         self._document = document
         self._siblings = not (document.swagger or document.dialect.startswith("3.0"))
         self._written_out = 0
+        self._read_only_targets: dict[str, bool] = {}
         self._pointers: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._done: dict[str, tuple[Any, frozenset[str]] | Unusable] = {}
@@ -259,7 +260,17 @@ class Schemas:
         return frozenset(names)
 
     def _read_only(self, schema: Any) -> bool:
-        return any(part.get("readOnly") is True for part in self._parts(schema))
+        if not isinstance(schema, dict) or schema.get("readOnly") is True:
+            return isinstance(schema, dict)
+        reference = schema.get("$ref")
+        if not isinstance(reference, str) or "allOf" in schema:
+            return any(part.get("readOnly") is True for part in self._parts(schema))
+        known = self._read_only_targets.get(reference)
+        if known is None:
+            parts = self._parts({"$ref": reference})
+            known = any(part.get("readOnly") is True for part in parts)
+            self._read_only_targets[reference] = known
+        return known
 
     def _parts(self, schema: Any) -> Iterator[dict[str, Any]]:
         """`schema` and all that it is made of, through `$ref` and `allOf`, each shared one once."""

@@ -98,6 +98,17 @@ def build_request(
     Raises:
         ArgumentsInvalid: a required argument is missing, or a value cannot be sent safely.
     """
+    try:
+        return _build(plan, arguments, base_url, headers or {})
+    except (UnicodeEncodeError, orjson.JSONEncodeError) as error:
+        raise ArgumentsInvalid(
+            "a value cannot be sent: it has half a character or a number of more than 64 bits"
+        ) from error
+
+
+def _build(
+    plan: RequestPlan, arguments: Mapping[str, Any], base_url: str, headers: Mapping[str, str]
+) -> httpx.Request:
     values = {k: arguments[k] for k in arguments if arguments[k] is not None}
     _require(plan, arguments)
     sent: dict[str, list[ParameterPlan]] = {"path": [], "query": [], "header": [], "cookie": []}
@@ -112,15 +123,15 @@ def build_request(
     lines = [("Accept", plan["accept"] or "*/*")]
     own = [p for p in sent["header"] if not is_own_header(p["name"])]
     lines += [(parameter["name"], _header(parameter, values)) for parameter in own]
-    if crumbs := [_cookie(parameter, values) for parameter in sent["cookie"]]:
-        lines.append(("Cookie", "; ".join(filter(None, crumbs))))
+    if crumbs := [text for parameter in sent["cookie"] if (text := _cookie(parameter, values))]:
+        lines.append(("Cookie", "; ".join(crumbs)))
     content = b""
     body = plan["body"]
     if body and body["argument"] in arguments:
         content, content_type = _body(body, arguments[body["argument"]])
         lines.append(("Content-Type", content_type))
     result = httpx.Headers([(n.encode(), v.encode()) for n, v in lines])
-    result.update(headers or {})
+    result.update(headers)
     return httpx.Request(
         plan["method"],
         _url(plan["server"], base_url, target, "&".join(filter(None, query))),
@@ -163,7 +174,7 @@ def _text(value: Any) -> str:
 
 
 def _encode(text: str, safe: str = "") -> str:
-    return quote(text, safe=safe, errors="surrogatepass")
+    return quote(text, safe=safe)
 
 
 def _items(value: Sequence[Any]) -> list[str]:
@@ -365,7 +376,7 @@ def _body(plan: BodyPlan, value: Any) -> tuple[bytes, str]:
         return orjson.dumps(value), media_type
     if essence.startswith("text/") and "charset" not in media_type.lower():
         media_type = f"{media_type}; charset=utf-8"
-    return value.encode("utf-8", "surrogatepass"), media_type
+    return value.encode(), media_type
 
 
 def _object(plan: BodyPlan, value: Any) -> Mapping[str, Any]:
@@ -429,7 +440,7 @@ def _file(name: str, value: Any) -> _File:
     """A file as the model gives it: text, or `{"base64": …, "filename": …}`."""
     match value:
         case str():
-            return _File(value.encode("utf-8", "surrogatepass"), None)
+            return _File(value.encode(), None)
         case {"base64": str(encoded)}:
             filename = value.get("filename")
             try:
