@@ -1,0 +1,165 @@
+/** A server for the pages under test: answers at the edge of the client, on the test's command. */
+
+import type { Person, ReplayEvent, Role, Thread } from "../src/api/client";
+import type { ClientFrame, ServerFrame } from "../src/api/frames";
+import type { OpenSocket, SocketOptions } from "../src/api/socket";
+import { THREAD } from "./logs";
+import { type LivePiece, speaker } from "./wire";
+
+export const PEOPLE: Record<Role, Person> = {
+  customer: { id: "cus_ada", role: "customer", name: "Ada Park", email: "ada@example.com" },
+  lead: { id: "lead_kim", role: "lead", name: "Kim Osei", email: null },
+  operator: { id: "op_lu", role: "operator", name: "Lu Marin", email: null },
+};
+
+export function threadOf(more: Partial<Thread> = {}): Thread {
+  return {
+    id: THREAD,
+    title: "Where is my order 1001?",
+    status: "opened",
+    customer: { id: "cus_ada", name: "Ada Park" },
+    opened_at: "2026-11-23T18:00:00Z",
+    last_event_at: "2026-11-23T18:05:00Z",
+    turns: 1,
+    tool_calls: 1,
+    errors: 0,
+    ...more,
+  };
+}
+
+export function json(body: unknown, status = 200): Response {
+  const type = status < 400 ? "application/json" : "application/problem+json";
+  return new Response(JSON.stringify(body), { status, headers: { "content-type": type } });
+}
+
+export function problem(status: number, code: string, title: string): Response {
+  return json({ type: "about:blank", title, status, code, correlation_id: "cor-9" }, status);
+}
+
+type Answer = (url: URL, request: Request) => Response | Promise<Response>;
+
+export function fakeServer(role: Role) {
+  const log: ReplayEvent[] = [];
+  const sent: ClientFrame[] = [];
+  const asked: string[] = [];
+  let threads: Thread[] = [];
+  let socket: SocketOptions | null = null;
+  let ready = false;
+  let opened = 0;
+  let say: ReturnType<typeof speaker> | null = null;
+
+  const routes: Record<string, Answer> = {
+    "GET /api/health": () =>
+      json({
+        status: "ready",
+        version: "0.1.0",
+        reasons: [],
+        model: { name: "offline", offline: true },
+      }),
+    "GET /api/me": () => json(PEOPLE[role]),
+    "POST /api/threads": () => {
+      threads = [threadOf({ title: "" })];
+      return json(threads[0], 201);
+    },
+    "GET /api/threads": (url) => {
+      const status = url.searchParams.get("status");
+      const words = url.searchParams.get("query") ?? "";
+      const found = threads.filter(
+        (thread) => (!status || thread.status === status) && thread.title.includes(words),
+      );
+      const from = found.findIndex(({ id }) => id === url.searchParams.get("cursor")) + 1;
+      const page = found.slice(from, from + Number(url.searchParams.get("limit")));
+      const more = from + page.length < found.length;
+      return json({ threads: page, next_cursor: more ? page.at(-1)?.id : null });
+    },
+    "GET /api/threads/*": (url) => {
+      const found = threads.find(({ id }) => url.pathname.endsWith(id));
+      return found ? json(found) : problem(404, "VAL_NOT_FOUND", "I could not find that.");
+    },
+    "POST /api/threads/*/resolve": () => json(threadOf({ status: "resolved" })),
+    "GET /api/threads/*/replay": (url) => {
+      const after = Number(url.searchParams.get("after") ?? 0);
+      const limit = Number(url.searchParams.get("limit"));
+      const events = log.slice(after, after + limit);
+      const next = events.length === limit ? events.at(-1)?.seq : null;
+      return json({ thread: threads[0] ?? threadOf(), events, next_after: next });
+    },
+  };
+
+  const fetch = async (request: Request): Promise<Response> => {
+    const url = new URL(request.url);
+    const path = url.pathname.replace(/threads\/[^/]+/, "threads/*");
+    asked.push(`${request.method} ${url.pathname}${url.search}`);
+    if (request.headers.get("authorization") !== "Bearer good")
+      return problem(401, "AUTH_NOT_SIGNED_IN", "Please sign in again.");
+    const answer = routes[`${request.method} ${path}`];
+    return answer ? answer(url, request) : problem(404, "VAL_NOT_FOUND", "No.");
+  };
+
+  const openSocket: OpenSocket = (options) => {
+    socket = options;
+    opened += 1;
+    ready = false;
+    options.onConnection({ state: "connecting" });
+    return {
+      send(frame) {
+        if (!ready) return false;
+        sent.push(frame);
+        if (frame.type === "resume") resume(frame.last_seq);
+        return true;
+      },
+      retryNow: () => connect(),
+      close: () => {
+        ready = false;
+      },
+    };
+  };
+
+  const frame = (each: ServerFrame) => socket?.onFrame(each);
+  const resume = (lastSeq: number) => {
+    say = speaker(THREAD);
+    for (const event of log.slice(lastSeq)) for (const each of say(event)) frame(each);
+    frame({ resumed: { thread_id: THREAD, last_seq: log.length } });
+  };
+  const connect = () => {
+    ready = true;
+    socket?.onConnection({ state: "ready" });
+  };
+
+  return {
+    fetch,
+    openSocket,
+    routes,
+    sent,
+    asked,
+    log,
+    opened: () => opened,
+    connect,
+    drop(milliseconds: number) {
+      ready = false;
+      socket?.onConnection({ state: "waiting", until: Date.now() + milliseconds, attempt: 1 });
+    },
+    refuse(why: "signed_out" | "no_chat") {
+      ready = false;
+      socket?.onConnection({ state: "closed", why });
+    },
+    frame,
+    threads(...next: Thread[]) {
+      threads = next;
+    },
+    /** Commit these, and tell whoever follows. */
+    happen(...items: (ReplayEvent["fact"] | LivePiece)[]) {
+      for (const item of items) {
+        if ("live" in item) for (const each of say?.(item) ?? []) frame(each);
+        else {
+          const seq = log.length + 1;
+          const at = new Date(Date.parse("2026-11-23T18:00:00Z") + seq * 1_000).toISOString();
+          log.push({ seq, at, fact: item });
+          if (ready) for (const each of say?.({ seq, at, fact: item }) ?? []) frame(each);
+        }
+      }
+    },
+  };
+}
+
+export type FakeServer = ReturnType<typeof fakeServer>;
