@@ -13,7 +13,7 @@ from functools import partial
 import httpx
 import sqlalchemy as sa
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -240,9 +240,11 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     install_problems(app)
-    install_limits(app, settings.smart_support_rest_limit)
     app.add_middleware(_Correlated)
-    for room in (health, threads, replay, approvals, review, dashboard, chat_socket):
+    limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
+    for room in (threads, replay, approvals, review, dashboard):
+        app.include_router(room.router, dependencies=limited)
+    for room in (health, chat_socket):  # health is asked by machines, the socket counts messages
         app.include_router(room.router)
     install_page(app)
     return app
