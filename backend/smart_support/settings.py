@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     )
     smart_support_message_window: Seconds = Field(10.0, description="That window, in seconds.")
     smart_support_rest_limit: str = Field(
-        "300/minute", description="REST calls per address, in the notation of slowapi."
+        "300/minute",
+        pattern="^[1-9][0-9]*/(second|minute|hour|day)$",
+        description="REST calls per address, such as 300/minute.",
     )
     smart_support_tool_timeout: Seconds = Field(
         30.0, description="Seconds a tool call may take in all, retries included."
