@@ -8,7 +8,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from slowapi.errors import RateLimitExceeded
 from starlette.exceptions import HTTPException
 
 from smart_support.errors import (
@@ -70,7 +69,6 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(SupportError, _support_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RateLimitExceeded, rate_limit_exceeded)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -133,13 +131,8 @@ def _http_exception(_: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-def rate_limit_exceeded(request: Request, error: Exception) -> JSONResponse:
-    """Say when there is room again, as slowapi's window has it."""
-    assert isinstance(error, RateLimitExceeded)
-    window = request.state.view_rate_limit[0].get_expiry() if error.limit else 60
-    return problem(RateLimited(float(window)))
-
-
-def _unforeseen(_: Request, error: Exception) -> JSONResponse:
-    log.error("request_crashed", exc_info=error)
-    return problem(InternalError())
+def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    # This runs outside of all middleware, where what the request had bound is gone.
+    with structlog.contextvars.bound_contextvars(correlation_id=request.scope["correlation_id"]):
+        log.error("request_crashed", exc_info=error)
+        return problem(InternalError())
