@@ -73,6 +73,7 @@ class Seams:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sweep_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     offline_token_delay: float = 0.012
+    hello_seconds: float = chat_socket.HELLO_SECONDS
 
 
 @asynccontextmanager
@@ -213,6 +214,7 @@ async def open_parts(
             check_writable=partial(check_writable, engine),
             offline_model=offline,
             model_name=model.model_name,
+            hello_seconds=seams.hello_seconds,
             clock=seams.clock,
         )
 
@@ -260,7 +262,8 @@ class _Correlated:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with structlog.contextvars.bound_contextvars(correlation_id=new_correlation_id()):
+        correlation_id = scope["correlation_id"] = new_correlation_id()
+        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
             await self._app(scope, receive, send)
 
 

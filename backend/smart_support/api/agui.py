@@ -58,12 +58,13 @@ class Speaker:
     brings exactly the rest.
     """
 
-    def __init__(self, thread_id: ThreadId) -> None:
+    def __init__(self, thread_id: ThreadId, last_seq: int = 0) -> None:
+        """`last_seq` is the last fact that this connection has had."""
         self._thread_id = thread_id
         self._asked: dict[str, ApprovalAsked] = {}
         self._shown: dict[str, str] = {}
         self._finished: set[str] = set()
-        self._last_seq = 0
+        self._last_seq = last_seq
 
     def frames(self, item: Event | LiveText) -> Iterator[dict[str, Any]]:
         """The frames of one item; nothing for what this connection has had already."""

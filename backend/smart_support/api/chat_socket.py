@@ -137,11 +137,14 @@ async def chat(socket: WebSocket) -> None:
 def _same_site(socket: WebSocket) -> bool:
     """A browser says which site opened the socket; other clients say nothing."""
     origin = socket.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == socket.headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == socket.headers.get("host")
+    except ValueError:
+        return False
 
 
 async def _greet(socket: WebSocket, parts: Parts) -> Person | None:
-    async with asyncio.timeout(HELLO_SECONDS):
+    async with asyncio.timeout(parts.hello_seconds):
         message = await socket.receive()
     try:
         frame = _parse(message)
@@ -252,7 +255,7 @@ class _Conversation:
     async def _pump(self, thread_id: str, last_seq: int) -> None:
         try:
             with self._parts.followers.follow(thread_id) as follower:
-                speaker = Speaker(thread_id)
+                speaker = Speaker(thread_id, last_seq)
                 seq = last_seq
                 while events := await self._parts.log.read(thread_id, after=seq, limit=PAGE):
                     for event in events:
@@ -271,6 +274,11 @@ class _Conversation:
             log.warning("follow_failed", code=error.code, error=str(error))
             with contextlib.suppress(WebSocketDisconnect, TimeoutError):
                 await self._say({"error": _error(error, thread_id)})
+                await self._socket.close(CLOSE_GOING_AWAY)
+        except Exception:
+            log.exception("follow_crashed", thread_id=thread_id)
+            with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+                await self._say({"error": _error(InternalError(), thread_id)})
                 await self._socket.close(CLOSE_GOING_AWAY)
 
     async def _say_all(self, speaker: Speaker, item: Any) -> None:

@@ -42,6 +42,8 @@ class Parts:
     check_writable: Callable[[], Awaitable[None]]
     offline_model: bool
     model_name: str
+    hello_seconds: float
+    """How long a socket may stay silent before it says who it is."""
     clock: Callable[[], datetime]
 
 
