@@ -35,11 +35,18 @@ def install_page(app: FastAPI, built: Path = BUILT) -> None:
             return PlainTextResponse(
                 "The page is not built. Run `make page`, or use a released wheel.", 503
             )
-        wanted = (root / path).resolve()
-        inside = wanted.is_relative_to(root) and wanted.is_file()
         return FileResponse(
-            wanted if inside else index, headers={**_HEADERS, "Cache-Control": "no-cache"}
+            _file_in(root, path) or index, headers={**_HEADERS, "Cache-Control": "no-cache"}
         )
+
+
+def _file_in(root: Path, path: str) -> Path | None:
+    """The file at `path` below `root`; None if there is none, or it could not even be one."""
+    try:
+        wanted = (root / path).resolve()
+        return wanted if wanted.is_relative_to(root) and wanted.is_file() else None
+    except (OSError, ValueError):  # too long, or with a NUL
+        return None
 
 
 class _Forever:

@@ -83,7 +83,7 @@ def signing_key(path: Path) -> str:
 
 
 def _existing(path: Path) -> str:
-    key = path.read_text().strip()
+    key = path.read_text(errors="replace").strip()
     if len(key) < 32:
         raise SetupError(
             f"The signing key in {path} is too short. Delete the file to have a new one made; "
