@@ -83,6 +83,7 @@ class PostgresOperations:
                         operations.c.key,
                         operations.c.schema_hash,
                         operations.c.state,
+                        operations.c.decided_by,
                     ).where(operations.c.spec_id == spec_id)
                 )
             }
@@ -100,7 +101,11 @@ class PostgresOperations:
                 await session.execute(
                     sa.update(operations)
                     .where(operations.c.id == known.id)
-                    .values(**_described(operation), **({} if same else _to_review(known.state)))
+                    .values(
+                        **_described(operation),
+                        **({} if same else _to_review(known.state)),
+                        **({} if known.decided_by else _suggested(operation)),
+                    )
                 )
             if fresh:
                 await session.execute(insert(operations), fresh)
@@ -193,13 +198,9 @@ class PostgresOperations:
                 operations.c.classification["access"].astext == access.value
             )
         if query:
-            pattern = f"%{query.replace('%', '').replace('_', chr(92) + '_')}%"
+            searched = (operations.c.key, operations.c.summary, operations.c.tool_name)
             statement = statement.where(
-                sa.or_(
-                    operations.c.key.ilike(pattern),
-                    operations.c.summary.ilike(pattern),
-                    operations.c.tool_name.ilike(pattern),
-                )
+                sa.or_(*(column.icontains(query, autoescape=True) for column in searched))
             )
         async with self._sessions() as session:
             return tuple(_operation(row) for row in await session.execute(statement))
@@ -362,10 +363,15 @@ def _new_row(spec_id: str, operation: DraftOperation) -> dict[str, Any]:
         "id": str(uuid7()),
         "spec_id": spec_id,
         "key": operation.key,
-        "classification": classification_json(operation.suggestion),
         "state": ReviewState.PENDING.value,
         **_described(operation),
+        **_suggested(operation),
     }
+
+
+def _suggested(operation: DraftOperation) -> dict[str, Any]:
+    """Nobody has decided what it is, so it counts as what is suggested."""
+    return {"classification": classification_json(operation.suggestion)}
 
 
 def _to_review(state: str) -> dict[str, Any]:
