@@ -136,6 +136,7 @@ def decide(
     reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
 ) -> None:
     """Approve or reject an operation, corrected if need be."""
+    bindings = None if not bind else _bindings(bind)
 
     async def work(settings: Settings) -> None:
         decided = await specs.decide_operation(
@@ -148,7 +149,7 @@ def decide(
                 confirm=confirm,
                 agent=agent,
                 risk=risk,
-                bindings=None if not bind else _bindings(bind),
+                bindings=bindings,
             ),
             reason=reason,
         )
@@ -178,7 +179,8 @@ def sign_in(
 @cli.command()
 def openapi() -> None:
     """Print the OpenAPI document of this product's own REST API."""
-    app = create_app(Settings(_env_file=None), _closed)
+    # As it is by default: what this machine has set has no part in it.
+    app = create_app(Settings.model_construct(), _closed)
     sys.stdout.write(json.dumps(app.openapi(), indent=2) + "\n")
 
 

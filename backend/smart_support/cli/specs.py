@@ -79,12 +79,16 @@ async def list_operations(settings: Settings, name: str) -> tuple[Operation, ...
     """All operations of a spec."""
     async with catalogue(settings) as operations:
         spec = await spec_named(operations, name)
-        found: tuple[Operation, ...] = ()
-        while page := await operations.operations(
-            spec.id, after=found[-1].key if found else "", limit=500
-        ):
-            found += page
-        return found
+        return await _all_of(operations, spec)
+
+
+async def _all_of(operations: PostgresOperations, spec: Spec) -> tuple[Operation, ...]:
+    found: tuple[Operation, ...] = ()
+    while page := await operations.operations(
+        spec.id, after=found[-1].key if found else "", limit=500
+    ):
+        found += page
+    return found
 
 
 async def decide_operation(
@@ -96,7 +100,7 @@ async def decide_operation(
     correction: Correction,
     reason: str | None,
 ) -> Operation:
-    """Decide about the operation with this key (as `GET /orders`) or tool name.
+    """Decide about the operation with this key (as `GET /orders`), tool name or id.
 
     Raises:
         SupportError: there is no such operation, or the decision is refused.
@@ -105,7 +109,7 @@ async def decide_operation(
         spec = await spec_named(operations, name)
         found = [
             operation
-            for operation in await operations.operations(spec.id, query=key, limit=500)
+            for operation in await _all_of(operations, spec)
             if key in {operation.key, operation.tool_name, operation.id}
         ]
         if len(found) != 1:
