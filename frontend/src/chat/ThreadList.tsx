@@ -16,7 +16,7 @@ export function ThreadList({ onChoose }: { onChoose: () => void }) {
     { params: { query: { limit: PAGE } } },
     {
       pageParamName: "cursor",
-      initialPageParam: undefined,
+      initialPageParam: null,
       getNextPageParam: (page: { next_cursor: string | null }) => page.next_cursor ?? undefined,
     },
   );
