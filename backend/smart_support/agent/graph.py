@@ -11,10 +11,12 @@ node that interrupts does nothing else, since LangGraph runs it from its beginni
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 from uuid import UUID, uuid5
 
+import orjson
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -235,12 +237,24 @@ def parse_arguments(text: str) -> dict[str, Any]:
         BrokenArguments: they are no JSON object.
     """
     try:
-        parsed = json.loads(text or "{}")
-    except (ValueError, RecursionError) as error:
+        parsed = json.loads(text or "{}", parse_constant=_refuse_constant)
+        # What no request, log or ledger can hold, as text that cannot be encoded or a number of
+        # more than 64 bits, is refused here, while the model can still put it right.
+        kept = orjson.dumps(parsed)
+    except (ValueError, TypeError, RecursionError) as error:
         raise BrokenArguments(f"The arguments are no valid JSON: {error}") from None
     if not isinstance(parsed, dict):
         raise BrokenArguments("The arguments must be a JSON object.")
+    if _NUL.search(kept):
+        raise BrokenArguments("The arguments must not contain the character U+0000.")
     return parsed
+
+
+_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def _needs_approval(context: TurnContext, called: ToolCallState) -> bool:
