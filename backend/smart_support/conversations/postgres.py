@@ -111,6 +111,8 @@ class PostgresConversations:
                         text=text,
                         status=status.value,
                         owner=self._owner if status is TurnStatus.OPEN else None,
+                        # now() is when the transaction began, before it waited for its place.
+                        queued_at=sa.func.clock_timestamp(),
                     )
                     .returning(turns)
                 )
@@ -141,7 +143,7 @@ class PostgresConversations:
                 TurnStatus.PARKED,
                 TurnStatus.QUEUED if busy else TurnStatus.OPEN,
                 run=turns.c.run + 1,
-                queued_at=sa.func.now(),
+                queued_at=sa.func.clock_timestamp(),
             )
 
     async def settle(
