@@ -88,7 +88,7 @@ class Decide(_Frame):
 
 
 class Ping(_Frame):
-    """Are you there?"""
+    """Ask whether the other side is there."""
 
     type: Literal["ping"]
 

@@ -1,6 +1,7 @@
 """Every failure of a request as one form: a problem document (RFC 9457) with a code."""
 
 import math
+import time
 from typing import Any
 
 import structlog
@@ -8,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from slowapi.errors import RateLimitExceeded
 from starlette.exceptions import HTTPException
 
 from smart_support.errors import (
@@ -69,6 +71,7 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(SupportError, _support_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RateLimitExceeded, rate_limit_exceeded)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -129,6 +132,14 @@ def _http_exception(_: Request, error: Exception) -> JSONResponse:
     answer = problem(refused, str(error.detail))
     answer.headers.update(error.headers or {})
     return answer
+
+
+def rate_limit_exceeded(request: Request, error: Exception) -> JSONResponse:
+    """Say when there is room again, as slowapi's window has it."""
+    assert isinstance(error, RateLimitExceeded)
+    limit, keys = request.state.view_rate_limit
+    window = request.app.state.limiter.limiter.get_window_stats(limit, *keys)
+    return problem(RateLimited(max(0.001, window.reset_time - time.time())))
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
