@@ -243,11 +243,12 @@ def create_app(
     )
     install_problems(app)
     app.add_middleware(_Correlated)
+    # Health is asked by machines, and the socket counts messages: they have no limit of calls.
+    app.include_router(health.router)
     limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
     for room in (threads, replay, approvals, review, dashboard):
         app.include_router(room.router, dependencies=limited)
-    for room in (health, chat_socket):  # health is asked by machines, the socket counts messages
-        app.include_router(room.router)
+    app.include_router(chat_socket.router)
     install_page(app)
     return app
 
