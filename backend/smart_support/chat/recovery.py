@@ -104,10 +104,7 @@ class Recovery:
     async def expire_approvals(self) -> None:
         """Answer questions whose time is over; their turns go on and say so."""
         for decided in await self._ledger.expire(self._clock()):
-            try:
-                await self._runner.go_on(decided)
-            except TurnNotOpen:
-                log.info("approval_expired_late", approval_id=decided.approval.id)
+            await self._runner.go_on(decided)
 
     async def unpark_decided(self) -> None:
         """Go on with parked turns that were decided just before a crash."""

@@ -229,19 +229,19 @@ class TurnRunner:
         approval = decided.approval
         self.publish(approval.thread_id, decided.events)
         if decided.waiting == 0:
-            try:
-                await self.unpark(approval.turn_id)
-            except TurnNotOpen:
-                # Not parked yet, and then it looks for itself; or recovery was quicker.
-                log.info("turn_not_parked", turn_id=approval.turn_id)
+            await self.unpark(approval.turn_id)
 
     async def unpark(self, turn_id: TurnId) -> None:
         """Go on with a parked turn whose questions all have answers.
 
-        Raises:
-            TurnNotOpen: it is not parked.
+        If it is not parked, nothing happens: either it is about to be, and then looks for its
+        answers itself, or somebody else was quicker.
         """
-        turn = await self._parts.conversations.unpark(turn_id)
+        try:
+            turn = await self._parts.conversations.unpark(turn_id)
+        except TurnNotOpen:
+            log.info("turn_not_parked", turn_id=turn_id)
+            return
         if turn.status is TurnStatus.OPEN:
             self._spawn(turn)
 
@@ -280,10 +280,12 @@ class TurnRunner:
         task.add_done_callback(lambda done: self._ended(turn, done))
 
     def _ended(self, turn: Turn, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(turn.id, None)
-        self._cancelled.discard(turn.id)
-        if self._open.get(turn.thread_id) == turn.id:
-            del self._open[turn.thread_id]
+        # The next run of a turn can begin before the task of the one before is quite over.
+        if self._tasks[turn.id] is task:
+            del self._tasks[turn.id]
+            self._cancelled.discard(turn.id)
+            if self._open.get(turn.thread_id) == turn.id:
+                del self._open[turn.thread_id]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("turn_task_failed", turn_id=turn.id, exc_info=error)
 
