@@ -222,36 +222,33 @@ const leadRoute = createRoute({
 });
 
 export interface ReplayListSearch {
-  status?: ThreadStatus;
-  query?: string;
+  status?: ThreadStatus | undefined;
+  query?: string | undefined;
 }
 const replayListRoute = createRoute({
   getParentRoute: () => leadRoute,
   path: "/replay",
-  validateSearch: (search: Record<string, unknown>): ReplayListSearch => ({
-    ...(typeof search.status === "string" && search.status in STATUS_WORDS
-      ? { status: search.status as ThreadStatus }
-      : {}),
-    ...(search.query === undefined || search.query === "" ? {} : { query: String(search.query) }),
+  // What is not named here would stay in the search as it came.
+  validateSearch: ({ status, query }: Record<string, unknown>): ReplayListSearch => ({
+    status:
+      typeof status === "string" && status in STATUS_WORDS ? (status as ThreadStatus) : undefined,
+    query: query === undefined || query === "" ? undefined : String(query),
   }),
   component: lazyRouteComponent(() => import("./replay/ReplayListPage"), "ReplayListPage"),
 });
 
 export interface ReplaySearch {
   /** The seq of the selected step. */
-  step?: number;
-  view?: "seen";
+  step?: number | undefined;
+  view?: "seen" | undefined;
 }
 const replayRoute = createRoute({
   getParentRoute: () => leadRoute,
   path: "/replay/$threadId",
-  validateSearch: (search: Record<string, unknown>): ReplaySearch => {
-    const step = Number(search.step);
-    return {
-      ...(Number.isSafeInteger(step) && step > 0 ? { step } : {}),
-      ...(search.view === "seen" ? { view: "seen" as const } : {}),
-    };
-  },
+  validateSearch: ({ step, view }: Record<string, unknown>): ReplaySearch => ({
+    step: Number.isSafeInteger(Number(step)) && Number(step) > 0 ? Number(step) : undefined,
+    view: view === "seen" ? "seen" : undefined,
+  }),
   component: lazyRouteComponent(() => import("./replay/ReplayPage"), "ReplayPage"),
 });
 

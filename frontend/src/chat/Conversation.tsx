@@ -1,4 +1,4 @@
-import { ActionIcon, Button, Loader, Text, Tooltip } from "@mantine/core";
+import { ActionIcon, Button, Loader, Text } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useState } from "react";
@@ -103,19 +103,16 @@ function Conversation({ threadId }: { threadId: string }) {
         <h1 className={classes.barTitle}>{title}</h1>
         {thread.data && <StatusBadge status={thread.data.status} />}
         {items.length > 0 && !settled && (
-          <Tooltip label="Mark as resolved">
-            <Button
-              size="compact-sm"
-              variant="default"
-              loading={resolving.isPending}
-              aria-label="Mark as resolved"
-              leftSection={<Icon name="check" size={15} />}
-              onClick={() => resolving.mutate({ params: { path: { thread_id: threadId } } })}
-            >
-              <span className={classes.wide}>Mark as resolved</span>
-              <span className={classes.narrow}>Resolve</span>
-            </Button>
-          </Tooltip>
+          <Button
+            size="compact-sm"
+            variant="default"
+            loading={resolving.isPending}
+            leftSection={<Icon name="check" size={15} />}
+            onClick={() => resolving.mutate({ params: { path: { thread_id: threadId } } })}
+          >
+            <span className={classes.wide}>Mark as resolved</span>
+            <span className={classes.narrow}>Resolve</span>
+          </Button>
         )}
       </header>
       <div

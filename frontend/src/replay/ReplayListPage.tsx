@@ -51,7 +51,7 @@ export function ReplayListPage() {
             query={query ?? ""}
             onQuery={(text) =>
               navigate({
-                search: (now) => ({ ...now, query: text === "" ? undefined : text }) as typeof now,
+                search: (now) => ({ ...now, query: text === "" ? undefined : text }),
                 replace: true,
               })
             }
@@ -63,11 +63,10 @@ export function ReplayListPage() {
             onChange={(event) => {
               const value = event.currentTarget.value;
               void navigate({
-                search: (now) =>
-                  ({
-                    ...now,
-                    status: value === "" ? undefined : (value as ThreadStatus),
-                  }) as typeof now,
+                search: (now) => ({
+                  ...now,
+                  status: value === "" ? undefined : (value as ThreadStatus),
+                }),
               });
             }}
           />

@@ -155,10 +155,7 @@ export function ReplayPage() {
               value={seen ? "seen" : "details"}
               onChange={(value) =>
                 void navigate({
-                  search: ({ step }) => ({
-                    ...(step === undefined ? {} : { step }),
-                    ...(value === "seen" ? { view: "seen" as const } : {}),
-                  }),
+                  search: (now) => ({ ...now, view: value === "seen" ? "seen" : undefined }),
                   replace: true,
                   resetScroll: false,
                 })

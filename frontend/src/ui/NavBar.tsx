@@ -49,7 +49,6 @@ export function NavBar() {
               color="gray"
               px={8}
               c="var(--text)"
-              aria-label={`${me.name}, ${ROLES[me.role]}: account`}
               leftSection={<Icon name="person" size={20} />}
             >
               <span className={classes.person}>
