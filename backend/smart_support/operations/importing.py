@@ -1,7 +1,6 @@
 """From a file or a URL to operations that wait for a review."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -12,7 +11,6 @@ from smart_support.operations.document import FileTooLarge, read_document
 from smart_support.operations.postgres import Imported, PostgresOperations
 from smart_support.operations.records import DraftSpec
 from smart_support.operations.spec import read_operations
-from smart_support.operations.suggest import suggest
 
 
 class DocumentUnreachable(SupportError):
@@ -25,16 +23,12 @@ class DocumentUnreachable(SupportError):
 
 
 def read_draft(raw: bytes, *, source: str, max_bytes: int) -> DraftSpec:
-    """Read a document and suggest what each of its operations is. Takes CPU: not for the loop.
+    """Read a document with all its operations. Takes CPU: not for the event loop.
 
     Raises:
         SupportError: one of the FILE_ errors of `read_document`, which says what to change.
     """
-    draft = read_operations(read_document(raw, source=source, max_bytes=max_bytes))
-    suggested = tuple(
-        replace(operation, suggestion=suggest(operation)) for operation in draft.operations
-    )
-    return replace(draft, operations=suggested)
+    return read_operations(read_document(raw, source=source, max_bytes=max_bytes))
 
 
 async def fetch_document(

@@ -44,7 +44,8 @@ async def decide(
     }
     classification = replace(operation.classification, **changes)
     check_classification(operation, classification)
-    if state is ReviewState.APPROVED and operation.request_plan["server"] is None:
+    own_server = operation.request_plan["server"] or ""
+    if state is ReviewState.APPROVED and "://" not in own_server:
         spec = await operations.spec(operation.spec_id)
         if spec.base_url is None:
             raise InvalidInput(

@@ -30,7 +30,7 @@ class Tool:
             "type": "function",
             "function": {
                 "name": self.name,
-                "description": _described(self.operation),
+                "description": self.operation.description or self.operation.key,
                 "parameters": tool_schema(self.operation),
             },
         }
@@ -49,7 +49,7 @@ def build_tools(
         if not set(operation.classification.bindings.values()) <= claims.keys():
             continue
         address = base_url or operation.request_plan["server"]
-        if address is None:
+        if address is None or "://" not in address:
             continue
         name = operation.tool_name
         if name in tools:  # two APIs with the same name for something: the later one is marked
@@ -58,9 +58,3 @@ def build_tools(
         if len(tools) == MAX_TOOLS:
             break
     return tools
-
-
-def _described(operation: Operation) -> str:
-    parts = (operation.summary, operation.description)
-    text = "\n".join(dict.fromkeys(part for part in parts if part))
-    return (text or operation.key)[:1024]
