@@ -18,7 +18,7 @@ from smart_support.conversations.tables import threads, turns
 from smart_support.conversations.tracker_postgres import PostgresConversationTracker
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
-from smart_support.events.postgres import append, open_log
+from smart_support.events.postgres import append, open_log, storable
 from smart_support.events.records import Event, Fact, MessageReceived, ThreadId, TurnId
 
 __all__ = ["PostgresConversationTracker", "PostgresConversations"]
@@ -108,7 +108,7 @@ class PostgresConversations:
                         id=turn_id,
                         thread_id=thread_id,
                         message_id=message_id,
-                        text=text,
+                        text=storable(text),
                         status=status.value,
                         owner=self._owner if status is TurnStatus.OPEN else None,
                         # now() is when the transaction began, before it waited for its place.

@@ -44,7 +44,7 @@ async def append(
     """
     if not facts:
         return ()
-    payloads = [_storable(payload_of(fact)) for fact in facts]
+    payloads = [storable(payload_of(fact)) for fact in facts]
     result = await session.execute(
         _APPEND,
         {
@@ -117,8 +117,8 @@ class PostgresEventLog:
         return found or 0
 
 
-def _storable(value: Any) -> Any:
-    """The same JSON with the two things that PostgreSQL's jsonb refuses replaced by U+FFFD."""
+def storable(value: Any) -> Any:
+    """The same JSON with the two things that PostgreSQL refuses in text replaced by U+FFFD."""
     if isinstance(value, str):
         return (
             value.replace("\x00", "\ufffd")
@@ -126,7 +126,7 @@ def _storable(value: Any) -> Any:
             .decode("utf-16", "replace")
         )
     if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
+        return {storable(key): storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_storable(item) for item in value]
+        return [storable(item) for item in value]
     return value

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
-from smart_support.events.postgres import append
+from smart_support.events.postgres import append, storable
 from smart_support.events.records import (
     ApprovalAsked,
     ApprovalDecided,
@@ -217,7 +217,11 @@ class PostgresLedger:
     ) -> tuple[Event, ...]:
         """Write down how a call ended. A read has no row before; a write was `SENT`."""
         async with self._sessions.begin() as session:
-            values = {"content": returned.content, "code": returned.code, "finished_at": now}
+            values = {
+                "content": storable(returned.content),
+                "code": returned.code,
+                "finished_at": now,
+            }
             if call.access == "read":
                 await session.execute(_insert(call, state, **values).on_conflict_do_nothing())
             else:
@@ -225,7 +229,10 @@ class PostgresLedger:
             if attempts:
                 await session.execute(
                     insert(tool_attempts),
-                    [{"tool_call_id": call.id, **_columns(attempt)} for attempt in attempts],
+                    [
+                        {"tool_call_id": call.id, **storable(_columns(attempt))}
+                        for attempt in attempts
+                    ],
                 )
             facts: list[Fact] = [
                 AttemptMade(
