@@ -1,4 +1,4 @@
-import { Button, Drawer } from "@mantine/core";
+import { Button, CloseButton, Drawer } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { Link, Outlet } from "@tanstack/react-router";
 import {
@@ -69,17 +69,17 @@ export function ChatLayout() {
         <nav className={classes.sidebar} aria-label="Your conversations">
           {conversations}
         </nav>
-        <Drawer
-          opened={listOpen}
-          onClose={list.close}
-          title="Your conversations"
-          size="86%"
-          closeButtonProps={{ "aria-label": "Close the list" }}
-        >
-          <nav aria-label="Your conversations" className={classes.drawer}>
-            {conversations}
-          </nav>
-        </Drawer>
+        <Drawer.Root opened={listOpen} onClose={list.close} size="86%">
+          <Drawer.Overlay />
+          <Drawer.Content aria-label="Your conversations">
+            <Drawer.Body className={classes.drawer}>
+              <CloseButton aria-label="Close the list" onClick={list.close} />
+              <nav aria-label="Your conversations" className={classes.drawer}>
+                {conversations}
+              </nav>
+            </Drawer.Body>
+          </Drawer.Content>
+        </Drawer.Root>
         <Outlet />
       </div>
       <News />
