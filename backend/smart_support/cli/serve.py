@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import uvicorn
 
@@ -56,7 +57,8 @@ async def serve(settings: Settings, *, demo: bool, say: Callable[[str], None]) -
         if document is not None:
             await approve_demo(parts, document)
         address = f"http://{_host(listener)}:{listener.getsockname()[1]}"
-        server = await stack.enter_async_context(_serving(settings, parts, listener))
+        app = create_app(settings, lambda: contextlib.nullcontext(parts))
+        server = await stack.enter_async_context(serving(app, listener))
         for line in _welcome(parts, address, document):
             say(line)
         stopped = asyncio.create_task(stop.wait())
@@ -89,10 +91,14 @@ def bind(settings: Settings) -> Iterator[socket.socket]:
 
 
 @asynccontextmanager
-async def _serving(
-    settings: Settings, parts: Parts, listener: socket.socket
+async def serving(
+    app: Callable[..., Any], listener: socket.socket
 ) -> AsyncIterator["asyncio.Task[None]"]:
-    app = create_app(settings, lambda: contextlib.nullcontext(parts))
+    """Serve the application on a socket; yields the task that ends when it does.
+
+    Raises:
+        SetupError: the web server does not start.
+    """
     server = _Server(
         uvicorn.Config(
             app,
