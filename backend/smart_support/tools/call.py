@@ -32,6 +32,9 @@ _STATES: Mapping[CallOutcome, CallState] = {
     "unknown": CallState.AMBIGUOUS,
 }
 
+_TOLD = ("content-type", "date", "retry-after")
+"""Headers of a refusal that are looked at."""
+
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -76,8 +79,12 @@ class CallResult:
 @dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
-    content_type: str
+    headers: httpx.Headers
     body: bytes
+
+    @property
+    def content_type(self) -> str:
+        return str(self.headers.get("content-type", ""))
 
 
 def complete_arguments(
@@ -226,7 +233,7 @@ class ToolCaller:
                     raise AnswerTooLarge(f"more than {self._limits.max_bytes} bytes")
         finally:
             await response.aclose()
-        return _Answer(response.status_code, response.headers.get("content-type", ""), bytes(body))
+        return _Answer(response.status_code, response.headers, bytes(body))
 
     def _failed(
         self, error: SupportError | httpx.HTTPError | httpx.InvalidURL, recorder: "_Recorder"
@@ -355,9 +362,9 @@ def _unclear(status: int) -> bool:
 def _raise_for_status(request: httpx.Request, got: _Answer) -> None:
     if 200 <= got.status < 300:
         return
-    response = httpx.Response(
-        got.status, headers={"content-type": got.content_type}, content=got.body, request=request
-    )
+    # Not those on its encoding: the body is decoded already.
+    told = {name: got.headers[name] for name in _TOLD if name in got.headers}
+    response = httpx.Response(got.status, headers=told, content=got.body, request=request)
     raise httpx.HTTPStatusError(f"status {got.status}", request=request, response=response)
 
 
