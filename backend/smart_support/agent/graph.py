@@ -24,6 +24,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Send, interrupt
 
 from smart_support.agent.model import stream_reply
+from smart_support.agent.model_errors import ModelBrokenAnswer
 from smart_support.agent.prompts import HANDOFF, HANDOFF_REASONS, HANDOFF_TOOL
 from smart_support.agent.reply import Reply, Token
 from smart_support.agent.state import (
@@ -81,7 +82,8 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     number = state.get("model_calls", 0)
     message_id = str(uuid5(UUID(context.turn_id), f"message/{number}"))
     # At the cap the model gets no more tools, so that it has to answer with what it knows.
-    tools = [] if number + 1 >= context.max_model_calls else _functions(context)
+    last = number + 1 >= context.max_model_calls
+    tools = [] if last else _functions(context)
     shown = 0
     reply = Reply()
     messages = [*context.history, *state.get("messages", [])]
@@ -92,6 +94,9 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
                 shown += len(piece.text)
             else:
                 reply = piece
+    if last and reply.tool_calls:
+        # It cannot be stopped by words; without this it could go on for as long as it likes.
+        raise ModelBrokenAnswer("the model calls tools although it was offered none")
     calls = [
         ToolCallState(
             id=str(uuid5(UUID(context.turn_id), f"call/{number}/{place}")),
