@@ -31,8 +31,10 @@ MAX_CHARACTERS = 24_000
 _OLD_RESULT = 1_500
 
 
-def past_messages(events: Iterable[Event], current: TurnId) -> list[Wire]:
-    """OpenAI's wire messages of the turns before, and then the message that `current` answers.
+def past_messages(events: Iterable[Event], current: TurnId, text: str) -> list[Wire]:
+    """OpenAI's wire messages of the turns before, and then `text`, which `current` answers.
+
+    The message itself may be too old to be among `events`: a yes can come weeks later.
 
     Whole turns are left out, oldest first, until the rest fits MAX_CHARACTERS.
     """
@@ -42,21 +44,20 @@ def past_messages(events: Iterable[Event], current: TurnId) -> list[Wire]:
         for event in events
         if isinstance(event.fact, ToolReturned)
     }
-    asked: Wire | None = None
+    asked = False
     queued: set[TurnId] = set()
     for event in events:
         fact = event.fact
         if isinstance(fact, MessageReceived):
-            message = {"role": "user", "content": fact.text}
             if fact.turn_id == current:
-                asked = message
+                asked = True
                 continue
-            turns[fact.turn_id] = [message]
-            if asked is not None:
+            turns[fact.turn_id] = [{"role": "user", "content": fact.text}]
+            if asked:
                 queued.add(fact.turn_id)
         elif isinstance(fact, MessageFinished | ToolCalled) and fact.turn_id in turns:
             turns[fact.turn_id].extend(_said(fact, results))
-    kept: list[Wire] = [] if asked is None else [asked]
+    kept: list[Wire] = [{"role": "user", "content": text}]
     room = MAX_CHARACTERS
     for turn_id, said in reversed(turns.items()):
         if turn_id in queued and len(said) == 1:

@@ -1,6 +1,6 @@
 """One run of a turn's graph, as a stream of what it says and does."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -33,7 +33,7 @@ Step: TypeAlias = LiveText | tuple[Event, ...] | Answer | Thought | Asked
 
 async def run_turn(
     graph: TurnGraph, context: TurnContext, decisions: Mapping[str, Decision] | None
-) -> AsyncIterator[Step]:
+) -> AsyncGenerator[Step, None]:
     """Run the turn of `context` until its answer, or until it needs a yes.
 
     `decisions` (tool call id -> decision) go on with a turn that stopped for them; None begins.

@@ -1,5 +1,6 @@
 """How much one thread may ask of us."""
 
+import contextlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -23,8 +24,8 @@ class MessageLimiter:
         self._clock = clock
         self._admitted: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def admit(self, thread_id: str) -> None:
-        """Let one message of the thread in.
+    def admit(self, thread_id: str) -> float:
+        """Let one message of the thread in, and say when that was, for `give_back`.
 
         Raises:
             RateLimited: not now; it says in how many seconds there is room.
@@ -38,11 +39,12 @@ class MessageLimiter:
             raise RateLimited(self._window - (now - times[0]))
         times.append(now)
         self._admitted.move_to_end(thread_id)
+        return now
 
-    def give_back(self, thread_id: str) -> None:
-        """Take back the newest admission: that message turned out not to be stored."""
-        if times := self._admitted.get(thread_id):
-            times.pop()
+    def give_back(self, thread_id: str, admitted: float) -> None:
+        """Take back the admission of that time: the message turned out not to be stored."""
+        with contextlib.suppress(KeyError, ValueError):  # it does not count any more
+            self._admitted[thread_id].remove(admitted)
 
     def __len__(self) -> int:
         return len(self._admitted)

@@ -12,7 +12,7 @@ from smart_support.conversations.lifecycle import ConversationTracker
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.conversations.records import Turn, TurnNotOpen, TurnStatus
 from smart_support.errors import SupportError
-from smart_support.events.records import ThreadAbandoned, TurnClosed
+from smart_support.events.records import ThreadAbandoned, TurnClosed, TurnId
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.telemetry.logs import new_correlation_id
 
@@ -41,6 +41,7 @@ class Recovery:
         self._derivation = derivation
         self._abandon_after = abandon_after
         self._clock = clock
+        self._suspected: set[TurnId] = set()
 
     async def run(
         self, every: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -54,6 +55,7 @@ class Recovery:
         """Do every step once."""
         for step in (
             self.close_orphans,
+            self.close_forgotten,
             self.expire_approvals,
             self.unpark_decided,
             self.open_queued,
@@ -72,10 +74,27 @@ class Recovery:
         for turn in await self._conversations.orphans():
             await self._close_orphan(turn)
 
+    async def close_forgotten(self) -> None:
+        """Close turns of this process that no task answers, e.g. since a write failed at the end.
+
+        A turn counts as forgotten when two sweeps find it so: between being stored and being
+        answered, every turn is without a task for a moment.
+        """
+        found = {
+            turn.id: turn
+            for turn in await self._conversations.own_open()
+            if not self._runner.answers(turn.id)
+        }
+        for turn_id in self._suspected & found.keys():
+            await self._close_orphan(found.pop(turn_id))
+        self._suspected = set(found)
+
     async def _close_orphan(self, turn: Turn) -> None:
-        lost = await self._ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=self._clock())
-        if lost:
-            self._runner.publish(turn.thread_id, lost)
+        now = self._clock()
+        lost = await self._ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=now)
+        withdrawn = await self._ledger.withdraw(turn.id, now=now)
+        if lost or withdrawn:
+            self._runner.publish(turn.thread_id, (*lost, *withdrawn))
         error = TurnInterrupted("the process that answered is gone")
         closed = TurnClosed(
             turn_id=turn.id,
@@ -100,6 +119,7 @@ class Recovery:
         self._runner.publish(turn.thread_id, events)
         if following is not None:
             self._runner.resume(following)
+        await self._runner.forget(turn.id)
 
     async def expire_approvals(self) -> None:
         """Answer questions whose time is over; their turns go on and say so."""

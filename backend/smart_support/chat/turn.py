@@ -4,11 +4,12 @@ A turn is a task of the application. Sockets come and go; the turn goes on.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 import structlog
@@ -52,6 +53,7 @@ from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
 from smart_support.tools.preview import address_of, fields_of
 
 log = structlog.get_logger()
+Result = TypeVar("Result")
 
 AGENT = "support"
 
@@ -148,6 +150,7 @@ class TurnRunner:
         self._answering: set[TurnId] = set()
         """Turns that may be interrupted; one that is being settled may not."""
         self._cancelled: set[TurnId] = set()
+        self._admitting: set[asyncio.Task[Any]] = set()
         self._closing = False
 
     async def open_thread(self, person: Person) -> Thread:
@@ -176,19 +179,32 @@ class TurnRunner:
         """
         parts = self._parts
         await parts.conversations.thread(thread_id, customer_id=person.id)
-        parts.limiter.admit(thread_id)
+        admitted = parts.limiter.admit(thread_id)
+        return await self._whole(self._receive(thread_id, message_id, text, admitted))
+
+    async def _receive(
+        self, thread_id: ThreadId, message_id: str, text: str, admitted: float
+    ) -> Accepted:
+        parts = self._parts
         try:
             received = await parts.conversations.receive(thread_id, str(uuid7()), message_id, text)
         except BaseException:
-            parts.limiter.give_back(thread_id)
+            parts.limiter.give_back(thread_id, admitted)
             raise
         if received.duplicate:
-            parts.limiter.give_back(thread_id)
+            parts.limiter.give_back(thread_id, admitted)
             return Accepted(received.turn.id, "duplicate")
         self.publish(thread_id, received.events)
         if received.turn.status is TurnStatus.OPEN:
             self._spawn(received.turn)
         return Accepted(received.turn.id, received.turn.status.value)
+
+    async def _whole(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Do `work` to its end, also if the caller is gone: what is committed must be followed."""
+        task = asyncio.create_task(work)
+        self._admitting.add(task)
+        task.add_done_callback(self._admitting.discard)
+        return await asyncio.shield(task)
 
     async def cancel(self, person: Person, thread_id: ThreadId) -> bool:
         """Stop answering; False if nothing is being answered.
@@ -214,6 +230,13 @@ class TurnRunner:
             NotFound: no such question for this person.
             ApprovalSettled: it was answered before.
         """
+        return await self._whole(
+            self._decide(person, approval_id, approved=approved, reason=reason)
+        )
+
+    async def _decide(
+        self, person: Person, approval_id: str, *, approved: bool, reason: str | None
+    ) -> Decided:
         decided = await self._parts.ledger.decide(
             approval_id,
             actor=person.id,
@@ -258,14 +281,24 @@ class TurnRunner:
         """Begin to answer a turn that has just become the thread's open one."""
         self._spawn(turn)
 
+    def answers(self, turn_id: TurnId) -> bool:
+        """Whether a task of this process answers the turn."""
+        return turn_id in self._tasks
+
+    async def forget(self, turn_id: TurnId) -> None:
+        """Delete what was kept of a turn that is over, to go on with it."""
+        await self._parts.forget(turn_id)
+
     async def idle(self) -> None:
         """Wait until no turn is being answered."""
-        while self._tasks:
-            await asyncio.wait(self._tasks.values())
+        while working := {*self._admitting, *self._tasks.values()}:
+            await asyncio.wait(working)
 
     async def close(self, grace: float) -> None:
         """Let turns finish for `grace` seconds, then interrupt the rest, each with its words."""
         self._closing = True
+        if self._admitting:
+            await asyncio.wait(set(self._admitting))
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=grace)
         for turn_id in list(self._answering):
@@ -357,7 +390,7 @@ class TurnRunner:
             agent=AGENT,
             actor=person.id,
             claims=person.claims(),
-            history=[system, *past_messages(past, turn.id)],
+            history=[system, *past_messages(past, turn.id, turn.text)],
             tools=build_tools(await parts.operations.approved(), person.claims()),
             model=parts.model,
             caller=parts.caller,
@@ -367,8 +400,9 @@ class TurnRunner:
         decisions = None
         if turn.run > 1:
             decisions = _decisions(await parts.ledger.decisions(turn.id))
-        async for step in run_turn(parts.graph, context, decisions):
-            self._take(run, step)
+        async with contextlib.aclosing(run_turn(parts.graph, context, decisions)) as steps:
+            async for step in steps:
+                self._take(run, step)
         if run.asked:
             await self._ask(run, context)
 
@@ -431,7 +465,8 @@ class TurnRunner:
         if status != "done":
             now = parts.clock()
             lost = await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=now)
-            self.publish(turn.thread_id, lost)
+            withdrawn = await parts.ledger.withdraw(turn.id, now=now)
+            self.publish(turn.thread_id, (*lost, *withdrawn))
         facts: list[Fact] = []
         if (said := self._said(run)) is not None:
             facts.append(
@@ -468,10 +503,12 @@ class TurnRunner:
 
     async def _settle(self, run: _Run, status: TurnStatus, facts: Sequence[Fact]) -> None:
         turn = run.turn
-        events, following = await self._parts.conversations.settle(turn.id, status, facts)
+        events, following = await self._parts.conversations.settle(
+            turn.id, status, facts, open_next=not self._closing
+        )
         self.publish(turn.thread_id, events)
         self._parts.followers.stop_writing(turn.thread_id)
-        if following is not None and not self._closing:
+        if following is not None:
             self._spawn(following)
 
 

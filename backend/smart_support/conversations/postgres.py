@@ -147,9 +147,16 @@ class PostgresConversations:
             )
 
     async def settle(
-        self, turn_id: TurnId, status: TurnStatus, facts: Sequence[Fact]
+        self,
+        turn_id: TurnId,
+        status: TurnStatus,
+        facts: Sequence[Fact],
+        *,
+        open_next: bool = True,
     ) -> tuple[tuple[Event, ...], Turn | None]:
         """Take the turn out of the open place with its last facts; open the next queued turn.
+
+        A process that stops leaves the next one to whoever comes after it (`open_next` False).
 
         Returns the events, and the turn that is open now, if any.
 
@@ -161,6 +168,8 @@ class PostgresConversations:
             closed_at = None if status is TurnStatus.PARKED else sa.func.now()
             await self._move(session, turn_id, TurnStatus.OPEN, status, closed_at=closed_at)
             events = await append(session, thread_id, facts)
+            if not open_next:
+                return events, None
             following = await session.scalar(
                 sa.select(turns.c.id)
                 .where(turns.c.thread_id == thread_id, turns.c.status == TurnStatus.QUEUED.value)
@@ -170,23 +179,6 @@ class PostgresConversations:
             if following is None:
                 return events, None
             return events, await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
-
-    async def cancel_parked(self, turn_id: TurnId, facts: Sequence[Fact]) -> tuple[Event, ...]:
-        """End a turn that waits for approvals which nobody can give any more.
-
-        Raises:
-            TurnNotOpen: the turn is not parked.
-        """
-        async with self._sessions.begin() as session:
-            thread_id = await self._lock_thread_of(session, turn_id)
-            await self._move(
-                session,
-                turn_id,
-                TurnStatus.PARKED,
-                TurnStatus.CANCELLED,
-                closed_at=sa.func.now(),
-            )
-            return await append(session, thread_id, facts)
 
     async def turn(self, turn_id: TurnId) -> Turn:
         """The turn.
@@ -203,19 +195,30 @@ class PostgresConversations:
         return _turn(row)
 
     async def orphans(self) -> tuple[Turn, ...]:
-        """Open turns of processes that are gone: nobody holds their owner's advisory lock."""
+        """Open turns of processes that are gone: nobody holds their owner's advisory lock.
+
+        The turns are read first: a process takes its lock before it opens any.
+        """
         held = sa.text(
             "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks"
             " WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
         )
         async with self._sessions() as session:
-            owners = set(await session.scalars(held))
             rows = (
                 await session.execute(
                     sa.select(turns).where(turns.c.status == TurnStatus.OPEN.value)
                 )
             ).all()
+            owners = set(await session.scalars(held))
         return tuple(_turn(row) for row in rows if row.owner not in owners)
+
+    async def own_open(self) -> tuple[Turn, ...]:
+        """Open turns of this process."""
+        statement = sa.select(turns).where(
+            turns.c.status == TurnStatus.OPEN.value, turns.c.owner == self._owner
+        )
+        async with self._sessions() as session:
+            return tuple(_turn(row) for row in await session.execute(statement))
 
     async def parked(self) -> tuple[Turn, ...]:
         """Every turn that waits for approvals."""

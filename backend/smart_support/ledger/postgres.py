@@ -131,6 +131,28 @@ class PostgresLedger:
                 ]
             )
 
+    async def withdraw(self, turn_id: TurnId, *, now: datetime) -> tuple[Event, ...]:
+        """Take back the questions of a turn that is over: nobody would act on the answer."""
+        async with self._sessions.begin() as session:
+            rows = (
+                await session.execute(
+                    sa.select(approvals)
+                    .where(
+                        approvals.c.turn_id == turn_id,
+                        approvals.c.state == ApprovalState.PENDING.value,
+                    )
+                    .order_by(approvals.c.id)
+                    .with_for_update()
+                )
+            ).all()
+            events: list[Event] = []
+            for row in rows:
+                settled = await self._settle(
+                    session, row, ApprovalState.EXPIRED, by="system", reason=None, now=now
+                )
+                events += settled.events
+            return tuple(events)
+
     async def _settle(
         self,
         session: AsyncSession,
