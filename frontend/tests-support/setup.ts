@@ -1,2 +1,2 @@
-import "@mantine/core/styles.css";
+import "../src/ui/mantine.css";
 import "../src/ui/global.css";
