@@ -35,7 +35,13 @@ _STATES: Mapping[CallOutcome, CallState] = {
 _TOLD = ("content-type", "date", "retry-after")
 """Headers of a refusal that are looked at."""
 
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.InvalidURL,
+    httpx.UnsupportedProtocol,
+)
 
 
 class AnswerTooLarge(SupportError):
@@ -346,7 +352,7 @@ class _Recorder:
     def _outcome(self, error: BaseException | None) -> AttemptOutcome:
         if error is None:
             return "done"
-        if isinstance(error, _NEVER_SENT | httpx.InvalidURL | httpx.UnsupportedProtocol):
+        if isinstance(error, _NEVER_SENT):
             return "not_sent"
         if isinstance(error, httpx.HTTPStatusError):
             # What a failing server did before it failed is not known; for a read it is no matter.
