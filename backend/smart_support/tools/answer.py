@@ -102,4 +102,6 @@ def _shortened(value: Any, depth: int, items: int) -> Any:
 
 
 def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    # JSON can spell half of a surrogate pair; neither the log nor the model can be told it.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
