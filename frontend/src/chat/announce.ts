@@ -1,6 +1,7 @@
 /** What a screen reader should hear: finished messages and questions, never single tokens. */
 
 import type { Item } from "../ui/transcript/items";
+import { unmarked } from "../ui/unmarked";
 import type { Transcript } from "./transcript";
 
 /** The news between two states of one transcript, oldest first. Nothing while the past arrives. */
@@ -21,7 +22,7 @@ function wordsFor(item: Item, earlier: Item | undefined): string | null {
     case "message": {
       const wasFinished = earlier?.kind === "message" && earlier.state === "finished";
       if (item.role === "user" || item.state !== "finished" || wasFinished) return null;
-      return `Support: ${spoken(item.text)}`;
+      return `Support: ${unmarked(item.text)}`;
     }
     case "approval":
       return earlier === undefined ? `Your approval is needed: ${item.title}` : null;
@@ -30,15 +31,4 @@ function wordsFor(item: Item, earlier: Item | undefined): string | null {
     case "call":
       return null;
   }
-}
-
-/** Markdown without its marks, which a voice would read out. */
-export function spoken(markdown: string): string {
-  return markdown
-    .replace(/!?\[([^\]]*)\]\([^)]*\)/g, "$1")
-    .replace(/^\s*\|?[\s:|-]+\|?\s*$/gm, "")
-    .replace(/^\s*(#{1,6}|>|[-*+])\s+/gm, "")
-    .replace(/[*`|]|__/g, " ")
-    .replace(/\s+/g, " ")
-    .trim();
 }

@@ -2,6 +2,7 @@
 
 import type { FactOf, ReplayEvent } from "../api/client";
 import { duration, plural } from "../ui/time";
+import { unmarked } from "../ui/unmarked";
 
 export type Tone = "plain" | "good" | "bad" | "wait" | "quiet";
 
@@ -145,7 +146,12 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
         depth: 0,
       };
     case "message_finished":
-      return { title: "Agent answered", detail: oneLine(fact.text), tone: "plain", depth: 0 };
+      return {
+        title: "Agent answered",
+        detail: shortened(unmarked(fact.text)),
+        tone: "plain",
+        depth: 0,
+      };
     case "handoff_asked":
       return {
         title: "Handed to a person",
@@ -189,7 +195,10 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
 }
 
 function oneLine(text: string): string {
-  const line = text.replace(/\s+/g, " ").trim();
+  return shortened(text.replace(/\s+/g, " ").trim());
+}
+
+function shortened(line: string): string {
   return line.length > 240 ? `${line.slice(0, 239)}…` : line;
 }
 
