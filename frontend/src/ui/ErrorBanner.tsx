@@ -1,4 +1,4 @@
-import { ActionIcon, Button, Code, Group, Paper, Text } from "@mantine/core";
+import { ActionIcon, Button, Code, Group, Text } from "@mantine/core";
 import type { ReactNode } from "react";
 import type { Problem } from "../api/client";
 import { Icon, type IconName } from "./icons";
@@ -22,7 +22,7 @@ export function ErrorBanner(props: ErrorBannerProps) {
   const { tone = "error", title, children, code, correlationId, until, action, onClose } = props;
   const icon: IconName = tone === "waiting" ? "clock" : "warning";
   return (
-    <Paper className={classes.banner} data-tone={tone} role={tone === "error" ? "alert" : "status"}>
+    <div className={classes.banner} data-tone={tone} role={tone === "error" ? "alert" : "status"}>
       <Icon name={icon} size={20} />
       <div className={classes.bannerText}>
         <Text fw={600} size="sm">
@@ -47,7 +47,7 @@ export function ErrorBanner(props: ErrorBannerProps) {
           <Icon name="cross" size={16} />
         </ActionIcon>
       )}
-    </Paper>
+    </div>
   );
 }
 
