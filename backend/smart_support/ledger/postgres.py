@@ -318,7 +318,8 @@ class PostgresLedger:
         self, *, actor: str | None, state: ApprovalState | None, limit: int
     ) -> tuple[Approval, ...]:
         """The newest questions, of one person or of all."""
-        statement = sa.select(approvals).order_by(approvals.c.id.desc()).limit(limit)
+        newest = (approvals.c.asked_at.desc(), approvals.c.id)  # an id tells nothing of its time
+        statement = sa.select(approvals).order_by(*newest).limit(limit)
         if actor is not None:
             statement = statement.where(approvals.c.actor == actor)
         if state is not None:
