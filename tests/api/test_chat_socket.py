@@ -205,16 +205,12 @@ class TestBadFrames:
         assert error["correlation_id"]
         assert ("assistant", "You said: Still there?") in transcript_of(frames).texts
 
-    @pytest.mark.parametrize(
-        "text", ["", " \n\t", "x" * (MAX_TEXT + 1), "a NUL \u0000 inside", 7, None]
-    )
+    @pytest.mark.parametrize("text", ["", " \n\t", "x" * (MAX_TEXT + 1), 7, None])
     async def test_refuses_a_message_that_is_none(self, server: Server, text: Any) -> None:
         thread = await server.thread()
 
         async with server.chat() as chat:
-            error = await refused(
-                chat, frame("send", thread_id=thread, message_id="m1", text=text)
-            )
+            error = await refused(chat, frame("send", thread_id=thread, message_id="m1", text=text))
 
         assert error["code"] == "VAL_INVALID_INPUT"
         assert "m1" not in error["message"]
@@ -232,6 +228,16 @@ class TestBadFrames:
             )
 
         assert (error["code"], error["detail"][:15]) == ("VAL_INVALID_INPUT", "send.message_id")
+
+    async def test_stores_a_message_that_postgresql_could_not(self, server: Server) -> None:
+        thread = await server.thread()
+
+        async with server.chat() as chat:
+            await chat.follow(thread)
+            await chat.write(thread, "a NUL \x00 inside")
+            shown = transcript_of(await chat.turn())
+
+        assert shown.texts[0] == ("user", "a NUL \ufffd inside")
 
     async def test_takes_the_longest_message(self, server: Server) -> None:
         thread = await server.thread()
@@ -272,8 +278,10 @@ class TestBadFrames:
             st.binary(max_size=20),
             st.recursive(
                 st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-                lambda inner: st.lists(inner, max_size=3)
-                | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+                ),
             ).map(json.dumps),
             st.fixed_dictionaries(
                 {"type": st.sampled_from(["resume", "send", "cancel", "decide", "hello"])},
@@ -455,11 +463,11 @@ class TestApprovals:
             assert len(server.company.sent("POST")) == sent
             server.model.queue(says("Done."))
             await chat.send("decide", approval_id=approval_id, decision="approve")
-            shown = transcript_of(await chat.turn())
+            await chat.turn()
 
         (request,) = server.company.sent("POST")[sent:]
         assert (request.path, request.body) == ("/orders/7/refunds", {"amount": 12})
-        assert shown.texts == [("assistant", "Done.")]
+        assert transcript_of(chat.frames).texts[-1] == ("assistant", "Done.")
 
     async def test_a_no_sends_nothing_and_a_second_word_is_refused(self, server: Server) -> None:
         await server.import_company()
@@ -491,9 +499,8 @@ class TestApprovals:
 
         assert {error["code"] for error in errors} == {"VAL_NOT_FOUND"}
         assert len({error["message"] for error in errors}) == 1
-        waiting = await server.parts.ledger.approvals(actor=ADA.id, state=None, limit=1)
-        assert waiting[0].id == approval_id
-        assert waiting[0].state.value == "pending"
+        questions = await server.parts.ledger.approvals(actor=ADA.id, state=None, limit=50)
+        assert [each.state.value for each in questions if each.id == approval_id] == ["pending"]
 
 
 class TestRateLimit:
@@ -517,25 +524,6 @@ class TestRateLimit:
         facts = [event.fact for event in await server.parts.log.read(thread, limit=500)]
         assert [fact.type for fact in facts].count("message_received") == 10
 
-    async def test_there_is_room_when_it_said(self, databases: Databases, template: str) -> None:
-        with databases.one(template) as url:
-            async with (
-                running(
-                    url, smart_support_message_limit=2, smart_support_message_window=0.3
-                ) as server,
-                server.chat() as chat,
-            ):
-                thread = await server.thread()
-                for name in ("a", "b", "c"):
-                    await chat.write(thread, name, name)
-                error = await chat.only("error")
-                await asyncio.sleep(error["retry_after"] + 0.01)
-                await chat.write(thread, "c", "c")
-                again = await chat.only("ack")
-                await server.settled()
-
-        assert error["ref"] == again["message_id"] == "c"
-
     async def test_a_repeated_message_takes_no_room(self, server: Server) -> None:
         thread = await server.thread()
 
@@ -553,6 +541,7 @@ class TestFailures:
             async with running(url) as server, server.chat() as chat:
                 thread = await server.thread()
                 await chat.write(thread, "Hello.")
+                await chat.only("ack")
                 await server.settled()
                 async with await psycopg.AsyncConnection.connect(psycopg_dsn(url)) as connection:
                     await connection.execute("UPDATE events SET type = 'from_the_future'")

@@ -55,6 +55,21 @@ class Databases:
             )
 
     @contextmanager
+    def unreachable(self, url: str) -> Iterator[None]:
+        """Nobody is connected to this database inside the block, nor can be."""
+        name = sql.Identifier(name_of(url))
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+            try:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                    (name_of(url),),
+                )
+                yield
+            finally:
+                connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+
+    @contextmanager
     def one(self, template: str = "template1") -> Iterator[str]:
         """A new database that is removed at the end."""
         url = self.create(template)
