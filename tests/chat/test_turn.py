@@ -9,7 +9,6 @@ from tests.support.turns import ADA, BOB, LEAD, ORDER_1, START, Desk, wire_probl
 
 from smart_support.agent.graph import parse_arguments
 from smart_support.agent.prompts import HANDOFF, PROMPT_VERSION
-from smart_support.chat.turn import AGENT
 from smart_support.conversations.postgres import QUEUE_LIMIT
 from smart_support.conversations.records import QueueFull, TurnStatus
 from smart_support.errors import NotAllowed, NotFound, RateLimited
@@ -53,7 +52,7 @@ async def test_a_turn_says_with_what_it_ran_and_what_it_cost(desk: Desk) -> None
     facts = await desk.facts()
     (opened,) = desk.of(facts, TurnOpened)
     (closed,) = desk.of(facts, TurnClosed)
-    assert (opened.turn_id, opened.run, opened.agent) == (accepted.turn_id, 1, AGENT)
+    assert (opened.turn_id, opened.run, opened.agent) == (accepted.turn_id, 1, "support")
     assert opened.versions == {"prompt": PROMPT_VERSION, "model": "gpt-4.1-mini"}
     assert (closed.model_calls, closed.input_tokens, closed.output_tokens) == (2, 70, 10)
     assert closed.correlation_id == opened.correlation_id

@@ -1,0 +1,106 @@
+"""What is derived from the log never gets in the way of a conversation, and catches up."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from tests.support.histories import message
+from tests.support.model_endpoint import says
+from tests.support.turns import ADA, Desk
+
+from smart_support.chat.derive import BATCH, Derivation
+from smart_support.events.records import Event, ThreadId
+
+
+class Notes:
+    """A consumer that remembers what it was given, and fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.seen: dict[ThreadId, list[Event]] = {}
+        self.failures = failures
+        self.behind_fails = False
+        self.threads: list[ThreadId] = []
+        self.batches: list[int] = []
+
+    async def applied(self, thread_id: ThreadId) -> int:
+        return len(self.seen.get(thread_id, ()))
+
+    async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("not today")
+        self.batches.append(len(events))
+        self.seen.setdefault(thread_id, []).extend(events)
+
+    async def behind(self, limit: int) -> list[ThreadId]:
+        if self.behind_fails:
+            raise RuntimeError("not today")
+        return self.threads[:limit]
+
+    async def rebuild(self, thread_id: ThreadId) -> None:
+        self.seen.pop(thread_id, None)
+
+
+async def test_a_failure_breaks_no_turn_and_is_caught_up_later(desk: Desk) -> None:
+    broken, whole = Notes(failures=1), Notes()
+    derivation = Derivation(desk.log, [broken, whole])
+    desk.model.queue(says("Hello."))
+    await desk.say("Hello?")
+
+    await derivation.catch_up(desk.thread_id)
+    assert broken.seen == {}
+    assert len(whole.seen[desk.thread_id]) == 4
+    broken.threads = [desk.thread_id]
+    await derivation.sweep()
+
+    assert broken.seen == whole.seen
+    assert desk.said(await desk.facts()) == ["Hello."]
+
+
+async def test_one_that_cannot_say_what_it_lacks_does_not_hold_up_the_others(desk: Desk) -> None:
+    broken, whole = Notes(), Notes()
+    broken.behind_fails = True
+    whole.threads = [desk.thread_id]
+    await desk.log.append(desk.thread_id, [message()])
+
+    await Derivation(desk.log, [broken, whole]).sweep()
+
+    assert len(whole.seen[desk.thread_id]) == 1
+
+
+async def test_a_long_log_is_read_in_pieces(desk: Desk) -> None:
+    notes = Notes()
+    await desk.log.append(desk.thread_id, [message(f"t{n}") for n in range(BATCH + 1)])
+
+    await Derivation(desk.log, [notes]).catch_up(desk.thread_id)
+
+    assert notes.batches == [BATCH, 1]
+
+
+async def test_works_on_what_it_is_told_of_until_it_is_stopped(desk: Desk) -> None:
+    notes = Notes()
+    derivation = Derivation(desk.log, [notes])
+    other = (await desk.runner.open_thread(ADA)).id
+    running = asyncio.create_task(derivation.run())
+    for thread_id in (desk.thread_id, other):
+        await desk.log.append(thread_id, [message()])
+        derivation.notice(thread_id)
+        async with asyncio.timeout(10):
+            while thread_id not in notes.seen:
+                await asyncio.sleep(0)
+
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+    assert {name: len(seen) for name, seen in notes.seen.items()} == {desk.thread_id: 1, other: 1}
+
+
+async def test_the_tracker_follows_a_real_turn(desk: Desk) -> None:
+    desk.model.queue(says("Hello."))
+    await desk.say("Where is my order?")
+
+    await Derivation(desk.log, [desk.tracker]).sweep()
+
+    found = await desk.tracker.lifecycle(desk.thread_id)
+    assert (found.title, found.turns) == ("Where is my order?", 1)
