@@ -89,7 +89,6 @@ async def resolve_thread(thread_id: UUID, person: CustomerOrLead, parts: Running
     before = await thread_of(parts, person, str(thread_id))
     if before.status is not Status.RESOLVED:
         await parts.runner.record(str(thread_id), [ThreadResolved(by=person.role.value)])
-        await parts.derivation.catch_up(str(thread_id))
     return await thread_of(parts, person, str(thread_id))
 
 
@@ -101,10 +100,12 @@ async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:
     """
     owner = person.id if person.role is Role.CUSTOMER else None
     stored = await parts.conversations.thread(thread_id, customer_id=owner)
+    # A client asks when it has seen a turn end, which can be before anybody has derived from it.
+    await parts.derivation.catch_up(thread_id)
     try:
         lifecycle = await parts.tracker.lifecycle(thread_id)
     except NotFound:
-        return _empty(stored)  # nothing was said yet, or what is derived lags behind
+        return _empty(stored)  # nothing was said yet, or it cannot be derived now
     return _of(lifecycle, stored.customer_id, stored.customer_name)
 
 

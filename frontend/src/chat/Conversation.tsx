@@ -46,11 +46,12 @@ function Conversation({ threadId }: { threadId: string }) {
   const answering = transcript.openRun !== null;
   const { status } = transcript;
   useEffect(() => {
-    // Titles, states and times of the list follow what happens here.
-    if (transcript.live && !answering && status)
-      void queries.invalidateQueries({ queryKey: ["get", "/api/threads"] });
-    if (transcript.live && !answering && status)
-      void queries.invalidateQueries({ queryKey: ["get", "/api/threads/{thread_id}"] });
+    if (!transcript.live || answering || !status) return;
+    // Titles, states and times follow what happens here. The list after the thread itself: reading
+    // a thread is what brings its state up to date on the server.
+    void queries
+      .invalidateQueries({ queryKey: ["get", "/api/threads/{thread_id}"] })
+      .then(() => queries.invalidateQueries({ queryKey: ["get", "/api/threads"] }));
   }, [queries, transcript.live, answering, status]);
 
   const title = thread.data?.title || "New conversation";
