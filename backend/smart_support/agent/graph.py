@@ -12,7 +12,7 @@ node that interrupts does nothing else, since LangGraph runs it from its beginni
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypedDict
 from uuid import UUID, uuid5
 
@@ -25,9 +25,16 @@ from langgraph.types import Command, Send, interrupt
 
 from smart_support.agent.model import stream_reply
 from smart_support.agent.model_errors import ModelBrokenAnswer
-from smart_support.agent.prompts import HANDOFF, HANDOFF_REASONS, HANDOFF_TOOL
+from smart_support.agent.prompts import (
+    HAND_OVER,
+    HANDOFF,
+    HANDOFF_REASONS,
+    HANDOFF_TOOL,
+    hand_over_tool,
+)
 from smart_support.agent.reply import Reply, Token
 from smart_support.agent.state import (
+    AgentAtWork,
     Answer,
     Decision,
     LiveText,
@@ -37,6 +44,7 @@ from smart_support.agent.state import (
 )
 from smart_support.errors import DatabaseUnavailable, SupportError
 from smart_support.events.records import (
+    AgentChanged,
     Event,
     Fact,
     HandoffAsked,
@@ -54,9 +62,11 @@ TurnGraph = CompiledStateGraph[TurnState, TurnContext, TurnState, TurnState]
 
 
 class CallTask(TypedDict):
-    """What one branch of `call` gets."""
+    """What one branch of `call` gets. `alone`: the model decided on nothing else beside it."""
 
     call: ToolCallState
+    by: str
+    alone: bool
     decision: Decision | None
 
 
@@ -79,14 +89,16 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
 async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
     """Ask the model, showing its words as they come."""
     context = runtime.context
+    agent = context.at(state["agent"])
     number = state.get("model_calls", 0)
     message_id = str(uuid5(UUID(context.turn_id), f"message/{number}"))
     # At the cap the model gets no more tools, so that it has to answer with what it knows.
     last = number + 1 >= context.max_model_calls
-    tools = [] if last else _functions(context)
+    tools = [] if last else _functions(agent)
     shown = 0
     reply = Reply()
-    messages = [*context.history, *state.get("messages", [])]
+    system = {"role": "system", "content": agent.system}
+    messages = [system, *context.history, *state.get("messages", [])]
     async with contextlib.aclosing(stream_reply(context.model, messages, tools)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Token):
@@ -107,7 +119,7 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     ]
     text = reply.text or reply.refusal or ""
     if calls:
-        facts: list[Fact] = [_called(context, called) for called in calls]
+        facts: list[Fact] = [_called(context, agent, called) for called in calls]
         if text:
             facts.insert(
                 0,
@@ -115,7 +127,7 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
                     turn_id=context.turn_id,
                     message_id=message_id,
                     text=text,
-                    agent=context.agent,
+                    agent=agent.name,
                 ),
             )
         await _tell(runtime, facts)
@@ -134,10 +146,14 @@ def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[
     calls = _unanswered(state)
     if not calls:
         return END
-    free = [called for called in calls if not _needs_approval(runtime.context, called)]
+    agent = runtime.context.at(state["agent"])
+    free = [called for called in calls if not _needs_approval(agent, called)]
     if not free:
         return "gate"
-    return [Send("call", CallTask(call=called, decision=None)) for called in free]
+    return [
+        Send("call", CallTask(call=called, by=state["agent"], alone=len(calls) == 1, decision=None))
+        for called in free
+    ]
 
 
 async def gate(state: TurnState) -> Command[Literal["think", "call"]]:
@@ -148,7 +164,15 @@ async def gate(state: TurnState) -> Command[Literal["think", "call"]]:
     decisions: Mapping[str, Decision] = interrupt(calls)
     return Command(
         goto=[
-            Send("call", CallTask(call=called, decision=decisions.get(called["id"], "rejected")))
+            Send(
+                "call",
+                CallTask(
+                    call=called,
+                    by=state["agent"],
+                    alone=len(calls) == 1,
+                    decision=decisions.get(called["id"], "rejected"),
+                ),
+            )
             for called in calls
         ]
     )
@@ -157,18 +181,57 @@ async def gate(state: TurnState) -> Command[Literal["think", "call"]]:
 async def call(state: CallTask, runtime: Runtime[TurnContext]) -> dict[str, Any]:
     """Make one tool call, or tell the model why it was not made."""
     called = state["call"]
+    agent = runtime.context.at(state["by"])
+    if called["tool"] == HAND_OVER and agent.hands_over_to:
+        return await _hand_over(runtime, agent, called, alone=state["alone"])
     try:
-        content = await _called_content(called, state["decision"], runtime)
+        content = await _called_content(called, agent, state["decision"], runtime)
     except DatabaseUnavailable:
         raise
     except SupportError as error:
         content = answer.failure(error.code, "failed", str(error))
         await _returned(runtime, called, "failed", content, error.code)
-    return {"messages": [{"role": "tool", "tool_call_id": called["id"], "content": content}]}
+    return {"messages": [_answered(called, content)]}
+
+
+def _answered(called: ToolCallState, content: str) -> Wire:
+    return {"role": "tool", "tool_call_id": called["id"], "content": content}
+
+
+async def _hand_over(
+    runtime: Runtime[TurnContext], agent: AgentAtWork, called: ToolCallState, *, alone: bool
+) -> dict[str, Any]:
+    """Let another agent go on, with its own tools and instructions; rights never add up."""
+    context = runtime.context
+    try:
+        arguments = parse_arguments(called["arguments_json"])
+        target = arguments.get("agent")
+        if not alone:
+            raise HandOverNotAlone
+        if target not in agent.hands_over_to:
+            raise UnknownAgent(target, agent.hands_over_to)
+    except SupportError as error:
+        content = answer.failure(error.code, "failed", str(error))
+        await _returned(runtime, called, "failed", content, error.code)
+        return {"messages": [_answered(called, content)]}
+    changed = AgentChanged(
+        turn_id=context.turn_id,
+        tool_call_id=called["id"],
+        before=agent.name,
+        after=str(target),
+        reason=str(arguments.get("reason") or "")[:500],
+    )
+    await _tell(runtime, [changed])
+    content = json.dumps({"result": f"The agent {target} goes on."})
+    await _returned(runtime, called, "done", content, None)
+    return {"messages": [_answered(called, content)], "agent": target}
 
 
 async def _called_content(
-    called: ToolCallState, decision: Decision | None, runtime: Runtime[TurnContext]
+    called: ToolCallState,
+    agent: AgentAtWork,
+    decision: Decision | None,
+    runtime: Runtime[TurnContext],
 ) -> str:
     context = runtime.context
     if decision in {"rejected", "expired"}:
@@ -179,7 +242,8 @@ async def _called_content(
     arguments = parse_arguments(called["arguments_json"])
     if called["tool"] == HANDOFF:
         return await _hand_off(runtime, called, arguments)
-    tool = context.tools.get(called["tool"])
+    # Only what the agent itself may call, whoever it took over from.
+    tool = agent.tools.get(called["tool"])
     if tool is None:
         raise UnknownTool(called["tool"])
     validate_arguments(tool.operation, arguments)
@@ -228,6 +292,28 @@ class UnknownTool(SupportError):
         super().__init__(f"There is no tool named {name[:100]!r}. Use one of those offered.")
 
 
+class HandOverNotAlone(SupportError):
+    """A hand-over beside other calls would leave it open who they are made for."""
+
+    code = "TOOL_HAND_OVER_NOT_ALONE"
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__("Hand over without calling anything else in the same step.")
+
+
+class UnknownAgent(SupportError):
+    """The model wanted to hand over to somebody to whom this agent does not hand over."""
+
+    code = "TOOL_UNKNOWN_AGENT"
+    status = 422
+
+    def __init__(self, name: object, known: Iterable[str]) -> None:
+        super().__init__(
+            f"There is no agent {str(name)[:100]!r} to hand over to. There are: {', '.join(known)}."
+        )
+
+
 class BrokenArguments(SupportError):
     """The model wrote arguments that are no JSON object."""
 
@@ -262,8 +348,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _needs_approval(context: TurnContext, called: ToolCallState) -> bool:
-    tool = context.tools.get(called["tool"])
+def _needs_approval(agent: AgentAtWork, called: ToolCallState) -> bool:
+    tool = agent.tools.get(called["tool"])
     if tool is None or not tool.operation.classification.confirm:
         return False
     try:
@@ -289,8 +375,10 @@ def _unanswered(state: TurnState) -> list[ToolCallState]:
     ]
 
 
-def _functions(context: TurnContext) -> list[Wire]:
-    return [*(tool.function() for tool in context.tools.values()), HANDOFF_TOOL]
+def _functions(agent: AgentAtWork) -> list[Wire]:
+    own = [tool.function() for tool in agent.tools.values()]
+    passing = [hand_over_tool(agent.hands_over_to)] if agent.hands_over_to else []
+    return [*own, *passing, HANDOFF_TOOL]
 
 
 def _assistant(text: str, calls: list[ToolCallState]) -> Wire:
@@ -307,8 +395,8 @@ def _assistant(text: str, calls: list[ToolCallState]) -> Wire:
     return message
 
 
-def _called(context: TurnContext, called: ToolCallState) -> ToolCalled:
-    tool: Tool | None = context.tools.get(called["tool"])
+def _called(context: TurnContext, agent: AgentAtWork, called: ToolCallState) -> ToolCalled:
+    tool: Tool | None = agent.tools.get(called["tool"])
     try:
         arguments: Any = parse_arguments(called["arguments_json"])
     except BrokenArguments:

@@ -39,7 +39,9 @@ async def run_turn(
     `decisions` (tool call id -> decision) go on with a turn that stopped for them; None begins.
     Nothing of it is kept in a checkpoint before it ends: the log and the ledger have the facts.
     """
-    given: Any = {"messages": []} if decisions is None else Command(resume=dict(decisions))
+    given: Any = {"messages": [], "agent": context.agent}
+    if decisions is not None:
+        given = Command(resume=dict(decisions))
     item: Any
     async for mode, item in graph.astream(
         given,

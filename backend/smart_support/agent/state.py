@@ -25,13 +25,29 @@ class ToolCallState(TypedDict):
     arguments_json: str
 
 
+def _newest(_before: str, after: str) -> str:
+    return after
+
+
 class TurnState(TypedDict):
     """The checkpoint of a turn: what was said in it, in OpenAI's wire form, and what it cost."""
 
     messages: Annotated[list[dict[str, Any]], operator.add]
+    agent: Annotated[str, _newest]
     model_calls: Annotated[int, operator.add]
     input_tokens: Annotated[int, operator.add]
     output_tokens: Annotated[int, operator.add]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentAtWork:
+    """One agent in one turn: its instructions, its tools, and to whom it may hand over."""
+
+    name: str
+    system: str
+    tools: Mapping[str, Tool]
+    hands_over_to: Mapping[str, str]
+    """Name -> what that agent is for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +58,20 @@ class TurnContext:
     turn_id: str
     correlation_id: str
     agent: str
+    """Who begins; after a hand-over the checkpoint says who goes on."""
+    agents: Mapping[str, AgentAtWork]
     actor: str
     claims: Mapping[str, str]
     history: list[dict[str, Any]]
-    tools: Mapping[str, Tool]
+    """Without the system message, which is the agent's."""
     model: ChatModel
     caller: ToolCaller
     log: PostgresEventLog
     max_model_calls: int
+
+    def at(self, name: str) -> AgentAtWork:
+        """The agent with this name; who begins, if there is none (any more)."""
+        return self.agents.get(name) or self.agents[self.agent]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from ag_ui.core import (
 
 from smart_support.agent.state import LiveText
 from smart_support.events.records import (
+    AgentChanged,
     ApprovalAsked,
     ApprovalDecided,
     AttemptMade,
@@ -149,6 +150,13 @@ class Speaker:
                     tool_call_id=fact.tool_call_id,
                     decision=fact.decision,
                     by=fact.by,
+                )
+            case AgentChanged():
+                yield _custom(
+                    "agent_changed",
+                    tool_call_id=fact.tool_call_id,
+                    before=fact.before,
+                    after=fact.after,
                 )
             case HandoffAsked():
                 yield _custom("handoff", reason=fact.reason, note=fact.note)

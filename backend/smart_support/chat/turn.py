@@ -6,7 +6,7 @@ A turn is a task of the application. Sockets come and go; the turn goes on.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -15,9 +15,11 @@ from uuid import UUID, uuid5
 import structlog
 from uuid_utils import uuid7
 
+from smart_support.agent.agents import Agents, read_agents
 from smart_support.agent.graph import TurnGraph, parse_arguments
 from smart_support.agent.history import HISTORY_TYPES, MAX_EVENTS, past_messages
-from smart_support.agent.prompts import PROMPT_VERSION, system_prompt
+from smart_support.agent.prompts import PROMPT_VERSION
+from smart_support.agent.routing import choose_agent
 from smart_support.agent.run import Asked, Step, Thought, run_turn
 from smart_support.agent.state import (
     Answer,
@@ -27,6 +29,7 @@ from smart_support.agent.state import (
     ToolCallState,
     TurnContext,
 )
+from smart_support.agent.work import WHO_TYPES, at_work, last_agent, share_out
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.conversations.postgres import PostgresConversations
@@ -34,6 +37,7 @@ from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnS
 from smart_support.errors import ErrorCategory, InternalError, NotAllowed, Severity, SupportError
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import (
+    AgentChanged,
     ApprovalAsked,
     Event,
     Fact,
@@ -48,14 +52,14 @@ from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.telemetry.logs import new_correlation_id
-from smart_support.tools.build import build_tools
+from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
 from smart_support.tools.preview import address_of, fields_of
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
 
-AGENT = "support"
+_ONE_AGENT = read_agents(None)
 
 UNKNOWN_AFTER_CRASH = (
     '{"error":{"code":"TOOL_OUTCOME_UNKNOWN","outcome":"unknown","message":"The request was sent, '
@@ -119,6 +123,8 @@ class TurnParts:
     limits: TurnLimits
     noticed: Callable[[ThreadId], None]
     """Told of each thread that has new events."""
+    agents: Callable[[], Agents] = lambda: _ONE_AGENT
+    """The agents as they are now; they may be loaded anew between turns."""
     forget: Callable[[TurnId], Any]
     """Deletes the checkpoints of a turn that is over."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -132,6 +138,7 @@ class _Run:
     turn: Turn
     correlation_id: str
     started: float
+    agent: str = _ONE_AGENT.first
     first_token: float | None = None
     model_calls: int = 0
     input_tokens: int = 0
@@ -366,32 +373,38 @@ class TurnRunner:
             name=thread.customer_name,
             email=thread.customer_email,
         )
+        past = await parts.log.read_turns(
+            turn.thread_id, (*HISTORY_TYPES, *WHO_TYPES), last=MAX_EVENTS
+        )
+        agents = parts.agents()
+        offered = build_tools(await parts.operations.approved(), person.claims())
+        tools = share_out(offered, agents)
+        run.agent = self._agent_for(turn, past, agents, tools)
         await self.record(
             turn.thread_id,
             [
                 TurnOpened(
                     turn_id=turn.id,
                     run=turn.run,
-                    agent=AGENT,
-                    versions={"prompt": PROMPT_VERSION, "model": parts.model.model_name},
+                    agent=run.agent,
+                    versions={
+                        "agents": agents.version,
+                        "prompt": PROMPT_VERSION,
+                        "model": parts.model.model_name,
+                    },
                     correlation_id=run.correlation_id,
                 )
             ],
         )
-        past = await parts.log.read_turns(turn.thread_id, HISTORY_TYPES, last=MAX_EVENTS)
-        system = {
-            "role": "system",
-            "content": system_prompt(person.name, parts.clock().date()),
-        }
         context = TurnContext(
             thread_id=turn.thread_id,
             turn_id=turn.id,
             correlation_id=run.correlation_id,
-            agent=AGENT,
+            agent=run.agent,
+            agents=at_work(agents, tools, customer=person.name, today=parts.clock().date()),
             actor=person.id,
             claims=person.claims(),
-            history=[system, *past_messages(past, turn.id, turn.text)],
-            tools=build_tools(await parts.operations.approved(), person.claims()),
+            history=past_messages(past, turn.id, turn.text),
             model=parts.model,
             caller=parts.caller,
             log=parts.log,
@@ -405,6 +418,18 @@ class TurnRunner:
                 self._take(run, step)
         if run.asked:
             await self._ask(run, context)
+
+    def _agent_for(
+        self,
+        turn: Turn,
+        past: Sequence[Event],
+        agents: Agents,
+        tools: Mapping[str, Mapping[str, Tool]],
+    ) -> str:
+        if turn.run > 1:  # whoever asked for the yes goes on, unless there is no such agent now
+            before = last_agent(past, turn.id)
+            return before if before is not None and before in agents.by_name else agents.first
+        return choose_agent(turn.text, agents, tools, last_agent(past))
 
     def _take(self, run: _Run, step: Step) -> None:
         match step:
@@ -421,6 +446,9 @@ class TurnRunner:
             case Asked():
                 run.asked = step.calls
             case _:
+                for event in step:
+                    if isinstance(event.fact, AgentChanged):
+                        run.agent = event.fact.after
                 self.publish(run.turn.thread_id, step)
 
     async def _ask(self, run: _Run, context: TurnContext) -> None:
@@ -428,7 +456,7 @@ class TurnRunner:
         expires_at = parts.clock() + timedelta(seconds=parts.limits.approval_ttl)
         questions = []
         for called in run.asked:
-            tool = context.tools[called["tool"]]
+            tool = context.at(run.agent).tools[called["tool"]]
             arguments = parse_arguments(called["arguments_json"])
             planned = plan_call(
                 tool,
@@ -471,7 +499,7 @@ class TurnRunner:
         if (said := self._said(run)) is not None:
             facts.append(
                 MessageFinished(
-                    turn_id=turn.id, message_id=said.message_id, text=said.text, agent=AGENT
+                    turn_id=turn.id, message_id=said.message_id, text=said.text, agent=run.agent
                 )
             )
         facts.append(

@@ -130,6 +130,18 @@ class MessageFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentChanged:
+    """One agent handed over to another within a turn; `reason` is the model's."""
+
+    type: ClassVar[str] = "agent_changed"
+    turn_id: TurnId
+    tool_call_id: str
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class HandoffAsked:
     """A person is asked to take over."""
 
@@ -186,6 +198,7 @@ Fact: TypeAlias = (
     | ApprovalDecided
     | TurnParked
     | MessageFinished
+    | AgentChanged
     | HandoffAsked
     | TurnClosed
     | ThreadResolved
@@ -204,6 +217,7 @@ FACTS: Mapping[str, type[Fact]] = {
         ApprovalDecided,
         TurnParked,
         MessageFinished,
+        AgentChanged,
         HandoffAsked,
         TurnClosed,
         ThreadResolved,
