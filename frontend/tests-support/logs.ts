@@ -118,6 +118,14 @@ export const fact = {
     text,
     agent: "orders",
   }),
+  changed: (call = "c1"): Fact => ({
+    type: "agent_changed",
+    turn_id: "t1",
+    tool_call_id: call,
+    before: "support",
+    after: "orders",
+    reason: "It is about an order",
+  }),
   handoff: (): Fact => ({
     type: "handoff_asked",
     turn_id: "t1",
@@ -183,6 +191,7 @@ export function randomTimeline(random: () => number): (ReplayEvent | LivePiece)[
         commit(random() < 0.5 ? fact.refused(callId, number) : fact.attempt(callId, number));
       if (random() < 0.9) commit(fact.returned(callId, pick(["done", "failed", "unknown"])));
     }
+    if (random() < 0.2) commit(fact.changed(`c${turn}-0`));
     const end = random();
     const text = pick(TEXTS);
     const pieces = livePieces(`r${turn}`, text, 1 + Math.floor(random() * 9));

@@ -55,6 +55,10 @@ export function eventsOf(fact, threadId) {
       const interrupts = fact.approval_ids.map((id) => ({ id, reason: "approval" }));
       return [finished(threadId, fact.turn_id, { type: "interrupt", interrupts })];
     }
+    case "agent_changed":
+      return [
+        custom("agent_changed", { tool_call_id: call, before: fact.before, after: fact.after }),
+      ];
     case "handoff_asked":
       return [custom("handoff", { reason: fact.reason, note: fact.note })];
     case "turn_closed":

@@ -410,6 +410,27 @@ export interface components {
             approvals: components["schemas"]["ApprovalFigures"];
         };
         /**
+         * AgentChanged
+         * @description One agent handed over to another within a turn; `reason` is the model's.
+         */
+        AgentChanged: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "agent_changed";
+            /** Turn Id */
+            turn_id: string;
+            /** Tool Call Id */
+            tool_call_id: string;
+            /** Before */
+            before: string;
+            /** After */
+            after: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * Approval
          * @description A question about one exact request.
          */
@@ -996,7 +1017,7 @@ export interface components {
              */
             at: string;
             /** Fact */
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["HandoffAsked"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["HandoffAsked"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
         };
         /**
          * ReplayPage

@@ -152,6 +152,7 @@ describe("a replay", () => {
       fact.attempt("c1", 1),
       fact.returned(),
       fact.answered("r1", "Done **now**."),
+      fact.changed(),
       fact.handoff(),
       fact.closed(),
       fact.resolved(),

@@ -107,6 +107,7 @@ const ICONS: Record<Fact["type"], IconName> = {
   approval_decided: "check",
   turn_parked: "clock",
   message_finished: "chat",
+  agent_changed: "right",
   handoff_asked: "person",
   turn_closed: "stop",
   thread_resolved: "check",

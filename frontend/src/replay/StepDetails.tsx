@@ -123,6 +123,16 @@ function About({ fact, steps, onSelect }: AboutProps) {
           ]}
         />
       );
+    case "agent_changed":
+      return (
+        <Facts
+          rows={[
+            ["From", fact.before],
+            ["To", fact.after],
+            ["Reason", fact.reason],
+          ]}
+        />
+      );
     case "handoff_asked":
       return (
         <Facts

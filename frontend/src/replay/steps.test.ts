@@ -76,6 +76,7 @@ describe("a step", () => {
     ],
     [fact.closed("done"), "Turn done", "4.1 s · 2 model calls · 1,000 tokens"],
     [fact.closed("cancelled"), "Turn stopped", "4.1 s · 2 model calls · 1,000 tokens"],
+    [fact.changed(), "support handed over to orders", "It is about an order"],
     [fact.resolved(), "Marked as resolved", "by customer"],
     [fact.abandoned(), "Closed after silence", "24 h"],
     [fact.returned("c9", "unknown"), "Outcome unknown: Tool call", '{"status": "in transit"}'],

@@ -152,6 +152,13 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
         tone: "plain",
         depth: 0,
       };
+    case "agent_changed":
+      return {
+        title: `${fact.before} handed over to ${fact.after}`,
+        detail: oneLine(fact.reason),
+        tone: "plain",
+        depth: 1,
+      };
     case "handoff_asked":
       return {
         title: "Handed to a person",
