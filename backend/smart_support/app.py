@@ -19,12 +19,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_support import __version__
+from smart_support.agent.agents import LiveAgents
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.model import open_model
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
+from smart_support.api import (
+    agents as agent_routes,
+)
 from smart_support.api import (
     approvals,
     chat_socket,
@@ -150,6 +154,7 @@ async def open_parts(
         recorder = PostgresAnalyticsRecorder(connected)
         derivation = Derivation(event_log, [tracker, recorder])
         followers = Followers()
+        agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,
@@ -178,6 +183,7 @@ async def open_parts(
                     approval_ttl=settings.smart_support_approval_ttl,
                 ),
                 noticed=derivation.notice,
+                agents=agents.current,
                 forget=partial(forget, saver),
                 clock=seams.clock,
             )
@@ -208,6 +214,7 @@ async def open_parts(
             log=event_log,
             ledger=ledger,
             operations=operations,
+            agents=agents,
             runner=runner,
             followers=followers,
             documents=documents,
@@ -246,7 +253,7 @@ def create_app(
     # Health is asked by machines, and the socket counts messages: they have no limit of calls.
     app.include_router(health.router)
     limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
-    for room in (threads, replay, approvals, review, dashboard):
+    for room in (threads, replay, approvals, review, agent_routes, dashboard):
         app.include_router(room.router, dependencies=limited)
     app.include_router(chat_socket.router)
     install_page(app)

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     smart_support_data_dir: Path = Field(
         Path(".data"), description="Folder for the embedded database, keys and the demo company."
     )
+    smart_support_agents_file: Path | None = Field(
+        None, description="YAML file that describes the agents. Empty: one agent for everything."
+    )
     smart_support_host: str = Field("127.0.0.1", description="Address to listen on.")
     smart_support_port: int = Field(
         8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one."

@@ -15,6 +15,7 @@ An agents file is YAML:
 An operation that no agent lists belongs to the agent that its review names, and else to the first.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smart_support.errors import Severity, SupportError
+from smart_support.operations.postgres import PostgresOperations
+from smart_support.operations.records import Access
 
 MAX_BYTES = 256 * 1024
 
@@ -176,6 +179,36 @@ def check_operations(agents: Agents, known: Iterable[Owned], reads: Iterable[Own
     ]
     if faults:
         raise _wrong(faults)
+
+
+class LiveAgents:
+    """The agents that new turns work with; a file that is wrong never takes their place."""
+
+    def __init__(self, path: Path | None, operations: PostgresOperations) -> None:
+        """Read the file as it is, without a look at what is imported.
+
+        Raises:
+            AgentsFileWrong: the file is missing, broken, or contradicts itself.
+        """
+        self._path = path
+        self._operations = operations
+        self._agents = read_agents(path)
+
+    def current(self) -> Agents:
+        """The agents as they were loaded last."""
+        return self._agents
+
+    async def reload(self) -> Agents:
+        """Read the file again and hold it against the imported operations.
+
+        Raises:
+            AgentsFileWrong: it cannot be used; the agents stay as they were.
+        """
+        agents = await asyncio.to_thread(read_agents, self._path)
+        known = await self._operations.listed()
+        check_operations(agents, known, [one for one in known if one.access is Access.READ])
+        self._agents = agents
+        return agents
 
 
 def _names(operations: Iterable[Owned]) -> set[str]:

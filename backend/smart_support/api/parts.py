@@ -9,6 +9,7 @@ import httpx
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
 from smart_support.chat.derive import Derivation
 from smart_support.chat.follow import Followers
@@ -35,6 +36,7 @@ class Parts:
     log: PostgresEventLog
     ledger: PostgresLedger
     operations: PostgresOperations
+    agents: LiveAgents
     runner: TurnRunner
     followers: Followers
     documents: httpx.AsyncClient

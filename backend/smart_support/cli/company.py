@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 CUSTOMER = Person(id="cus_ada", role=Role.CUSTOMER, name="Ada Quist", email="ada@example.com")
 NAME = "Demo company"
+DEMO_AGENTS = Path(__file__).with_name("demo_agents.yaml")
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 

@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import structlog
 import uvicorn
 
 from smart_support.api.chat_socket import MAX_FRAME_BYTES
 from smart_support.api.parts import Parts
 from smart_support.app import GRACE_SECONDS, create_app, open_database, open_parts
-from smart_support.cli.company import CUSTOMER, approve_demo, demo_company
-from smart_support.errors import SetupError
+from smart_support.cli.company import CUSTOMER, DEMO_AGENTS, approve_demo, demo_company
+from smart_support.errors import SetupError, SupportError
 from smart_support.identity.people import Person, Role
 from smart_support.settings import Settings
+
+log = structlog.get_logger()
 
 LEAD = Person(id="lead", role=Role.LEAD, name="Support lead")
 OPERATOR = Person(id="operator", role=Role.OPERATOR, name="Operator")
@@ -52,10 +55,14 @@ async def serve(settings: Settings, *, demo: bool, say: Callable[[str], None]) -
             document = await stack.enter_async_context(
                 demo_company(settings.smart_support_data_dir)
             )
-        say("Starting the agent")
+            if settings.smart_support_agents_file is None:
+                settings = settings.model_copy(update={"smart_support_agents_file": DEMO_AGENTS})
+        say("Starting the agents")
         parts = await stack.enter_async_context(open_parts(settings, url))
         if document is not None:
             await approve_demo(parts, document)
+        await parts.agents.reload()
+        await stack.enter_async_context(_reloading(parts))
         address = f"http://{_host(listener)}:{listener.getsockname()[1]}"
         app = create_app(settings, lambda: contextlib.nullcontext(parts))
         server = await stack.enter_async_context(serving(app, listener))
@@ -66,6 +73,32 @@ async def serve(settings: Settings, *, demo: bool, say: Callable[[str], None]) -
         stopped.cancel()
         say("Stopping")
     say("Stopped")
+
+
+@asynccontextmanager
+async def _reloading(parts: Parts) -> AsyncIterator[None]:
+    """Load the agents file anew at each SIGHUP."""
+    asked = asyncio.Event()
+
+    async def reload() -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            try:
+                agents = await parts.agents.reload()
+                log.info("agents_reloaded", version=agents.version)
+            except SupportError as error:
+                log.error("agents_not_reloaded", code=error.code, error=str(error))
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    task = asyncio.create_task(reload(), name="agents reload")
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.contextmanager
