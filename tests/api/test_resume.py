@@ -1,0 +1,110 @@
+"""A dropped socket costs nothing: the turn goes on, and resuming brings exactly the rest."""
+
+import asyncio
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.chat_client import Transcript, transcript_of
+from tests.support.histories import attempt
+from tests.support.model_endpoint import calls, says, stalled
+from tests.support.server import Server
+
+LONG = "One two three four five six seven eight nine ten eleven twelve."
+
+
+async def test_a_dropped_socket_does_not_stop_the_turn(server: Server) -> None:
+    thread, go = await server.thread(), asyncio.Event()
+    server.model.queue(stalled(says(LONG), go, after=4))
+    async with server.chat() as chat:
+        await chat.follow(thread)
+        await chat.write(thread, "Count, please.")
+        await chat.until(lambda frame: frame.get("event", {}).get("delta") == " two")
+
+    go.set()
+    await server.settled()
+
+    facts = [event.fact for event in await server.parts.log.read(thread)]
+    assert facts[-2].text == LONG  # type: ignore[union-attr]
+    assert facts[-1].status == "done"  # type: ignore[union-attr]
+
+
+async def test_who_comes_in_the_middle_gets_the_text_so_far_and_then_the_rest(
+    server: Server,
+) -> None:
+    thread, go = await server.thread(), asyncio.Event()
+    server.model.queue(stalled(says(LONG), go, after=5))
+
+    async with server.chat() as first, server.chat() as late:
+        await first.follow(thread)
+        await first.write(thread, "Count, please.")
+        await first.until(lambda frame: frame.get("event", {}).get("delta") == " three")
+        await late.follow(thread)
+        snapshot = await late.until(lambda frame: "offset" in frame)
+        go.set()
+        await late.turn()
+
+    assert snapshot[-1]["event"]["delta"].startswith("One two three")
+    assert snapshot[-1]["offset"] == 0
+    shown = transcript_of(late.frames)
+    assert shown.texts == [("user", "Count, please."), ("assistant", LONG)]
+    assert shown.seqs == [1, 2, 3, 4]
+
+
+async def test_resuming_says_where_the_past_ends(server: Server) -> None:
+    thread = await server.thread()
+    async with server.chat() as chat:
+        assert (await chat.follow(thread))[-1]["resumed"] == {"thread_id": thread, "last_seq": 0}
+        await chat.write(thread, "Hello.")
+        await chat.turn()
+
+    async with server.chat() as again:
+        frames = await again.follow(thread, last_seq=2)
+        beyond = await again.follow(thread, last_seq=1_000)
+
+    assert [frame["seq"] for frame in frames if frame.get("seq")] == [3, 4]
+    assert frames[-1]["resumed"]["last_seq"] == 4
+    assert [list(frame) for frame in beyond] == [["resumed"]]
+
+
+async def test_a_long_past_comes_whole(server: Server) -> None:
+    thread = await server.thread()
+    await server.parts.log.append(thread, [attempt(number=n) for n in range(1, 1_203)])
+
+    async with server.chat() as chat:
+        frames = await chat.follow(thread)
+
+    assert transcript_of(frames).seqs == list(range(1, 1_203))
+
+
+@settings(max_examples=10)
+@given(drops=st.lists(st.integers(0, 9), max_size=6), hurry=st.booleans())
+async def test_wherever_it_drops_nothing_is_missing_and_nothing_twice(
+    server: Server, drops: list[int], hurry: bool
+) -> None:
+    if not await server.parts.operations.specs():
+        await server.import_company()
+    thread = await server.thread()
+    server.model.queue(calls(("getOrder", {"order_id": "7"}), text="I look."), says(LONG))
+    shown = Transcript()
+
+    async with server.chat() as chat:
+        await chat.write(thread, "Where is it?")
+        await chat.only("ack")
+    if hurry:
+        await server.settled()
+    for frames in drops:
+        async with server.chat() as chat:
+            await chat.send("resume", thread_id=thread, last_seq=shown.last_seq)
+            for _ in range(frames):
+                frame = await chat.receive()
+                transcript_of([frame], shown)
+                if frame.get("event", {}).get("type") == "RUN_FINISHED" or "resumed" in frame:
+                    break
+    await server.settled()
+    async with server.chat() as chat:
+        transcript_of(await chat.follow(thread, shown.last_seq), shown)
+
+    log = await server.parts.log.read(thread)
+    assert shown.seqs == [event.seq for event in log]
+    assert [text for role, text in shown.texts] == ["Where is it?", "I look.", LONG]
+    assert [call[0] for call in shown.calls.values()] == ["getOrder"]
