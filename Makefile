@@ -35,7 +35,7 @@ format: setup
 	cd frontend && npm run --silent format
 
 bench: setup
-	$(BIN)/python -m
+	$(BIN)/python -m tests.bench
 
 soak: setup
 	$(BIN)/pytest -m soak -o addopts="--import-mode=importlib -ra" tests

@@ -1,0 +1,233 @@
+"""The load: customers on WebSockets who ask, and wait for the whole answer before asking again.
+
+Every answer is checked. A benchmark of turns that failed would be fast.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
+
+import httpx
+import orjson
+from tests.bench.fakes import ANSWER, ORDER, PACE, PACED
+from tests.bench.processes import cpu_of, cpu_of_family
+from websockets.asyncio.client import ClientConnection, connect
+
+TURN_SECONDS = 60.0
+QUESTION = "Where is my order 1001?"
+
+
+class Session(Protocol):
+    """One customer in one conversation."""
+
+    async def turn(self, text: str) -> int:
+        """Ask, and wait for the whole answer; into how many pieces its text was cut."""
+        ...
+
+
+class WrongAnswer(RuntimeError):
+    """A turn ended otherwise than the fakes make it end."""
+
+
+class BareSession:
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._thread_id = str(uuid4())
+
+    async def turn(self, text: str) -> int:
+        await self._socket.send(orjson.dumps({"thread_id": self._thread_id, "text": text}).decode())
+        pieces: list[str] = []
+        result = ""
+        while not (frame := orjson.loads(await self._socket.recv())).get("done"):
+            if "token" in frame:
+                pieces.append(frame["token"])
+            result = frame.get("result", result)
+        if "".join(pieces) != ANSWER or not result or orjson.loads(result) != ORDER:
+            raise WrongAnswer(f"the bare turn said {pieces!r} after {result!r}")
+        return len(pieces)
+
+    async def echo(self) -> None:
+        """One round trip of a small frame."""
+        await self._socket.send('{"type":"ping"}')
+        await self._socket.recv()
+
+
+class OurSession:
+    def __init__(self, socket: ClientConnection, thread_id: str) -> None:
+        self._socket = socket
+        self._thread_id = thread_id
+        self._messages = 0
+
+    async def say(self, **frame: Any) -> None:
+        await self._socket.send(orjson.dumps(frame).decode())
+
+    async def until(self, key: str) -> Any:
+        """The value of the first frame that has this key."""
+        while key not in (frame := orjson.loads(await self._socket.recv())):
+            if "error" in frame:
+                raise WrongAnswer(f"the server said {frame['error']}")
+        return frame[key]
+
+    async def turn(self, text: str) -> int:
+        self._messages += 1
+        await self.say(
+            type="send", thread_id=self._thread_id, message_id=f"m{self._messages}", text=text
+        )
+        said, pieces, result = "", 0, ""
+        while True:
+            frame = orjson.loads(await self._socket.recv())
+            event = frame.get("event")
+            if event is None:
+                if "error" in frame:
+                    raise WrongAnswer(f"the server said {frame['error']}")
+                continue
+            match event["type"]:
+                case "TEXT_MESSAGE_START":
+                    said = ""
+                case "TEXT_MESSAGE_CONTENT":
+                    said = said[: frame.get("offset", len(said))] + event["delta"]
+                    pieces += "offset" in frame
+                case "TOOL_CALL_RESULT":
+                    result = orjson.loads(event["content"])["outcome"]
+                case "RUN_FINISHED" | "RUN_ERROR":
+                    break
+        if event["type"] != "RUN_FINISHED" or said != ANSWER or result != "done":
+            raise WrongAnswer(f"our turn ended with {event}, after {result!r} and {said!r}")
+        return pieces
+
+    async def echo(self) -> None:
+        """One round trip of the smallest frame that our protocol has."""
+        await self.say(type="ping")
+        await self.until("pong")
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[ClientConnection]:
+    options: dict[str, Any] = {"proxy": None, "compression": None, "ping_interval": None}
+    async with connect(url, open_timeout=TURN_SECONDS, **options) as socket:
+        yield socket
+
+
+@asynccontextmanager
+async def bare_session(port: int, path: str = "chat") -> AsyncIterator[BareSession]:
+    async with _connected(f"ws://127.0.0.1:{port}/{path}") as socket:
+        yield BareSession(socket)
+
+
+@asynccontextmanager
+async def our_session(
+    client: httpx.AsyncClient, address: str, token: str
+) -> AsyncIterator[OurSession]:
+    """A new thread of a customer, followed on a socket of its own."""
+    answer = await client.post("/api/threads", headers={"Authorization": f"Bearer {token}"})
+    thread_id = answer.raise_for_status().json()["id"]
+    async with _connected(f"{address.replace('http', 'ws', 1)}/api/chat") as socket:
+        session = OurSession(socket, thread_id)
+        await session.say(type="hello", token=token)
+        await session.until("ready")
+        await session.say(type="resume", thread_id=thread_id, last_seq=0)
+        await session.until("resumed")
+        yield session
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server under load."""
+
+    pid: int
+    postmaster: int | None
+    session: Callable[[], AbstractAsyncContextManager[Session]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """So many sessions at once, each with so many turns, one after the other, in a new thread."""
+
+    sessions: int
+    turns: int
+    paced: bool = False
+
+    @property
+    def name(self) -> str:
+        several = "" if self.sessions == 1 else "s"
+        pace = f", {PACE * 1000:.0f} ms a token" if self.paced else ""
+        return f"{self.sessions} session{several}{pace}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one round of a scenario cost. CPU in milliseconds per turn."""
+
+    walls: list[float]
+    """Milliseconds of each turn, from the question to the end of the answer."""
+    per_second: float
+    cpu: float
+    database_cpu: float | None
+    pieces: float
+    """Pieces of text per answer."""
+
+
+async def run(target: Target, scenario: Scenario) -> Sample:
+    """One round. Opening sockets and threads is not in it; work left over by its turns is."""
+    text = f"{QUESTION} {PACED}" if scenario.paced else QUESTION
+    walls: list[float] = []
+    pieces = 0
+
+    async def customer(session: Session) -> None:
+        nonlocal pieces
+        for _ in range(scenario.turns):
+            began = time.perf_counter()
+            async with asyncio.timeout(TURN_SECONDS):
+                found = await session.turn(text)
+            pieces += found
+            walls.append((time.perf_counter() - began) * 1000)
+
+    async with AsyncExitStack() as stack:
+        sessions = [
+            await stack.enter_async_context(target.session()) for _ in range(scenario.sessions)
+        ]
+        before = await _quiet(target)
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for session in sessions:
+                group.create_task(customer(session))
+        seconds = time.perf_counter() - began
+        after = await _quiet(target)
+    count = len(walls)
+    return Sample(
+        walls=walls,
+        per_second=count / seconds,
+        cpu=(after[0] - before[0]) * 1000 / count,
+        database_cpu=None if target.postmaster is None else (after[1] - before[1]) * 1000 / count,
+        pieces=pieces / count,
+    )
+
+
+async def _quiet(target: Target) -> tuple[float, float]:
+    """CPU seconds of the server and its database, once neither works any more (or for 5 s)."""
+    found = _cpu(target)
+    for _ in range(50):
+        await asyncio.sleep(0.1)
+        before, found = found, _cpu(target)
+        if sum(found) - sum(before) < 0.015:  # a tick of the kernel's clock is 0.01
+            break
+    return found
+
+
+def _cpu(target: Target) -> tuple[float, float]:
+    database = 0.0 if target.postmaster is None else cpu_of_family(target.postmaster)
+    return cpu_of(target.pid), database
+
+
+async def timed(work: Callable[[], Awaitable[object]], times: int) -> float:
+    """Median milliseconds of `work`, done so many times."""
+    walls = []
+    for _ in range(times):
+        began = time.perf_counter()
+        await work()
+        walls.append((time.perf_counter() - began) * 1000)
+    return sorted(walls)[len(walls) // 2]
