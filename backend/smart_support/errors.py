@@ -4,6 +4,7 @@ An error that only one package raises lives in that package; the ones here are s
 """
 
 from enum import Enum
+from typing import Any
 
 
 class ErrorCategory(Enum):
@@ -37,6 +38,20 @@ class SupportError(Exception):
     category = ErrorCategory.NON_RETRYABLE
     severity = Severity.HIGH
     user_message = "Something went wrong on our side. Please try again in a moment."
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception's own way calls the constructor with the finished text, which most
+        # constructors here do not take.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[SupportError], args: tuple[Any, ...], fields: dict[str, Any]
+) -> SupportError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class InternalError(SupportError):

@@ -2,7 +2,9 @@
 
 import math
 import time
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from fastapi import FastAPI, Request
@@ -21,6 +23,7 @@ from smart_support.errors import (
     Severity,
     SupportError,
 )
+from smart_support.operations.postgres import ReviewConflict
 from smart_support.telemetry.logs import new_correlation_id
 
 log = structlog.get_logger()
@@ -35,6 +38,17 @@ class RequestRefused(SupportError):
     user_message = "That request cannot be answered."
 
 
+class ConflictingReview(BaseModel):
+    """An operation that somebody else has changed since it was read, as it stands now."""
+
+    operation_id: UUID
+    key: str
+    state: str
+    version: int
+    decided_by: str | None
+    decided_at: datetime | None
+
+
 class Problem(BaseModel):
     """What went wrong, in the form of RFC 9457."""
 
@@ -45,6 +59,9 @@ class Problem(BaseModel):
     detail: str | None = Field(None, description="For operators: what exactly, and what to do.")
     correlation_id: str = Field(description="Find it in the log.")
     retry_after: float | None = Field(None, description="Seconds until a new try makes sense.")
+    conflicts: list[ConflictingReview] | None = Field(
+        None, description="Of a decision that came too late: who changed what."
+    )
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -88,14 +105,29 @@ def problem(error: SupportError, detail: str | None = None) -> JSONResponse:
         detail=detail,
         correlation_id=correlation_id,
         retry_after=wait,
+        conflicts=_conflicts(error) if isinstance(error, ReviewConflict) else None,
     )
     headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
     return JSONResponse(
-        body.model_dump(exclude_none=True),
+        body.model_dump(mode="json", exclude_none=True),
         error.status,
         headers,
         media_type="application/problem+json",
     )
+
+
+def _conflicts(error: ReviewConflict) -> list[ConflictingReview]:
+    return [
+        ConflictingReview(
+            operation_id=UUID(one.operation_id),
+            key=one.key,
+            state=one.state.value,
+            version=one.version,
+            decided_by=one.decided_by,
+            decided_at=one.decided_at,
+        )
+        for one in error.conflicts
+    ]
 
 
 def correlation_id_of_log() -> str:

@@ -1,5 +1,6 @@
 """Importing an API's document, and deciding what each of its operations is."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -11,9 +12,11 @@ from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
 from smart_support.operations.document import FileTooLarge
+from smart_support.operations.evidence import evidence_of
 from smart_support.operations.importing import fetch_document, import_document
-from smart_support.operations.postgres import Imported
+from smart_support.operations.postgres import Batch, Decided, Imported
 from smart_support.operations.records import (
+    CLAIMS,
     Access,
     Classification,
     Operation,
@@ -21,7 +24,7 @@ from smart_support.operations.records import (
     Risk,
     Spec,
 )
-from smart_support.operations.review import Correction, decide
+from smart_support.operations.review import Correction, Verdict, decide, decide_all
 from smart_support.operations.schema import size_of, tool_schema
 
 router = APIRouter(prefix="/api", tags=["review"], responses=PROBLEMS)
@@ -49,6 +52,7 @@ class SpecSummary(BaseModel):
     base_url: str | None = Field(description="Where its API is; without it nothing is callable.")
     imported_at: datetime
     operation_count: int
+    waiting_count: int = Field(description="Operations that wait for a person.")
     skipped: list[SkippedOperation]
 
 
@@ -125,6 +129,8 @@ class OperationDetail(ReviewOperation):
     """One operation with the arguments that the model sees, and the history of decisions."""
 
     tool_schema: dict[str, Any]
+    arguments: list[str] = Field(description="All of them, those bound to the customer too.")
+    claims: list[str] = Field(description="What of the signed-in customer can fill an argument.")
     history: list["PastReview"]
 
 
@@ -136,6 +142,8 @@ class PastReview(BaseModel):
     state: ReviewState
     classification: Classified
     reason: str | None
+    batch_id: UUID = Field(description="What was decided at once with it; to be undone at once.")
+    undoes: UUID | None = Field(description="The batch that this one took back.")
 
 
 class Operations(BaseModel):
@@ -155,8 +163,65 @@ class ReviewDecision(BaseModel):
     agent: str | None = Field(None, min_length=1, max_length=60)
     bindings: dict[str, str] | None = None
     risk: Risk | None = None
-    idempotency_header: str | None = Field(None, max_length=100, pattern=r"^[A-Za-z0-9-]+$")
+    idempotency_header: str | None = Field(
+        None, max_length=100, pattern=r"^[A-Za-z0-9-]*$", description="Empty: it takes none."
+    )
     reason: str | None = Field(None, max_length=1000)
+
+
+class OperationDecision(ReviewDecision):
+    """A decision about one of several operations."""
+
+    operation_id: UUID
+
+
+class Decisions(BaseModel):
+    """Decisions to be made at once: all of them or none."""
+
+    decisions: list[OperationDecision] = Field(min_length=1, max_length=5000)
+
+
+class DecidedTogether(BaseModel):
+    """What was decided at once, and how the operations stand now."""
+
+    batch_id: UUID = Field(description="To undo it with.")
+    operations: list[ReviewOperation]
+
+
+class DecisionBatch(BaseModel):
+    """What a person decided at once."""
+
+    batch_id: UUID
+    at: datetime
+    by: str
+    states: list[ReviewState]
+    count: int
+    first_key: str = Field(description="The first of its operations.")
+    reason: str | None
+    undoes: UUID | None = Field(description="The batch that this one took back.")
+    undoable: bool = Field(description="Nobody has decided about any of its operations since.")
+
+
+class DecisionHistory(BaseModel):
+    """The latest decisions about a document's operations, the newest first."""
+
+    batches: list[DecisionBatch]
+
+
+class OperationEvidence(BaseModel):
+    """The lines of the document that an operation was read from."""
+
+    source: str
+    pointer: str
+    document_line: int = Field(description="Line of the document on which it begins; 0: unknown.")
+    first_line: int = Field(description="Number of the first of `lines`.")
+    lines: list[str]
+    highlight_first: int = Field(description="The operation itself: from this line …")
+    highlight_last: int = Field(description="… to this one.")
+    reformatted: bool = Field(
+        description="The document has it on one long line, which is indented here."
+    )
+    left_out: int = Field(description="Lines of the operation behind the last one shown.")
 
 
 @router.post(
@@ -264,12 +329,67 @@ async def decide_operation(
         parts.operations,
         await parts.operations.operation(str(operation_id)),
         state=ReviewState(decision.state),
-        correction=Correction(**{name: getattr(decision, name) for name in Correction.__slots__}),
+        correction=_correction(decision),
         by=person.id,
         reason=decision.reason,
         version=decision.version,
     )
     return await _detail(parts, decided)
+
+
+@router.post("/specs/{spec_id}/decisions", summary="Decide about operations at once")
+async def decide_operations(
+    spec_id: UUID, wanted: Decisions, person: Operator, parts: Running
+) -> DecidedTogether:
+    """Correct, approve or reject several operations of a document: all of them, or none."""
+    decided = await decide_all(
+        parts.operations,
+        str(spec_id),
+        [
+            Verdict(
+                operation_id=str(one.operation_id),
+                version=one.version,
+                state=ReviewState(one.state),
+                correction=_correction(one),
+                reason=one.reason,
+            )
+            for one in wanted.decisions
+        ],
+        by=person.id,
+    )
+    return _together(decided)
+
+
+@router.get("/specs/{spec_id}/decisions", summary="Latest decisions about a document")
+async def list_decisions(spec_id: UUID, person: Staff, parts: Running) -> DecisionHistory:  # noqa: ARG001
+    """Who decided what, when and why, the newest first; at most 50."""
+    await parts.operations.spec(str(spec_id))
+    return DecisionHistory(
+        batches=[_batch(batch) for batch in await parts.operations.batches(str(spec_id))]
+    )
+
+
+@router.post("/reviews/{batch_id}/undo", summary="Take decisions back")
+async def undo_decisions(batch_id: UUID, person: Operator, parts: Running) -> DecidedTogether:
+    """Put back what stood before, unless somebody has decided since. Can be undone as well."""
+    return _together(await parts.operations.undo(str(batch_id), by=person.id))
+
+
+@router.get("/operations/{operation_id}/evidence", summary="The lines of the document")
+async def read_evidence(operation_id: UUID, person: Staff, parts: Running) -> OperationEvidence:  # noqa: ARG001
+    """What an operation was read from, and a few lines around it."""
+    operation = await parts.operations.operation(str(operation_id))
+    spec = await parts.operations.spec(operation.spec_id)
+    raw = await parts.operations.document(operation.spec_id)
+    start, end = operation.starts_at, operation.ends_at
+    found = await asyncio.to_thread(
+        evidence_of,
+        raw,
+        source=spec.source,
+        pointer=operation.pointer,
+        place=None if start is None or end is None else (start, end),
+    )
+    return OperationEvidence.model_validate(found, from_attributes=True)
 
 
 async def _import(parts: Parts, raw: bytes, source: str, name: str | None, by: str) -> ImportResult:
@@ -282,6 +402,21 @@ async def _import(parts: Parts, raw: bytes, source: str, name: str | None, by: s
         max_bytes=parts.settings.smart_support_spec_max_bytes,
     )
     return import_result(imported)
+
+
+def _correction(decision: ReviewDecision) -> Correction:
+    return Correction(**{name: getattr(decision, name) for name in Correction.__slots__})
+
+
+def _together(decided: Decided) -> DecidedTogether:
+    return DecidedTogether(
+        batch_id=UUID(decided.batch_id),
+        operations=[ReviewOperation(**_described(operation)) for operation in decided.operations],
+    )
+
+
+def _batch(batch: Batch) -> DecisionBatch:
+    return DecisionBatch.model_validate(batch, from_attributes=True)
 
 
 def import_result(imported: Imported) -> ImportResult:
@@ -325,6 +460,8 @@ async def _detail(parts: Parts, operation: Operation) -> OperationDetail:
     return OperationDetail(
         **_described(operation),
         tool_schema=tool_schema(operation),
+        arguments=list(operation.schema.get("properties", {})),
+        claims=list(CLAIMS),
         history=[
             PastReview(
                 at=review.at,
@@ -332,6 +469,8 @@ async def _detail(parts: Parts, operation: Operation) -> OperationDetail:
                 state=review.state,
                 classification=_classified(review.classification),
                 reason=review.reason,
+                batch_id=UUID(review.batch_id),
+                undoes=None if review.undoes is None else UUID(review.undoes),
             )
             for review in history
         ],

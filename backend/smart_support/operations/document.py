@@ -162,7 +162,7 @@ def read_document(raw: bytes, *, source: str, max_bytes: int = DEFAULT_MAX_BYTES
     """
     if len(raw) > max_bytes:
         raise FileTooLarge(source, len(raw), max_bytes)
-    text = _decode(raw, source)
+    text = decode(raw, source)
     if not text.strip():
         raise FileEmpty(source)
     root, remarks = _parse(text, source)
@@ -175,7 +175,12 @@ def read_document(raw: bytes, *, source: str, max_bytes: int = DEFAULT_MAX_BYTES
     )
 
 
-def _decode(raw: bytes, source: str) -> str:
+def decode(raw: bytes, source: str) -> str:
+    """The text of a document, UTF-8 or UTF-16, with or without a mark of its byte order.
+
+    Raises:
+        FileBroken: it is neither.
+    """
     encoding = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     try:
         return raw.decode(encoding)

@@ -1,16 +1,27 @@
 """From a file or a URL to operations that wait for a review."""
 
 import asyncio
+import contextlib
+import pickle
+import sys
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 import httpx
+import structlog
 
 from smart_support.errors import Severity, SupportError
-from smart_support.operations.document import FileTooLarge, read_document
+from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.postgres import Imported, PostgresOperations
+from smart_support.operations.reading import read_draft
 from smart_support.operations.records import DraftSpec
-from smart_support.operations.spec import read_operations
+
+log = structlog.get_logger()
+
+OWN_PROCESS_BYTES = 256 * 1024
+"""A document above this is read by a process of its own, so that no chat waits for it."""
+READ_SECONDS = 180.0
+"""How long reading a document may take. 47 MB of YAML take about 60 s."""
 
 
 class DocumentUnreachable(SupportError):
@@ -20,15 +31,6 @@ class DocumentUnreachable(SupportError):
     status = 422
     severity = Severity.LOW
     user_message = "That document could not be fetched."
-
-
-def read_draft(raw: bytes, *, source: str, max_bytes: int) -> DraftSpec:
-    """Read a document with all its operations. Takes CPU: not for the event loop.
-
-    Raises:
-        SupportError: one of the FILE_ errors of `read_document`, which says what to change.
-    """
-    return read_operations(read_document(raw, source=source, max_bytes=max_bytes))
 
 
 async def fetch_document(
@@ -60,6 +62,57 @@ async def fetch_document(
     return bytes(raw)
 
 
+async def read_aside(
+    raw: bytes,
+    *,
+    source: str,
+    max_bytes: int,
+    own_process_above: int = OWN_PROCESS_BYTES,
+    within: float = READ_SECONDS,
+) -> DraftSpec:
+    """Read a document with all its operations, beside what else goes on.
+
+    A small one takes a thread; one of more than `own_process_above` bytes a process, which is
+    ended if the caller is cancelled, or after `within` seconds.
+
+    Raises:
+        SupportError: one of the FILE_ errors of `read_document`, which says what to change;
+            FileTooComplex also if the process took too long or did not survive the document.
+    """
+    if not own_process_above < len(raw) <= max_bytes:
+        return await asyncio.to_thread(read_draft, raw, source=source, max_bytes=max_bytes)
+    # Not a pool: its workers cannot be ended in the middle of a document, and begin by
+    # importing the whole program.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "smart_support.operations.reading",
+        source,
+        str(max_bytes),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for us; we end it
+    )
+    try:
+        async with asyncio.timeout(within):
+            answer, _ = await process.communicate(raw)
+    except TimeoutError:
+        raise FileTooComplex(source, f"reading it takes more than {within:g} s") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        log.error("document_reader_died", source=source, status=process.returncode)
+        raise FileTooComplex(source, "the process that read it did not survive it")
+    # It comes from our own program, never from the document.
+    read: DraftSpec | SupportError = await asyncio.to_thread(pickle.loads, answer)
+    if isinstance(read, SupportError):
+        raise read
+    return read
+
+
 async def import_document(
     operations: PostgresOperations,
     raw: bytes,
@@ -74,6 +127,6 @@ async def import_document(
     Raises:
         SupportError: one of the FILE_ errors of `read_document`; nothing is stored.
     """
-    draft = await asyncio.to_thread(read_draft, raw, source=source, max_bytes=max_bytes)
+    draft = await read_aside(raw, source=source, max_bytes=max_bytes)
     chosen = name or draft.title or PurePosixPath(urlsplit(source).path).stem or "API"
     return await operations.save_draft(draft, name=chosen[:100], document=raw, by=by)

@@ -1,6 +1,6 @@
 """The catalogue of operations in PostgreSQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
 from smart_support.database import Sessions
-from smart_support.errors import NotFound, Severity, SupportError
+from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
 from smart_support.operations.records import (
     Access,
     Classification,
@@ -28,13 +28,39 @@ from smart_support.operations.records import (
 from smart_support.operations.tables import operations, reviews, specs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """An operation that is not any more as somebody saw it, and how it stands now."""
+
+    operation_id: OperationId
+    key: str
+    state: ReviewState
+    version: int
+    decided_by: str | None
+    decided_at: datetime | None
+
+
 class ReviewConflict(SupportError):
-    """Somebody else decided about the operation since it was read; read it again."""
+    """Somebody else decided about operations since they were read; read them again."""
 
     code = "CONF_REVIEW_CONFLICT"
     status = 409
     severity = Severity.LOW
     user_message = "Somebody else changed this in the meantime."
+
+    def __init__(self, conflicts: Sequence[Conflict]) -> None:
+        shown = "; ".join(
+            f"{one.key} is at version {one.version}, "
+            + (
+                "changed by a new import"
+                if one.state is ReviewState.CHANGED
+                else f"last decided by {one.decided_by}"
+            )
+            for one in conflicts[:5]
+        )
+        more = f"; and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
+        super().__init__(f"nothing was changed: {shown}{more}")
+        self.conflicts = tuple(conflicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +75,34 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person decides about one operation, looked at as of `version`."""
+
+    operation_id: str
+    version: int
+    state: ReviewState
+    classification: Classification
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What was decided at once, and how the operations stand now."""
+
+    batch_id: str
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The names of one operation, and its access as decided."""
+
+    key: str
+    tool_name: str
+    access: Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
     """One decision of a person about one operation."""
 
@@ -57,6 +111,25 @@ class Review:
     state: ReviewState
     classification: Classification
     reason: str | None
+    batch_id: str
+    undoes: str | None
+    """The batch that this one took back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Decisions of a person that were made at once."""
+
+    batch_id: str
+    at: datetime
+    by: str
+    states: tuple[ReviewState, ...]
+    count: int
+    first_key: str
+    reason: str | None
+    undoes: str | None
+    undoable: bool
+    """Nobody has decided about any of its operations since."""
 
 
 class PostgresOperations:
@@ -219,6 +292,35 @@ class PostgresOperations:
             raise NotFound(f"no operation {operation_id}")
         return _operation(row)
 
+    async def chosen(self, spec_id: str, ids: Sequence[str]) -> tuple[Operation, ...]:
+        """These operations of a document, in the order of their keys.
+
+        Raises:
+            NotFound: one of them is not there.
+        """
+        statement = (
+            sa.select(operations)
+            .where(operations.c.spec_id == spec_id, operations.c.id.in_(ids))
+            .order_by(operations.c.key)
+        )
+        async with self._sessions() as session:
+            found = tuple(_operation(row) for row in await session.execute(statement))
+        if len(found) != len(set(ids)):
+            raise NotFound(f"{len(set(ids)) - len(found)} operations are not of spec {spec_id}")
+        return found
+
+    async def document(self, spec_id: str) -> bytes:
+        """The document of a spec, byte for byte as it came.
+
+        Raises:
+            NotFound: there is no such spec.
+        """
+        async with self._sessions() as session:
+            raw = await session.scalar(sa.select(specs.c.document).where(specs.c.id == spec_id))
+        if raw is None:
+            raise NotFound(f"no spec {spec_id}")
+        return bytes(raw)
+
     async def decide(
         self,
         operation_id: str,
@@ -235,46 +337,144 @@ class PostgresOperations:
             ReviewConflict: it is not at that version any more.
             NotFound: there is no such operation.
         """
+        decision = Decision(
+            operation_id=operation_id,
+            version=version,
+            state=state,
+            classification=classification,
+            reason=reason,
+        )
+        return (await self.decide_all([decision], by=by)).operations[0]
+
+    async def decide_all(self, decisions: Sequence[Decision], *, by: str) -> Decided:
+        """Write down decisions that a person made at once: all of them, or none.
+
+        Raises:
+            ReviewConflict: some are not at the version that was looked at; it names each.
+            NotFound: one of the operations is not there.
+        """
         async with self._sessions.begin() as session:
-            row = (
-                await session.execute(
-                    sa.update(operations)
-                    .where(operations.c.id == operation_id, operations.c.version == version)
-                    .values(
-                        state=state.value,
-                        classification=classification_json(classification),
-                        decided_by=by,
-                        decided_at=sa.func.now(),
-                        decision_reason=reason,
-                        version=operations.c.version + 1,
-                    )
-                    .returning(operations)
-                )
-            ).one_or_none()
-            if row is None:
-                found = (
-                    await session.execute(
-                        sa.select(operations.c.version, operations.c.decided_by).where(
-                            operations.c.id == operation_id
-                        )
-                    )
-                ).one_or_none()
-                if found is None:
-                    raise NotFound(f"no operation {operation_id}")
-                raise ReviewConflict(
-                    f"operation {operation_id} is at version {found.version}, not {version}; "
-                    f"last decided by {found.decided_by}"
-                )
-            await session.execute(
-                insert(reviews).values(
-                    operation_id=operation_id,
-                    by=by,
-                    state=state.value,
-                    classification=classification_json(classification),
-                    reason=reason,
-                )
+            standing = await self._locked(session, [one.operation_id for one in decisions])
+            now = await session.scalar(sa.select(sa.func.now()))
+            _check_versions({one.operation_id: one.version for one in decisions}, standing)
+            return await self._write(
+                session,
+                standing,
+                {
+                    one.operation_id: {
+                        "state": one.state.value,
+                        "classification": classification_json(one.classification),
+                        "decided_by": by,
+                        "decided_at": now,
+                        "decision_reason": one.reason,
+                    }
+                    for one in decisions
+                },
+                by=by,
+                reasons={one.operation_id: one.reason for one in decisions},
             )
-        return _operation(row)
+
+    async def undo(self, batch_id: str, *, by: str) -> Decided:
+        """Put everything that was decided in a batch back to what stood before: all, or nothing.
+
+        It is a decision of its own in the history, and can be undone like any other.
+
+        Raises:
+            ReviewConflict: somebody decided about one of the operations since; it names each.
+            NotFound: there is no such batch.
+            InvalidInput: it is older than undoing is.
+        """
+        async with self._sessions.begin() as session:
+            made = {
+                row.operation_id: row
+                for row in await session.execute(
+                    sa.select(reviews.c.operation_id, reviews.c.version, reviews.c.before).where(
+                        reviews.c.batch_id == batch_id
+                    )
+                )
+            }
+            if not made:
+                raise NotFound(f"no batch of decisions {batch_id}")
+            if any(row.before is None for row in made.values()):
+                raise InvalidInput("It was decided before decisions could be undone.")
+            standing = await self._locked(session, list(made))
+            _check_versions({id_: row.version for id_, row in made.items()}, standing)
+            return await self._write(
+                session,
+                standing,
+                {id_: _restored(row.before) for id_, row in made.items()},
+                by=by,
+                reasons=dict.fromkeys(made, "Undone."),
+                undoes=batch_id,
+            )
+
+    async def _locked(self, session: AsyncSession, ids: Sequence[str]) -> dict[str, Any]:
+        # Everybody locks in one order, so that two bulks cannot wait for each other.
+        statement = (
+            sa.select(
+                operations.c.id,
+                operations.c.key,
+                operations.c.state,
+                operations.c.classification,
+                operations.c.decided_by,
+                operations.c.decided_at,
+                operations.c.decision_reason,
+                operations.c.version,
+            )
+            .where(operations.c.id.in_(ids))
+            .order_by(operations.c.id)
+            .with_for_update()
+        )
+        found: dict[str, Any] = {row.id: row for row in (await session.execute(statement)).all()}
+        if missing := set(ids) - found.keys():
+            raise NotFound(f"no operation {min(missing)}")
+        return found
+
+    async def _write(
+        self,
+        session: AsyncSession,
+        standing: Mapping[str, Any],
+        values: Mapping[str, Mapping[str, Any]],
+        *,
+        by: str,
+        reasons: Mapping[str, str | None],
+        undoes: str | None = None,
+    ) -> Decided:
+        batch_id = str(uuid7())
+        await session.execute(
+            sa.update(operations)
+            .where(operations.c.id == sa.bindparam("of"))
+            .values(
+                **{name: sa.bindparam(f"new_{name}") for name in _DECIDED},
+                version=operations.c.version + 1,
+            ),
+            [
+                {"of": id_, **{f"new_{name}": new[name] for name in _DECIDED}}
+                for id_, new in values.items()
+            ],
+        )
+        await session.execute(
+            insert(reviews),
+            [
+                {
+                    "operation_id": id_,
+                    "by": by,
+                    "state": new["state"],
+                    "classification": new["classification"],
+                    "reason": reasons[id_],
+                    "batch_id": batch_id,
+                    "version": standing[id_].version + 1,
+                    "before": _standing(standing[id_]),
+                    "undoes": undoes,
+                }
+                for id_, new in values.items()
+            ],
+        )
+        statement = (
+            sa.select(operations).where(operations.c.id.in_(values)).order_by(operations.c.key)
+        )
+        rows = await session.execute(statement)
+        return Decided(batch_id=batch_id, operations=tuple(_operation(row) for row in rows))
 
     async def history(self, operation_id: str) -> tuple[Review, ...]:
         """Every decision about one operation, oldest first."""
@@ -289,7 +489,63 @@ class PostgresOperations:
                     state=ReviewState(row.state),
                     classification=classification_of(row.classification),
                     reason=row.reason,
+                    batch_id=row.batch_id,
+                    undoes=row.undoes,
                 )
+                for row in await session.execute(statement)
+            )
+
+    async def batches(self, spec_id: str, *, limit: int = 50) -> tuple[Batch, ...]:
+        """What was decided at once about operations of a document, the latest first."""
+        statement = (
+            sa.select(
+                reviews.c.batch_id,
+                reviews.c.by,
+                reviews.c.undoes,
+                sa.func.min(reviews.c.at).label("at"),
+                sa.func.array_agg(reviews.c.state.distinct()).label("states"),
+                sa.func.count().label("count"),
+                sa.func.min(operations.c.key).label("first_key"),
+                sa.func.min(reviews.c.reason).label("reason"),
+                sa.func.bool_and(
+                    sa.and_(
+                        reviews.c.before.is_not(None),
+                        sa.func.coalesce(reviews.c.version, 0) == operations.c.version,
+                    )
+                ).label("undoable"),
+            )
+            .join(operations, operations.c.id == reviews.c.operation_id)
+            .where(operations.c.spec_id == spec_id)
+            .group_by(reviews.c.batch_id, reviews.c.by, reviews.c.undoes)
+            .order_by(sa.func.max(reviews.c.id).desc())
+            .limit(limit)
+        )
+        async with self._sessions() as session:
+            return tuple(
+                Batch(
+                    batch_id=row.batch_id,
+                    at=row.at,
+                    by=row.by,
+                    states=tuple(ReviewState(state) for state in row.states),
+                    count=row._mapping["count"],
+                    first_key=row.first_key,
+                    reason=row.reason,
+                    undoes=row.undoes,
+                    undoable=row.undoable,
+                )
+                for row in await session.execute(statement)
+            )
+
+    async def listed(self) -> tuple[Listed, ...]:
+        """Every imported operation by its names, whatever was decided about it."""
+        statement = sa.select(
+            operations.c.key,
+            operations.c.tool_name,
+            operations.c.classification["access"].astext.label("access"),
+        )
+        async with self._sessions() as session:
+            return tuple(
+                Listed(row.key, row.tool_name, Access(row.access))
                 for row in await session.execute(statement)
             )
 
@@ -314,7 +570,46 @@ _SPECS = sa.select(
     .where(operations.c.spec_id == specs.c.id)
     .scalar_subquery()
     .label("operation_count"),
+    sa.select(sa.func.count())
+    .where(
+        operations.c.spec_id == specs.c.id,
+        operations.c.state.in_([ReviewState.PENDING.value, ReviewState.CHANGED.value]),
+    )
+    .scalar_subquery()
+    .label("waiting_count"),
 )
+
+_DECIDED = ("state", "classification", "decided_by", "decided_at", "decision_reason")
+
+
+def _standing(row: sa.Row[Any]) -> dict[str, Any]:
+    """What a decision overwrites, as JSON."""
+    at = row.decided_at
+    return {name: row._mapping[name] for name in _DECIDED} | {"decided_at": at and at.isoformat()}
+
+
+def _restored(before: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that `_standing` made this JSON from."""
+    at = before["decided_at"]
+    return {**before, "decided_at": at and datetime.fromisoformat(at)}
+
+
+def _check_versions(seen: Mapping[str, int], standing: Mapping[str, Any]) -> None:
+    """Raise ReviewConflict unless everything is at the version that was seen."""
+    conflicts = [
+        Conflict(
+            operation_id=OperationId(row.id),
+            key=row.key,
+            state=ReviewState(row.state),
+            version=row.version,
+            decided_by=row.decided_by,
+            decided_at=row.decided_at,
+        )
+        for id_, row in standing.items()
+        if row.version != seen[id_]
+    ]
+    if conflicts:
+        raise ReviewConflict(sorted(conflicts, key=lambda one: one.key))
 
 
 def classification_json(classification: Classification) -> dict[str, Any]:
@@ -355,6 +650,8 @@ def _described(operation: DraftOperation) -> dict[str, Any]:
         "request_plan": operation.request_plan,
         "hints": dict(operation.hints),
         "suggestion": classification_json(operation.suggestion),
+        "starts_at": operation.starts_at,
+        "ends_at": operation.ends_at,
     }
 
 
@@ -409,5 +706,6 @@ def _spec(row: sa.Row[Any]) -> Spec:
         base_url=row.where,
         imported_at=row.imported_at,
         operation_count=row.operation_count,
+        waiting_count=row.waiting_count,
         skipped=tuple(Skipped(**skipped) for skipped in row.skipped),
     )

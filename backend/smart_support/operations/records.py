@@ -157,6 +157,10 @@ class DraftOperation:
     """The document's own words on the effect: the `x-` fields that `suggest` understands, and
     `idempotency_header`."""
     suggestion: Classification = UNKNOWN
+    starts_at: int | None = None
+    """Where in the document's text it is described: characters before it, and (`ends_at`) up to
+    its end. None if that is not known."""
+    ends_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,4 +221,6 @@ class Spec:
     base_url: str | None
     imported_at: datetime
     operation_count: int
+    waiting_count: int = 0
+    """Operations that wait for a person."""
     skipped: tuple[Skipped, ...] = ()

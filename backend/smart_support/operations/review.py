@@ -1,11 +1,19 @@
-"""A person's decision about one operation."""
+"""A person's decision about operations, one or many at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from smart_support.errors import InvalidInput
-from smart_support.operations.postgres import PostgresOperations
-from smart_support.operations.records import Access, Operation, ReviewState, Risk
+from smart_support.operations.postgres import Decided, Decision, PostgresOperations
+from smart_support.operations.records import (
+    Access,
+    Classification,
+    Operation,
+    OperationId,
+    ReviewState,
+    Risk,
+    SpecId,
+)
 from smart_support.operations.suggest import check_classification
 
 
@@ -19,6 +27,18 @@ class Correction:
     bindings: Mapping[str, str] | None = None
     risk: Risk | None = None
     idempotency_header: str | None = None
+    """Empty: the operation takes none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a person says of one operation, looked at in `version`."""
+
+    operation_id: str
+    version: int
+    state: ReviewState
+    correction: Correction = Correction()
+    reason: str | None = None
 
 
 async def decide(
@@ -34,28 +54,72 @@ async def decide(
     """Correct, approve or reject `operation`, as it was looked at in `version`.
 
     Raises:
-        SupportError: the decision is unsafe or cannot work (`check_classification`), somebody
-            else was quicker (ReviewConflict), or nothing says where the API is.
+        SupportError: as of `decide_all`.
     """
+    verdict = Verdict(
+        operation_id=operation.id,
+        version=version,
+        state=state,
+        correction=correction,
+        reason=reason,
+    )
+    return (await decide_all(operations, operation.spec_id, [verdict], by=by)).operations[0]
+
+
+async def decide_all(
+    operations: PostgresOperations, spec_id: str, verdicts: Sequence[Verdict], *, by: str
+) -> Decided:
+    """Correct, approve or reject operations of one document: all that is asked for, or nothing.
+
+    Raises:
+        SupportError: a decision is unsafe or cannot work (`check_classification`), somebody
+            else was quicker (ReviewConflict), an operation is named twice or is not there, or
+            nothing says where the API is.
+    """
+    wanted = {OperationId(verdict.operation_id): verdict for verdict in verdicts}
+    if len(wanted) != len(verdicts):
+        raise InvalidInput("An operation is named twice; decide about each once.")
+    if not wanted:
+        raise InvalidInput("No operation is named.")
+    found = await operations.chosen(spec_id, list(wanted))
+    decisions = []
+    for operation in found:
+        verdict = wanted[operation.id]
+        decisions.append(
+            Decision(
+                operation_id=operation.id,
+                version=verdict.version,
+                state=verdict.state,
+                classification=_corrected(operation, verdict.correction),
+                reason=verdict.reason,
+            )
+        )
+    approved = [one for one in found if wanted[one.id].state is ReviewState.APPROVED]
+    await _check_callable(operations, SpecId(spec_id), approved)
+    return await operations.decide_all(decisions, by=by)
+
+
+def _corrected(operation: Operation, correction: Correction) -> Classification:
     changes = {
         field.name: value
         for field in fields(correction)
         if (value := getattr(correction, field.name)) is not None
     }
+    if changes.get("idempotency_header") == "":
+        changes["idempotency_header"] = None
     classification = replace(operation.classification, **changes)
     check_classification(operation, classification)
-    own_server = operation.request_plan["server"] or ""
-    if state is ReviewState.APPROVED and "://" not in own_server:
-        spec = await operations.spec(operation.spec_id)
-        if spec.base_url is None:
-            raise InvalidInput(
-                "The document does not say where its API is. Set the base URL of the spec first."
-            )
-    return await operations.decide(
-        operation.id,
-        version=version,
-        state=state,
-        classification=classification,
-        by=by,
-        reason=reason,
-    )
+    return classification
+
+
+async def _check_callable(
+    operations: PostgresOperations, spec_id: SpecId, approved: Sequence[Operation]
+) -> None:
+    """Raise InvalidInput if nothing says where what is approved can be called."""
+    if all("://" in (operation.request_plan["server"] or "") for operation in approved):
+        return
+    spec = await operations.spec(spec_id)
+    if spec.base_url is None:
+        raise InvalidInput(
+            "The document does not say where its API is. Set the base URL of the spec first."
+        )

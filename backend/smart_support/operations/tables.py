@@ -53,6 +53,8 @@ operations = sa.Table(
     sa.Column("decided_at", _instant),
     sa.Column("decision_reason", sa.Text),
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("starts_at", sa.Integer),
+    sa.Column("ends_at", sa.Integer),
     sa.UniqueConstraint("spec_id", "key"),
     sa.CheckConstraint("state in ('pending', 'approved', 'rejected', 'changed')", name="state"),
     sa.Index("ix_operations_approved", "spec_id", postgresql_where=sa.text("state = 'approved'")),
@@ -73,5 +75,12 @@ reviews = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("classification", JSONB, nullable=False),
     sa.Column("reason", sa.Text),
+    # What was decided at once has one batch, and is undone at once.
+    sa.Column("batch_id", _uuid, nullable=False, server_default=sa.func.gen_random_uuid()),
+    # The operation's version that this decision made, and what stood before it.
+    sa.Column("version", sa.Integer),
+    sa.Column("before", JSONB),
+    sa.Column("undoes", _uuid),
     sa.Index("ix_reviews_operation_id", "operation_id", "id"),
+    sa.Index("ix_reviews_batch_id", "batch_id"),
 )
