@@ -312,6 +312,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/specs/{spec_id}/decisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Latest decisions about a document
+         * @description Who decided what, when and why, the newest first; at most 50.
+         */
+        get: operations["list_decisions"];
+        put?: never;
+        /**
+         * Decide about operations at once
+         * @description Correct, approve or reject several operations of a document: all of them, or none.
+         */
+        post: operations["decide_operations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/reviews/{batch_id}/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take decisions back
+         * @description Put back what stood before, unless somebody has decided since. Can be undone as well.
+         */
+        post: operations["undo_decisions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operations/{operation_id}/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The lines of the document
+         * @description What an operation was read from, and a few lines around it.
+         */
+        get: operations["read_evidence"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List agents
+         * @description Each with the tools that a customer of whom everything is known is offered.
+         */
+        get: operations["list_agents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/reload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Load the agents file anew
+         * @description New turns work with it; a file that is wrong is refused with its faults, and nothing changes.
+         */
+        post: operations["reload_agents"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/dashboard": {
         parameters: {
             query?: never;
@@ -429,6 +533,41 @@ export interface components {
             after: string;
             /** Reason */
             reason: string;
+        };
+        /**
+         * AgentList
+         * @description All agents, as new turns find them.
+         */
+        AgentList: {
+            /**
+             * Version
+             * @description Changes with the file; every turn records it.
+             */
+            version: string;
+            /**
+             * First
+             * @description Who answers when no other fits better.
+             */
+            first: string;
+            /** Agents */
+            agents: components["schemas"]["AgentSummary"][];
+        };
+        /**
+         * AgentSummary
+         * @description One agent and the approved operations that it may call.
+         */
+        AgentSummary: {
+            /** Name */
+            name: string;
+            /** Purpose */
+            purpose: string;
+            /**
+             * Tools
+             * @description Names of its tools, the pinned ones first.
+             */
+            tools: string[];
+            /** Hands Over To */
+            hands_over_to: string[];
         };
         /**
          * Approval
@@ -676,6 +815,41 @@ export interface components {
             median_first_reply_ms: number | null;
         };
         /**
+         * ConflictingReview
+         * @description An operation that somebody else has changed since it was read, as it stands now.
+         */
+        ConflictingReview: {
+            /**
+             * Operation Id
+             * Format: uuid
+             */
+            operation_id: string;
+            /** Key */
+            key: string;
+            /** State */
+            state: string;
+            /** Version */
+            version: number;
+            /** Decided By */
+            decided_by: string | null;
+            /** Decided At */
+            decided_at: string | null;
+        };
+        /**
+         * DecidedTogether
+         * @description What was decided at once, and how the operations stand now.
+         */
+        DecidedTogether: {
+            /**
+             * Batch Id
+             * Format: uuid
+             * @description To undo it with.
+             */
+            batch_id: string;
+            /** Operations */
+            operations: components["schemas"]["ReviewOperation"][];
+        };
+        /**
          * Decision
          * @description An answer; it counts once.
          */
@@ -687,6 +861,61 @@ export interface components {
             decision: "approve" | "reject";
             /** Reason */
             reason?: string | null;
+        };
+        /**
+         * DecisionBatch
+         * @description What a person decided at once.
+         */
+        DecisionBatch: {
+            /**
+             * Batch Id
+             * Format: uuid
+             */
+            batch_id: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** States */
+            states: components["schemas"]["ReviewState"][];
+            /** Count */
+            count: number;
+            /**
+             * First Key
+             * @description The first of its operations.
+             */
+            first_key: string;
+            /** Reason */
+            reason: string | null;
+            /**
+             * Undoes
+             * @description The batch that this one took back.
+             */
+            undoes: string | null;
+            /**
+             * Undoable
+             * @description Nobody has decided about any of its operations since.
+             */
+            undoable: boolean;
+        };
+        /**
+         * DecisionHistory
+         * @description The latest decisions about a document's operations, the newest first.
+         */
+        DecisionHistory: {
+            /** Batches */
+            batches: components["schemas"]["DecisionBatch"][];
+        };
+        /**
+         * Decisions
+         * @description Decisions to be made at once: all of them or none.
+         */
+        Decisions: {
+            /** Decisions */
+            decisions: components["schemas"]["OperationDecision"][];
         };
         /**
          * Figures
@@ -839,6 +1068,44 @@ export interface components {
             offline: boolean;
         };
         /**
+         * OperationDecision
+         * @description A decision about one of several operations.
+         */
+        OperationDecision: {
+            /**
+             * Version
+             * @description Version of the operation that was looked at.
+             */
+            version: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "approved" | "rejected" | "pending";
+            access?: components["schemas"]["Access"] | null;
+            /** Confirm */
+            confirm?: boolean | null;
+            /** Agent */
+            agent?: string | null;
+            /** Bindings */
+            bindings?: {
+                [key: string]: string;
+            } | null;
+            risk?: components["schemas"]["Risk"] | null;
+            /**
+             * Idempotency Header
+             * @description Empty: it takes none.
+             */
+            idempotency_header?: string | null;
+            /** Reason */
+            reason?: string | null;
+            /**
+             * Operation Id
+             * Format: uuid
+             */
+            operation_id: string;
+        };
+        /**
          * OperationDetail
          * @description One operation with the arguments that the model sees, and the history of decisions.
          */
@@ -896,8 +1163,60 @@ export interface components {
             tool_schema: {
                 [key: string]: unknown;
             };
+            /**
+             * Arguments
+             * @description All of them, those bound to the customer too.
+             */
+            arguments: string[];
+            /**
+             * Claims
+             * @description What of the signed-in customer can fill an argument.
+             */
+            claims: string[];
             /** History */
             history: components["schemas"]["PastReview"][];
+        };
+        /**
+         * OperationEvidence
+         * @description The lines of the document that an operation was read from.
+         */
+        OperationEvidence: {
+            /** Source */
+            source: string;
+            /** Pointer */
+            pointer: string;
+            /**
+             * Document Line
+             * @description Line of the document on which it begins; 0: unknown.
+             */
+            document_line: number;
+            /**
+             * First Line
+             * @description Number of the first of `lines`.
+             */
+            first_line: number;
+            /** Lines */
+            lines: string[];
+            /**
+             * Highlight First
+             * @description The operation itself: from this line …
+             */
+            highlight_first: number;
+            /**
+             * Highlight Last
+             * @description … to this one.
+             */
+            highlight_last: number;
+            /**
+             * Reformatted
+             * @description The document has it on one long line, which is indented here.
+             */
+            reformatted: boolean;
+            /**
+             * Left Out
+             * @description Lines of the operation behind the last one shown.
+             */
+            left_out: number;
         };
         /**
          * OperationFigures
@@ -952,6 +1271,17 @@ export interface components {
             classification: components["schemas"]["Classified"];
             /** Reason */
             reason: string | null;
+            /**
+             * Batch Id
+             * Format: uuid
+             * @description What was decided at once with it; to be undone at once.
+             */
+            batch_id: string;
+            /**
+             * Undoes
+             * @description The batch that this one took back.
+             */
+            undoes: string | null;
         };
         /**
          * Point
@@ -1003,6 +1333,11 @@ export interface components {
              * @description Seconds until a new try makes sense.
              */
             retry_after?: number | null;
+            /**
+             * Conflicts
+             * @description Of a decision that came too late: who changed what.
+             */
+            conflicts?: components["schemas"]["ConflictingReview"][] | null;
         };
         /**
          * ReplayEvent
@@ -1074,7 +1409,10 @@ export interface components {
                 [key: string]: string;
             } | null;
             risk?: components["schemas"]["Risk"] | null;
-            /** Idempotency Header */
+            /**
+             * Idempotency Header
+             * @description Empty: it takes none.
+             */
             idempotency_header?: string | null;
             /** Reason */
             reason?: string | null;
@@ -1210,6 +1548,11 @@ export interface components {
             imported_at: string;
             /** Operation Count */
             operation_count: number;
+            /**
+             * Waiting Count
+             * @description Operations that wait for a person.
+             */
+            waiting_count: number;
             /** Skipped */
             skipped: components["schemas"]["SkippedOperation"][];
         };
@@ -2853,6 +3196,538 @@ export interface operations {
             };
             /** @description Something that this needs is not available */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_decisions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                spec_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecisionHistory"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_operations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                spec_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Decisions"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecidedTogether"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undo_decisions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DecidedTogether"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_evidence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                operation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationEvidence"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_agents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reload_agents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
