@@ -226,6 +226,7 @@ class Desk:
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,
+                handoffs=PostgresHandoffs(self.sessions),
                 log=self.log,
                 ledger=self.ledger,
                 operations=self.operations,
@@ -265,9 +266,7 @@ class Desk:
     async def send(self, text: str, message_id: str | None = None) -> Accepted:
         """Take in a message of Ada's, without waiting for its answer."""
         self._messages += 1
-        return await self.runner.send(
-            ADA, self.thread_id, message_id or f"m{self._messages}", text
-        )
+        return await self.runner.send(ADA, self.thread_id, message_id or f"m{self._messages}", text)
 
     async def say(self, text: str) -> Accepted:
         """Take in a message of Ada's, and wait until nothing is being answered."""

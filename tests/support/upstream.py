@@ -183,6 +183,4 @@ async def _read(reader: asyncio.StreamReader) -> Request:
     }
     raw = await reader.readexactly(int(headers.get("content-length", "0")))
     url = urlsplit(target)
-    return Request(
-        method, url.path, parse_qs(url.query), headers, json.loads(raw) if raw else None
-    )
+    return Request(method, url.path, parse_qs(url.query), headers, json.loads(raw) if raw else None)

@@ -32,7 +32,7 @@ from smart_support.agent.state import (
 from smart_support.agent.work import WHO_TYPES, at_work, last_agent, share_out
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
-from smart_support.conversations.postgres import PostgresConversations
+from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
 from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnStatus
 from smart_support.errors import ErrorCategory, InternalError, NotAllowed, Severity, SupportError
 from smart_support.events.postgres import PostgresEventLog
@@ -112,6 +112,7 @@ class TurnParts:
     """What a TurnRunner works with."""
 
     conversations: PostgresConversations
+    handoffs: PostgresHandoffs
     log: PostgresEventLog
     ledger: PostgresLedger
     operations: PostgresOperations
@@ -204,7 +205,10 @@ class TurnRunner:
         self.publish(thread_id, received.events)
         if received.turn.status is TurnStatus.OPEN:
             self._spawn(received.turn)
-        return Accepted(received.turn.id, received.turn.status.value)
+        status = received.turn.status
+        return Accepted(
+            received.turn.id, "to_person" if status is TurnStatus.DONE else status.value
+        )
 
     async def _whole(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do `work` to its end, also if the caller is gone: what is committed must be followed."""
@@ -321,7 +325,7 @@ class TurnRunner:
 
     def _ended(self, turn: Turn, task: asyncio.Task[None]) -> None:
         # The next run of a turn can begin before the task of the one before is quite over.
-        if self._tasks[turn.id] is task:
+        if self._tasks.get(turn.id) is task:
             del self._tasks[turn.id]
             self._cancelled.discard(turn.id)
             if self._open.get(turn.thread_id) == turn.id:
@@ -408,6 +412,7 @@ class TurnRunner:
             model=parts.model,
             caller=parts.caller,
             log=parts.log,
+            handoffs=parts.handoffs,
             max_model_calls=parts.limits.max_model_calls,
         )
         decisions = None
