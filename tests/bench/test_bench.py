@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.bench.__main__ import QUICK, Turns
-from tests.bench.figures import Figure, table
+from tests.bench.figures import Figure, spread, table
 from tests.bench.processes import ROOT
 
 COMPARED = [
@@ -74,7 +74,8 @@ def test_a_ratio_is_taken_within_a_round() -> None:
     [([], "–"), ([0.0184], "0.018"), ([123.4], "123"), ([3.0, 1.0, 22.0], "3.00 (1.00–22.0)")],
 )
 def test_shows_a_median_and_its_spread(samples: list[float], shown: str) -> None:
-    assert f"  ms  {shown}  " in table([Figure("S", "row", "ms", floor=samples, ours=[1.0])])
+    assert spread(samples) == shown
+    assert f" {shown} " in table([Figure("S", "row", "ms", floor=samples, ours=[1.0])])
 
 
 def test_names_each_section_once() -> None:
