@@ -43,6 +43,7 @@ from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
 from smart_support.chat.derive import Derivation
+from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.recovery import Recovery
@@ -50,6 +51,7 @@ from smart_support.chat.turn import TurnLimits, TurnParts, TurnRunner
 from smart_support.conversations.postgres import (
     PostgresConversations,
     PostgresConversationTracker,
+    PostgresHandoffs,
 )
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
@@ -148,6 +150,7 @@ async def open_parts(
 
         conversations = PostgresConversations(connected, owner=owner)
         event_log = PostgresEventLog(connected)
+        handoffs = PostgresHandoffs(connected)
         ledger = PostgresLedger(connected)
         operations = PostgresOperations(connected)
         tracker = PostgresConversationTracker(connected)
@@ -158,6 +161,7 @@ async def open_parts(
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,
+                handoffs=handoffs,
                 log=event_log,
                 ledger=ledger,
                 operations=operations,
@@ -216,6 +220,7 @@ async def open_parts(
             operations=operations,
             agents=agents,
             runner=runner,
+            desk=Desk(handoffs, runner.publish),
             followers=followers,
             documents=documents,
             check_writable=partial(check_writable, engine),

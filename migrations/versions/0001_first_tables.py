@@ -154,6 +154,9 @@ def upgrade() -> None:
         sa.Column("customer_id", sa.Text(), nullable=False),
         sa.Column("customer_name", sa.Text(), nullable=False),
         sa.Column("customer_email", sa.Text(), nullable=True),
+        sa.Column("with_person", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("assigned_to", sa.Text(), nullable=True),
+        sa.Column("assigned_name", sa.Text(), nullable=True),
         sa.Column(
             "opened_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
         ),

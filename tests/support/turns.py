@@ -35,7 +35,11 @@ from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.turn import Accepted, TurnLimits, TurnParts, TurnRunner
-from smart_support.conversations.postgres import PostgresConversations, PostgresConversationTracker
+from smart_support.conversations.postgres import (
+    PostgresConversations,
+    PostgresConversationTracker,
+    PostgresHandoffs,
+)
 from smart_support.conversations.records import Turn
 from smart_support.database import Sessions
 from smart_support.database.engine import psycopg_dsn

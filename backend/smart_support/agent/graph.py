@@ -267,17 +267,16 @@ async def _hand_off(
     reason = arguments.get("reason")
     if reason not in HANDOFF_REASONS:
         reason = "customer_request"
-    content = json.dumps({"result": "The support team has been asked and will take over."})
-    await _tell(
-        runtime,
-        [
-            HandoffAsked(
-                turn_id=runtime.context.turn_id,
-                reason=str(reason),
-                note=str(arguments.get("note") or "")[:1000],
-            )
-        ],
+    content = json.dumps(
+        {"result": "The support team has been asked; a person will answer here from now on."}
     )
+    context = runtime.context
+    asked = HandoffAsked(
+        turn_id=context.turn_id,
+        reason=str(reason),
+        note=str(arguments.get("note") or "")[:1000],
+    )
+    runtime.stream_writer(await context.handoffs.ask(context.thread_id, asked))
     await _returned(runtime, called, "done", content, None)
     return content
 

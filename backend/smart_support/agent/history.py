@@ -10,8 +10,10 @@ from typing import Any
 
 from smart_support.events.records import (
     Event,
+    GivenBack,
     MessageFinished,
     MessageReceived,
+    PersonAnswered,
     ToolCalled,
     ToolReturned,
     TurnId,
@@ -20,7 +22,15 @@ from smart_support.events.records import (
 Wire = dict[str, Any]
 
 HISTORY_TYPES = tuple(
-    kind.type for kind in (MessageReceived, MessageFinished, ToolCalled, ToolReturned)
+    kind.type
+    for kind in (
+        MessageReceived,
+        MessageFinished,
+        ToolCalled,
+        ToolReturned,
+        PersonAnswered,
+        GivenBack,
+    )
 )
 MAX_EVENTS = 300
 """Newest events that are looked at."""
@@ -57,6 +67,8 @@ def past_messages(events: Iterable[Event], current: TurnId, text: str) -> list[W
                 queued.add(fact.turn_id)
         elif isinstance(fact, MessageFinished | ToolCalled) and fact.turn_id in turns:
             turns[fact.turn_id].extend(_said(fact, results))
+        elif isinstance(fact, PersonAnswered | GivenBack):
+            turns[f"person/{event.seq}"] = [_said_by_person(fact)]
     kept: list[Wire] = [{"role": "user", "content": text}]
     room = MAX_CHARACTERS
     for turn_id, said in reversed(turns.items()):
@@ -67,6 +79,16 @@ def past_messages(events: Iterable[Event], current: TurnId, text: str) -> list[W
             break
         kept[:0] = said
     return kept
+
+
+def _said_by_person(fact: PersonAnswered | GivenBack) -> Wire:
+    if isinstance(fact, PersonAnswered):
+        return {"role": "assistant", "content": f"{fact.name} of the support team: {fact.text}"}
+    remark = f" with this remark: {fact.remark}" if fact.remark else ""
+    return {
+        "role": "system",
+        "content": f"{fact.name} of the support team gave the conversation back to you{remark}",
+    }
 
 
 def _said(fact: MessageFinished | ToolCalled, results: dict[str, ToolReturned]) -> list[Wire]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 from langchain_openai import ChatOpenAI
 
+from smart_support.conversations.postgres import PostgresHandoffs
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.tools.build import Tool
 from smart_support.tools.call import ToolCaller
@@ -67,6 +68,7 @@ class TurnContext:
     model: ChatModel
     caller: ToolCaller
     log: PostgresEventLog
+    handoffs: PostgresHandoffs
     max_model_calls: int
 
     def at(self, name: str) -> AgentAtWork:

@@ -38,7 +38,7 @@ async def list_agents(person: Staff, parts: Running) -> AgentList:  # noqa: ARG0
 
 @router.post("/reload", summary="Load the agents file anew")
 async def reload_agents(person: Operator, parts: Running) -> AgentList:  # noqa: ARG001
-    """New turns work with it; a file that is wrong is refused with its faults, and nothing changes."""
+    """New turns work with it; a wrong file is refused with its faults, and nothing changes."""
     return await _listed(parts, await parts.agents.reload())
 
 

@@ -37,9 +37,12 @@ from smart_support.events.records import (
     AttemptMade,
     Event,
     Fact,
+    GivenBack,
     HandoffAsked,
     MessageFinished,
     MessageReceived,
+    PersonAnswered,
+    PersonTookOver,
     ThreadAbandoned,
     ThreadId,
     ThreadResolved,
@@ -160,6 +163,12 @@ class Speaker:
                 )
             case HandoffAsked():
                 yield _custom("handoff", reason=fact.reason, note=fact.note)
+            case PersonTookOver():
+                yield _custom("person_joined", person=fact.name)
+            case PersonAnswered():
+                yield from _message(fact.message_id, "assistant", fact.text, person=fact.name)
+            case GivenBack():
+                yield _custom("person_left", person=fact.name)
             case ThreadResolved():
                 yield _custom("thread_status", status="resolved")
             case ThreadAbandoned():
@@ -221,12 +230,15 @@ def _custom(name: str, **value: Any) -> CustomEvent:
     return CustomEvent(name=name, value=value)
 
 
-def _started(message_id: str, role: Any) -> TextMessageStartEvent:
-    return TextMessageStartEvent(message_id=message_id, role=role)
+def _started(message_id: str, role: Any, person: str | None = None) -> TextMessageStartEvent:
+    metadata = {"person": person} if person else None
+    return TextMessageStartEvent(message_id=message_id, role=role, metadata=metadata)
 
 
-def _message(message_id: str, role: str, text: str) -> Iterator[BaseEvent]:
-    yield _started(message_id, role)
+def _message(
+    message_id: str, role: str, text: str, *, person: str | None = None
+) -> Iterator[BaseEvent]:
+    yield _started(message_id, role, person)
     yield TextMessageContentEvent(message_id=message_id, delta=text)
     yield TextMessageEndEvent(message_id=message_id)
 

@@ -151,8 +151,8 @@ async def _greet(socket: WebSocket, parts: Parts) -> Person | None:
         if not isinstance(frame, Hello):
             raise NotSignedIn("the first frame was no hello")
         person = parts.tokens.read(frame.token)
-        if person.role is not Role.CUSTOMER:
-            raise NotAllowed(f"{person.role.value}s have no chat")
+        if person.role is Role.OPERATOR:
+            raise NotAllowed("operators have no chat")
     except SupportError as error:
         signed_in = isinstance(error, NotAllowed)
         await _send(socket, {"error": _error(error, None)})
@@ -213,21 +213,16 @@ class _Conversation:
     async def _act(self, frame: BaseModel) -> None:
         runner = self._parts.runner
         match frame:
-            case Send():
-                thread_id = str(frame.thread_id)
-                accepted = await runner.send(self._person, thread_id, frame.message_id, frame.text)
-                await self._say(
-                    {
-                        "ack": {
-                            "thread_id": thread_id,
-                            "message_id": frame.message_id,
-                            "turn_id": accepted.turn_id,
-                            "status": accepted.status,
-                        }
-                    }
-                )
+            case Ping():
+                await self._say({"pong": {}})
             case Resume():
                 await self._follow(str(frame.thread_id), frame.last_seq)
+            case Send():
+                await self._take_in(frame)
+            case Hello():
+                raise InvalidInput("hello was said already")
+            case _ if self._person.role is not Role.CUSTOMER:
+                raise NotAllowed("only the customer decides and cancels")
             case Cancel():
                 await runner.cancel(self._person, str(frame.thread_id))
             case Decide():
@@ -237,14 +232,31 @@ class _Conversation:
                     approved=frame.decision == "approve",
                     reason=frame.reason,
                 )
-            case Ping():
-                await self._say({"pong": {}})
-            case _:
-                raise InvalidInput("hello was said already")
+
+    async def _take_in(self, frame: Send) -> None:
+        thread_id, turn_id, status = str(frame.thread_id), None, "to_customer"
+        if self._person.role is Role.LEAD:
+            await self._parts.desk.answer(self._person, thread_id, frame.message_id, frame.text)
+        else:
+            accepted = await self._parts.runner.send(
+                self._person, thread_id, frame.message_id, frame.text
+            )
+            turn_id, status = accepted.turn_id, accepted.status
+        await self._say(
+            {
+                "ack": {
+                    "thread_id": thread_id,
+                    "message_id": frame.message_id,
+                    "turn_id": turn_id,
+                    "status": status,
+                }
+            }
+        )
 
     async def _follow(self, thread_id: str, last_seq: int) -> None:
-        # Whose thread it is decides here, before anything of it is read.
-        await self._parts.conversations.thread(thread_id, customer_id=self._person.id)
+        # Whose thread it is decides here, before anything of it is read. A lead reads all.
+        owner = self._person.id if self._person.role is Role.CUSTOMER else None
+        await self._parts.conversations.thread(thread_id, customer_id=owner)
         if (before := self._follows.pop(thread_id, None)) is not None:
             before.cancel()
             await asyncio.gather(before, return_exceptions=True)

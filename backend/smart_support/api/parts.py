@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
 from smart_support.chat.derive import Derivation
+from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.turn import TurnRunner
 from smart_support.conversations.lifecycle import ConversationTracker
@@ -38,6 +39,7 @@ class Parts:
     operations: PostgresOperations
     agents: LiveAgents
     runner: TurnRunner
+    desk: Desk
     followers: Followers
     documents: httpx.AsyncClient
     """Fetches OpenAPI documents."""

@@ -7,12 +7,11 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from smart_support.api.access import Customer, CustomerOrLead
+from smart_support.api.access import Customer, CustomerOrLead, Lead
 from smart_support.api.parts import Parts, Running
 from smart_support.conversations.lifecycle import Lifecycle, ThreadFilter
 from smart_support.conversations.records import Thread as StoredThread
 from smart_support.errors import NotFound
-from smart_support.events.records import ThreadResolved
 from smart_support.events.standing import Status
 from smart_support.identity.people import Person, Role
 
@@ -24,6 +23,15 @@ class ThreadCustomer(BaseModel):
 
     id: str
     name: str
+
+
+class Handling(BaseModel):
+    """Who has the conversation."""
+
+    with_person: bool = Field(description="A person has it or is asked for; agents are silent.")
+    assigned_to: str | None = Field(description="Id of the support lead who took over.")
+    assigned_name: str | None
+    reason: str | None = Field(description="Why a person was asked for the last time.")
 
 
 class Thread(BaseModel):
@@ -38,6 +46,27 @@ class Thread(BaseModel):
     turns: int
     tool_calls: int
     errors: int = Field(description="Failed turns, and tool calls that failed or are unclear.")
+    agent: str | None = Field(description="The agent that answered last.")
+    handling: Handling | None = Field(None, description="Told of a single thread only.")
+
+
+class HandoffRequest(BaseModel):
+    """The wish to talk to a person."""
+
+    note: str = Field("", max_length=1_000, description="What the person should know.")
+
+
+class Remark(BaseModel):
+    """What the agents and other leads should know."""
+
+    remark: str = Field("", max_length=1_000)
+
+
+class PersonMessage(BaseModel):
+    """What a support lead writes to the customer."""
+
+    message_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    text: str = Field(min_length=1, max_length=8_000, pattern=r"\S")
 
 
 class ThreadList(BaseModel):
@@ -88,7 +117,40 @@ async def resolve_thread(thread_id: UUID, person: CustomerOrLead, parts: Running
     """The matter is settled; a further message opens it again."""
     before = await thread_of(parts, person, str(thread_id))
     if before.status is not Status.RESOLVED:
-        await parts.runner.record(str(thread_id), [ThreadResolved(by=person.role.value)])
+        await parts.desk.resolve(person, str(thread_id))
+    return await thread_of(parts, person, str(thread_id))
+
+
+@router.post("/{thread_id}/handoff", summary="Ask for a person")
+async def ask_for_person(
+    thread_id: UUID, wish: HandoffRequest, person: CustomerOrLead, parts: Running
+) -> Thread:
+    """From now on no agent answers here; the conversation is on the list of the support leads."""
+    await thread_of(parts, person, str(thread_id))
+    await parts.desk.ask(str(thread_id), note=wish.note, by=person.role.value)
+    return await thread_of(parts, person, str(thread_id))
+
+
+@router.post("/{thread_id}/take-over", summary="Take a conversation over")
+async def take_over(thread_id: UUID, person: Lead, parts: Running) -> Thread:
+    """Answer as a person; the agents are silent until it is given back or resolved."""
+    await parts.desk.take_over(person, str(thread_id))
+    return await thread_of(parts, person, str(thread_id))
+
+
+@router.post("/{thread_id}/messages", summary="Write to the customer")
+async def write_as_person(
+    thread_id: UUID, message: PersonMessage, person: Lead, parts: Running
+) -> Thread:
+    """Only who has taken the conversation over; the same `message_id` is not a second message."""
+    await parts.desk.answer(person, str(thread_id), message.message_id, message.text)
+    return await thread_of(parts, person, str(thread_id))
+
+
+@router.post("/{thread_id}/give-back", summary="Give a conversation back")
+async def give_back(thread_id: UUID, remark: Remark, person: Lead, parts: Running) -> Thread:
+    """Let the agents answer again; the remark is for them, not for the customer."""
+    await parts.desk.give_back(person, str(thread_id), remark.remark)
     return await thread_of(parts, person, str(thread_id))
 
 
@@ -106,7 +168,17 @@ async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:
         lifecycle = await parts.tracker.lifecycle(thread_id)
     except NotFound:
         return _empty(stored)  # nothing was said yet, or it cannot be derived now
-    return _of(lifecycle, stored.customer_id, stored.customer_name)
+    thread = _of(lifecycle, stored.customer_id, stored.customer_name)
+    return thread.model_copy(update={"handling": _handling(stored, lifecycle.handoff_reason)})
+
+
+def _handling(stored: StoredThread, reason: str | None) -> Handling:
+    return Handling(
+        with_person=stored.with_person,
+        assigned_to=stored.assigned_to,
+        assigned_name=stored.assigned_name,
+        reason=reason,
+    )
 
 
 def _empty(stored: StoredThread) -> Thread:
@@ -120,6 +192,8 @@ def _empty(stored: StoredThread) -> Thread:
         turns=0,
         tool_calls=0,
         errors=0,
+        agent=None,
+        handling=_handling(stored, None),
     )
 
 
@@ -134,4 +208,5 @@ def _of(lifecycle: Lifecycle, customer_id: str, customer_name: str) -> Thread:
         turns=lifecycle.turns,
         tool_calls=lifecycle.tool_calls,
         errors=lifecycle.errors,
+        agent=lifecycle.agent,
     )

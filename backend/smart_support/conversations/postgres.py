@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from smart_support.conversations.handoff_postgres import PostgresHandoffs
 from smart_support.conversations.records import (
     QueueFull,
     Received,
@@ -21,7 +22,7 @@ from smart_support.errors import NotFound
 from smart_support.events.postgres import append, open_log, storable
 from smart_support.events.records import Event, Fact, MessageReceived, ThreadId, TurnId
 
-__all__ = ["PostgresConversationTracker", "PostgresConversations"]
+__all__ = ["PostgresConversationTracker", "PostgresConversations", "PostgresHandoffs"]
 
 QUEUE_LIMIT = 20
 """Messages of one thread that may wait for an answer."""
@@ -80,13 +81,16 @@ class PostgresConversations:
     ) -> Received:
         """Store a message once, and open its turn, or queue it behind the open one.
 
+        While a person has the conversation its turn is done as soon as it is stored: no agent
+        answers it.
+
         Raises:
             QueueFull: as many messages as are allowed wait already; nothing is stored.
         """
         async with self._sessions.begin() as session:
             # Appends to one thread take turns on this row, so that "is one open?" stays true.
-            await session.execute(
-                sa.select(threads.c.id).where(threads.c.id == thread_id).with_for_update()
+            with_person = await session.scalar(
+                sa.select(threads.c.with_person).where(threads.c.id == thread_id).with_for_update()
             )
             known = (
                 await session.execute(
@@ -101,6 +105,8 @@ class PostgresConversations:
             if waiting.count(TurnStatus.QUEUED) >= QUEUE_LIMIT:
                 raise QueueFull(f"{len(waiting)} turns of thread {thread_id} wait")
             status = TurnStatus.QUEUED if waiting else TurnStatus.OPEN
+            if with_person:
+                status = TurnStatus.DONE
             row = (
                 await session.execute(
                     insert(turns)
@@ -117,7 +123,9 @@ class PostgresConversations:
                     .returning(turns)
                 )
             ).one()
-            fact = MessageReceived(turn_id=turn_id, message_id=message_id, text=text)
+            fact = MessageReceived(
+                turn_id=turn_id, message_id=message_id, text=text, to_person=bool(with_person)
+            )
             events = await append(session, thread_id, [fact])
         return Received(turn=_turn(row), duplicate=False, events=events)
 

@@ -27,6 +27,11 @@ class Thread:
     customer_id: str
     customer_name: str
     customer_email: str | None
+    with_person: bool
+    """A person has it, or was asked to take it; the agents are silent."""
+    assigned_to: str | None
+    """Id of the support lead who has taken over."""
+    assigned_name: str | None
     opened_at: datetime
 
 
@@ -62,6 +67,24 @@ class TurnNotOpen(SupportError):
     category = ErrorCategory.NON_RETRYABLE
     severity = Severity.MEDIUM
     user_message = "That is already settled."
+
+
+class TakenByAnother(SupportError):
+    """Another support lead has this conversation."""
+
+    code = "CONV_TAKEN_BY_ANOTHER"
+    status = 409
+    severity = Severity.LOW
+    user_message = "Somebody else has taken this conversation."
+
+
+class NotTaken(SupportError):
+    """Only who has taken over a conversation writes in it as a person."""
+
+    code = "CONV_NOT_TAKEN"
+    status = 409
+    severity = Severity.LOW
+    user_message = "Take the conversation over first."
 
 
 class QueueFull(SupportError):

@@ -11,6 +11,10 @@ threads = sa.Table(
     sa.Column("customer_id", sa.Text, nullable=False),
     sa.Column("customer_name", sa.Text, nullable=False),
     sa.Column("customer_email", sa.Text),
+    # A person answers, and nobody else, from the handoff on until it is given back.
+    sa.Column("with_person", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("assigned_to", sa.Text),
+    sa.Column("assigned_name", sa.Text),
     sa.Column(
         "opened_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
     ),

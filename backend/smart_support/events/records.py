@@ -15,12 +15,16 @@ AttemptOutcome: TypeAlias = Literal["done", "not_sent", "rejected", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """The customer wrote. `message_id` is the client's own."""
+    """The customer wrote. `message_id` is the client's own.
+
+    `to_person`: a person has the conversation, so that no agent answers it.
+    """
 
     type: ClassVar[str] = "message_received"
     turn_id: TurnId
     message_id: str
     text: str
+    to_person: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +147,43 @@ class AgentChanged:
 
 @dataclass(frozen=True, slots=True)
 class HandoffAsked:
-    """A person is asked to take over."""
+    """A person is asked to take over. `by` is `agent` or `customer`, who asks outside of a turn."""
 
     type: ClassVar[str] = "handoff_asked"
-    turn_id: TurnId
+    turn_id: TurnId | None
     reason: str
     note: str
+    by: str = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonTookOver:
+    """A support lead has the conversation now; the agents are silent."""
+
+    type: ClassVar[str] = "person_took_over"
+    by: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAnswered:
+    """A support lead wrote to the customer. `message_id` is the client's own."""
+
+    type: ClassVar[str] = "person_answered"
+    message_id: str
+    text: str
+    by: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """The agents answer again. `remark` is for them and for other leads, not for the customer."""
+
+    type: ClassVar[str] = "given_back"
+    by: str
+    name: str
+    remark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +235,9 @@ Fact: TypeAlias = (
     | MessageFinished
     | AgentChanged
     | HandoffAsked
+    | PersonTookOver
+    | PersonAnswered
+    | GivenBack
     | TurnClosed
     | ThreadResolved
     | ThreadAbandoned
@@ -219,6 +257,9 @@ FACTS: Mapping[str, type[Fact]] = {
         MessageFinished,
         AgentChanged,
         HandoffAsked,
+        PersonTookOver,
+        PersonAnswered,
+        GivenBack,
         TurnClosed,
         ThreadResolved,
         ThreadAbandoned,

@@ -5,8 +5,10 @@ from enum import Enum
 
 from smart_support.events.records import (
     Fact,
+    GivenBack,
     HandoffAsked,
     MessageReceived,
+    PersonTookOver,
     ThreadAbandoned,
     ThreadResolved,
     TurnClosed,
@@ -24,7 +26,7 @@ class Status(Enum):
     WAITING = "waiting"
     """The agent has answered or asks for approval: the customer's move."""
     HANDED_OFF = "handed_off"
-    """A person was asked to take over; stays so until the matter is resolved."""
+    """A person was asked to take over; stays so until it is given back or resolved."""
     RESOLVED = "resolved"
     ABANDONED = "abandoned"
 
@@ -53,6 +55,8 @@ def stand(standing: Standing, fact: Fact) -> Standing:
     """
     status, answering = standing.status, standing.answering
     match fact:
+        case MessageReceived(to_person=True):
+            status = Status.HANDED_OFF
         case MessageReceived(turn_id=turn_id) | TurnOpened(turn_id=turn_id):
             if turn_id not in answering:
                 answering = (*answering, turn_id)
@@ -61,8 +65,10 @@ def stand(standing: Standing, fact: Fact) -> Standing:
             answering = tuple(turn for turn in answering if turn != turn_id)
             if status is Status.OPENED and not answering:
                 status = Status.WAITING
-        case HandoffAsked():
+        case HandoffAsked() | PersonTookOver():
             status = Status.HANDED_OFF
+        case GivenBack() if status is Status.HANDED_OFF:
+            status = Status.OPENED if answering else Status.WAITING
         case ThreadResolved():
             status = Status.RESOLVED
         case ThreadAbandoned() if status is Status.WAITING:
