@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AfterValidator, AwareDatetime, BaseModel
 
 from smart_support.analytics.records import Bucket, Figures, Point
 from smart_support.api.access import Lead
@@ -12,7 +12,16 @@ from smart_support.api.parts import Running
 
 router = APIRouter(prefix="/api/dashboard", tags=["dashboard"])
 
-Instant = Annotated[AwareDatetime, Query(description="With its offset from UTC.")]
+
+def _in_our_time(at: datetime) -> datetime:
+    if not 2000 <= at.year < 2200:  # a day more or less must exist as well
+        raise ValueError("must be between the years 2000 and 2200")
+    return at
+
+
+Instant = Annotated[
+    AwareDatetime, AfterValidator(_in_our_time), Query(description="With its offset from UTC.")
+]
 
 
 class Series(BaseModel):

@@ -19,7 +19,7 @@ def install_limits(app: FastAPI, limit: str) -> Callable[[Request], Awaitable[No
     limiter = Limiter(key_func=get_remote_address)
     app.state.limiter = limiter
 
-    @limiter.limit(limit)
+    @limiter.shared_limit(limit, scope="rest")  # else each address of a route had its own
     async def count_call(request: Request) -> None:  # noqa: ARG001 - slowapi looks at it
         return None
 
