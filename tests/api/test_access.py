@@ -37,6 +37,12 @@ RULES: dict[str, set[Role] | None] = {
     "GET /api/specs/{spec_id}/operations": LEADS | OPERATORS,
     "GET /api/operations/{operation_id}": LEADS | OPERATORS,
     "POST /api/operations/{operation_id}/decision": OPERATORS,
+    "GET /api/operations/{operation_id}/evidence": LEADS | OPERATORS,
+    "GET /api/specs/{spec_id}/decisions": LEADS | OPERATORS,
+    "POST /api/specs/{spec_id}/decisions": OPERATORS,
+    "POST /api/reviews/{batch_id}/undo": OPERATORS,
+    "GET /api/agents": LEADS | OPERATORS,
+    "POST /api/agents/reload": OPERATORS,
     "GET /api/dashboard": LEADS,
     "GET /api/dashboard/series": LEADS,
 }
