@@ -132,8 +132,11 @@ CALLS = "A tool call (floor: httpx alone, on the same client; ours: with the led
 FLOORS = "Floors (floor: the bare thing; ours: the same through our layers)"
 
 
-async def measure(desk: Desk, *, rounds: int, times: int) -> list[Figure]:
-    """`rounds` rounds of `times` of everything, the two sides taking turns at going first."""
+async def measure(desk: Desk, *, rounds: int, times: int, until: float) -> list[Figure]:
+    """`rounds` rounds of `times` of everything, the two sides taking turns at going first.
+
+    No further round begins after `until`, a time of `time.monotonic`.
+    """
     read = Figure(CALLS, "read, answered and recorded", "ms")
     read_cpu = Figure(CALLS, "read, CPU of the caller", "ms")
     write = Figure(CALLS, "write, two commits", "ms")
@@ -167,6 +170,8 @@ async def measure(desk: Desk, *, rounds: int, times: int) -> list[Figure]:
         await timed(floor, 5)
         await timed(ours, 5)
     for number in range(rounds):
+        if number and time.monotonic() > until:
+            break
         thread_id = await desk.thread()
         for wall, cpu, floor, ours in pairs:
             sides = [(floor, wall.floor, cpu and cpu.floor), (ours, wall.ours, cpu and cpu.ours)]
