@@ -23,6 +23,7 @@ import psycopg
 import sqlalchemy as sa
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 from tests.operations.documents import openapi, parameter, spec_of
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.upstream import Upstream
@@ -384,6 +385,8 @@ async def open_desk(
 ) -> AsyncIterator[Desk]:
     """A desk with Ada's thread open and the shop's operations approved."""
     async with AsyncExitStack() as stack:
+        # Drawing a traceback with all its values takes seconds.
+        stack.enter_context(capture_logs())
         model = await stack.enter_async_context(ModelEndpoint())
         api = await stack.enter_async_context(Upstream())
         saver = await stack.enter_async_context(open_checkpoints(psycopg_dsn(url)))
