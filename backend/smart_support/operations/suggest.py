@@ -196,11 +196,13 @@ def _action(operation: DraftOperation) -> str | None:
     """The word that makes a safe method doubtful, if there is one.
 
     A name that begins with looking (`getRefundStatus`, `list-updates`) is believed, except for
-    how its path ends: `/orders/{id}/cancel` is no place to look.
+    how its path ends: `/orders/{id}/cancel` is no place to look, with `?soft=1` behind it or not,
+    and neither is `/?do=cancel`.
     """
-    ends = _last_words(operation.path)
-    if ends and ends[0] in _ACTIONS:
-        return ends[0]
+    path, *query = re.split(r"[?#]", operation.path, maxsplit=1)
+    ends = [_last_words(path), *(words_of(part) for part in re.split(r"[?#&=]", "".join(query)))]
+    if acts := next((words[0] for words in ends if words and words[0] in _ACTIONS), None):
+        return acts
     for name in (operation.operation_id or "", operation.summary):
         words = words_of(name)
         if words and words[0] not in _ACTIONS and _LOOKING.intersection(words[:2]):
