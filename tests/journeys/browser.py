@@ -47,7 +47,7 @@ class Person:
     async def sign_in(self, link: str) -> None:
         """Open a sign-in link, as it is printed."""
         await self.page.goto(link)
-        await expect(self.page.get_by_role("navigation", name="Pages")).to_be_visible()
+        await expect(self.page.get_by_role("banner")).to_be_visible()
 
     # ---- the customer
 
@@ -78,7 +78,9 @@ class Person:
         """The `count`-th answer, once it is complete."""
         answer = self.answers.nth(count - 1)
         await expect(answer).to_have_attribute("data-state", "finished")
-        return await answer.inner_text()
+        told = (await answer.inner_text()).removeprefix("Support said:")
+        time = await answer.locator("time").inner_text()
+        return told.strip().removesuffix(time).strip()
 
     @property
     def thread(self) -> str:
