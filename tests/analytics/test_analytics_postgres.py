@@ -1,5 +1,6 @@
 import asyncio
 from datetime import timedelta
+from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -20,8 +21,8 @@ from tests.support.histories import (
 )
 
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
-from smart_support.analytics.records import Figures
-from smart_support.analytics.tables import episodes, figures_hourly
+from smart_support.analytics.records import Activity, Cohort
+from smart_support.analytics.tables import episode_figures, episodes, figures_hourly
 from smart_support.database import Sessions
 from smart_support.database.engine import sessions as sessions_on
 from smart_support.events.postgres import PostgresEventLog
@@ -31,8 +32,14 @@ ONE, TWO = thread_id(1), thread_id(2)
 LOG = events_of(ONE, [*answered("t1"), called("t1"), attempt("t1"), resolved()])
 
 
+class Figures(NamedTuple):
+    cohort: Cohort
+    activity: Activity
+
+
 async def figures(recorder: PostgresAnalyticsRecorder) -> Figures:
-    return await recorder.figures(BEGINNING, BEGINNING + timedelta(days=400))
+    every = (BEGINNING, BEGINNING + timedelta(days=400))
+    return Figures(await recorder.cohort(*every), await recorder.activity(*every))
 
 
 async def rollups(sessions: Sessions) -> dict[tuple[object, ...], tuple[int, int]]:
@@ -59,8 +66,9 @@ async def test_follows_the_log_as_it_is_written(sessions: Sessions, engine: Asyn
     await recorder.apply(ONE, await log.read(ONE, after=await recorder.applied(ONE)))
 
     assert await recorder.behind(10) == []
-    found = await recorder.figures(first[0].at, first[0].at + timedelta(hours=1))
-    assert (found.cohort.handled, found.activity.messages) == (1, 1)
+    hour = (first[0].at, first[0].at + timedelta(hours=1))
+    assert (await recorder.cohort(*hour)).handled == 1
+    assert (await recorder.activity(*hour)).messages == 1
 
 
 async def test_stores_what_an_episode_was(sessions: Sessions) -> None:
@@ -91,8 +99,8 @@ async def test_all_that_was_derived_can_be_derived_again(
     await known(logs, recorder, events_of(TWO, answered()))
     before = await figures(recorder)
     async with sessions.begin() as session:
-        await session.execute(sa.delete(episodes))
-        await session.execute(sa.delete(figures_hourly))
+        for table in (episodes, episode_figures, figures_hourly):
+            await session.execute(sa.delete(table))
 
     for name in await recorder.behind(10):
         await recorder.rebuild(name)
@@ -111,16 +119,12 @@ async def test_takes_back_what_was_counted_otherwise(
     hour = BEGINNING.replace(minute=0)
     # As a version left it that saw one message more, and counted something that is no more.
     messages, gone = figures_hourly.c.figure == "messages", ("gone", "", 1, 9)
+    own = episode_figures.c.figure == "messages", episode_figures.c.thread_id == ONE
     async with sessions.begin() as session:
-        counted = await session.scalar(
-            sa.select(episodes.c.counted).where(episodes.c.thread_id == ONE)
-        )
-        for entry in counted:
-            entry[3] += entry[1] == "messages"
-        counted.append([hour.isoformat(), *gone])
         await session.execute(
-            sa.update(episodes).where(episodes.c.thread_id == ONE).values(counted=counted)
+            sa.update(episode_figures).where(*own).values(count=episode_figures.c.count + 1)
         )
+        await session.execute(sa.insert(episode_figures).values((ONE, hour, *gone)))
         await session.execute(
             sa.update(figures_hourly).where(messages).values(count=figures_hourly.c.count + 1)
         )

@@ -28,12 +28,16 @@ from tests.support.histories import (
     returned,
     thread_id,
 )
+from tests.support.tiles import activity_tiles, cohort_tiles
 
+from smart_support.analytics.listings import Counted, Listing, Selection
 from smart_support.analytics.records import (
     LONGEST_SERIES,
     ApprovalFigures,
+    Bucket,
     Cohort,
     OperationFigures,
+    widen,
 )
 from smart_support.errors import InvalidInput
 from smart_support.events.records import Event, Fact, ThreadId
@@ -52,9 +56,10 @@ async def tell(
 
 
 async def test_an_empty_range_has_no_rates(kind: Kind) -> None:
-    figures = await kind.recorder.figures(DAY, NEXT_DAY)
+    cohort = await kind.recorder.cohort(DAY, NEXT_DAY)
+    activity = await kind.recorder.activity(DAY, NEXT_DAY)
 
-    assert figures.cohort == Cohort(
+    assert cohort == Cohort(
         conversations=0,
         handled=0,
         resolved=0,
@@ -62,14 +67,15 @@ async def test_an_empty_range_has_no_rates(kind: Kind) -> None:
         handed_off=0,
         abandoned=0,
         reopened=0,
+        answered=0,
         handoff_reasons={},
         median_first_reply_ms=None,
     )
-    assert figures.cohort.auto_resolution_rate is None
-    assert figures.cohort.handoff_rate is None
-    assert figures.activity.response.median_ms is None
-    assert figures.activity.mean_turn_ms is None
-    assert figures.activity.operations == ()
+    assert cohort.auto_resolution_rate is None
+    assert cohort.handoff_rate is None
+    assert activity.response.median_ms is None
+    assert activity.mean_turn_ms is None
+    assert activity.operations == ()
 
 
 async def test_rates_are_of_the_conversations_opened_in_the_range(kind: Kind) -> None:
@@ -82,7 +88,7 @@ async def test_rates_are_of_the_conversations_opened_in_the_range(kind: Kind) ->
     await tell(kind, 7, [*answered(), resolved()], at=DAY - HOUR)
     await tell(kind, 8, [*answered(), resolved()], at=NEXT_DAY)
 
-    cohort = (await kind.recorder.figures(DAY, NEXT_DAY)).cohort
+    cohort = await kind.recorder.cohort(DAY, NEXT_DAY)
 
     assert cohort == Cohort(
         conversations=6,
@@ -92,6 +98,7 @@ async def test_rates_are_of_the_conversations_opened_in_the_range(kind: Kind) ->
         handed_off=2,
         abandoned=1,
         reopened=1,
+        answered=4,
         handoff_reasons={"customer_request": 1, "tool_failure": 1},
         median_first_reply_ms=2000,
     )
@@ -104,13 +111,14 @@ async def test_a_conversation_counts_where_it_was_opened_and_its_events_where_th
 ) -> None:
     await tell(kind, 1, [*answered(), resolved()], at=DAY - HOUR, step=3600 / 4)
 
-    before = await kind.recorder.figures(DAY - HOUR, DAY)
-    after = await kind.recorder.figures(DAY, DAY + HOUR)
+    cohorts = [await kind.recorder.cohort(start, start + HOUR) for start in (DAY - HOUR, DAY)]
+    before, after = [
+        await kind.recorder.activity(start, start + HOUR) for start in (DAY - HOUR, DAY)
+    ]
 
-    assert (before.cohort.conversations, before.cohort.resolved_alone) == (1, 1)
-    assert (before.activity.opened, before.activity.replies, before.activity.resolved) == (1, 1, 0)
-    assert (after.cohort.conversations, after.activity.opened) == (0, 0)
-    assert (after.activity.resolved, after.activity.turns_done) == (1, 0)
+    assert [(cohort.conversations, cohort.resolved_alone) for cohort in cohorts] == [(1, 1), (0, 0)]
+    assert (before.opened, before.replies, before.resolved) == (1, 1, 0)
+    assert (after.opened, after.resolved, after.turns_done) == (0, 1, 0)
 
 
 async def test_counts_tool_calls_by_operation(kind: Kind) -> None:
@@ -123,7 +131,7 @@ async def test_counts_tool_calls_by_operation(kind: Kind) -> None:
     facts += [called(call="y", operation=None)]
     await tell(kind, 1, facts)
 
-    refund, order, own = (await kind.recorder.figures(DAY, NEXT_DAY)).activity.operations
+    refund, order, own = (await kind.recorder.activity(DAY, NEXT_DAY)).operations
 
     assert order == OperationFigures(
         operation="getOrder",
@@ -151,7 +159,7 @@ async def test_counts_approvals(kind: Kind) -> None:
         facts += [decided(call=call, decision=decision)] if decision else []
     await tell(kind, 1, facts)
 
-    activity = (await kind.recorder.figures(DAY, NEXT_DAY)).activity
+    activity = await kind.recorder.activity(DAY, NEXT_DAY)
 
     assert activity.approvals == ApprovalFigures(asked=5, approved=2, rejected=1, expired=1)
 
@@ -176,7 +184,7 @@ async def test_counts_turns_and_what_they_took(kind: Kind) -> None:
         ],
     )
 
-    activity = (await kind.recorder.figures(DAY, NEXT_DAY)).activity
+    activity = await kind.recorder.activity(DAY, NEXT_DAY)
 
     assert (activity.messages, activity.replies) == (3, 1)
     assert (activity.turns, activity.turns_done, activity.turns_cancelled) == (3, 1, 1)
@@ -192,31 +200,36 @@ async def test_response_time_ends_with_an_answer_or_a_question(kind: Kind) -> No
     await tell(kind, 6, [message(), parked(), finished()], step=3)
     await tell(kind, 7, [message(), closed(status="failed", code="X")], step=50)
 
-    response = (await kind.recorder.figures(DAY, NEXT_DAY)).activity.response
+    response = (await kind.recorder.activity(DAY, NEXT_DAY)).response
 
     assert response.answered == 6
     assert response.median_ms == pytest.approx(3_000, rel=0.025)
     assert response.p95_ms == pytest.approx(100_000, rel=0.025)
 
 
-async def test_widens_a_range_to_whole_hours_and_says_so(kind: Kind) -> None:
+async def test_widens_a_range_to_whole_hours(kind: Kind) -> None:
     await tell(kind, 1, answered(), at=DAY + timedelta(minutes=50))
     start, end = DAY + timedelta(minutes=55), DAY + timedelta(minutes=56)
 
-    figures = await kind.recorder.figures(start, end)
-
-    assert (figures.start, figures.end) == (DAY, DAY + HOUR)
-    assert figures.cohort.conversations == figures.activity.opened == 1
+    assert widen(start, end) == (DAY, DAY + HOUR)
+    assert (await kind.recorder.cohort(start, end)).conversations == 1
+    assert (await kind.recorder.activity(start, end)).opened == 1
+    [point] = await kind.recorder.series(start, end, "day")
+    assert (point.start, point.end, point.activity.opened) == (DAY, DAY + HOUR, 1)
+    listed = await kind.recorder.counted(
+        Selection(listing=Listing.CONVERSATIONS, start=start, end=end)
+    )
+    assert listed.total == 1
 
 
 async def test_takes_times_of_any_zone(kind: Kind) -> None:
     await tell(kind, 1, answered(), at=DAY)
     india = timezone(timedelta(hours=5, minutes=30))
 
-    figures = await kind.recorder.figures(DAY.astimezone(india), (DAY + HOUR).astimezone(india))
+    start, end = DAY.astimezone(india), (DAY + HOUR).astimezone(india)
 
-    assert (figures.start, figures.end) == (DAY, DAY + HOUR)
-    assert figures.activity.opened == 1
+    assert (await kind.recorder.activity(start, end)).opened == 1
+    assert [point.start for point in await kind.recorder.series(start, end, "hour")] == [DAY]
 
 
 async def test_a_series_has_every_hour(kind: Kind) -> None:
@@ -236,7 +249,8 @@ async def test_a_series_of_days_is_the_sum_of_its_hours(kind: Kind) -> None:
 
     series = await kind.recorder.series(DAY + 3 * HOUR, NEXT_DAY + HOUR, "day")
 
-    assert [point.start for point in series] == [DAY, NEXT_DAY]
+    assert [point.start for point in series] == [DAY + 3 * HOUR, NEXT_DAY]
+    assert [point.end for point in series] == [NEXT_DAY, NEXT_DAY + HOUR]
     assert [point.activity.messages for point in series] == [2, 0]
     assert [point.activity.replies for point in series] == [1, 1]
 
@@ -254,7 +268,11 @@ async def test_refuses_what_is_no_range(
     kind: Kind, start: datetime, end: datetime, words: str
 ) -> None:
     with pytest.raises(InvalidInput, match=words):
-        await kind.recorder.figures(start, end)
+        await kind.recorder.cohort(start, end)
+    with pytest.raises(InvalidInput, match=words):
+        await kind.recorder.activity(start, end)
+    with pytest.raises(InvalidInput, match=words):
+        await kind.recorder.counted(Selection(listing=Listing.TURNS, start=start, end=end))
     with pytest.raises(InvalidInput, match=words):
         await kind.recorder.series(start, end, "hour")
 
@@ -277,17 +295,126 @@ async def test_rollups_equal_a_full_recount(
     engine: AsyncEngine, data: st.DataObject, logs: list[list[Event]]
 ) -> None:
     await PostgresLogs(engine).clear()
-    one, other = in_postgres(engine), in_memory()
+    one, other = in_postgres(engine).recorder, in_memory().recorder
     for log in logs:
         name = log[0].thread_id
         for batch in data.draw(batches(log)):
-            await one.recorder.apply(name, batch)
-        await other.recorder.apply(name, log)
-    times = [event.at for log in logs for event in log]
-    start, end = min(times), max(times) + data.draw(st.sampled_from([-HOUR, HOUR]))
-    end = max(end, start + HOUR)
+            await one.apply(name, batch)
+        await other.apply(name, log)
+    start, end = data.draw(ranges(logs))
 
-    assert await one.recorder.figures(start, end) == await other.recorder.figures(start, end)
-    assert await one.recorder.series(start, end, "day") == await other.recorder.series(
-        start, end, "day"
-    )
+    assert await one.cohort(start, end) == await other.cohort(start, end)
+    assert await one.activity(start, end) == await other.activity(start, end)
+    assert await one.series(start, end, "day") == await other.series(start, end, "day")
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data(), logs=companies())
+async def test_every_figure_is_the_total_of_its_list(
+    engine: AsyncEngine, data: st.DataObject, logs: list[list[Event]]
+) -> None:
+    await PostgresLogs(engine).clear()
+    one, other = in_postgres(engine).recorder, in_memory().recorder
+    for log in logs:
+        for batch in data.draw(batches(log)):
+            await one.apply(log[0].thread_id, batch)
+        await other.apply(log[0].thread_id, log)
+    start, end = data.draw(ranges(logs))
+
+    tiles = [
+        *cohort_tiles(await one.cohort(start, end)),
+        *activity_tiles(await one.activity(start, end)),
+    ]
+
+    assert {tile.listing for tile in tiles} | NEVER_ALONE == set(Listing)
+    for listing, dimension, number in tiles:
+        which = Selection(listing=listing, start=start, end=end, dimension=dimension)
+        page = await one.counted(which)
+        assert (which, page) == (which, await other.counted(which))
+        assert page.total == number == sum(counted.part for counted in page.threads), which
+        assert page.conversations == len({counted.thread_id for counted in page.threads})
+        assert all(counted.part > 0 for counted in page.threads)
+
+
+NEVER_ALONE = {
+    Listing.TOOL_CALLS_DONE,
+    Listing.TOOL_CALLS_FAILED,
+    Listing.TOOL_CALLS_DECLINED,
+    Listing.TOOL_CALLS_UNKNOWN,
+    Listing.ATTEMPTS,
+}
+"""Shown for single operations only, so that a range without calls does not have them."""
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data(), logs=companies(), bucket=st.sampled_from(["hour", "day"]))
+async def test_the_points_of_a_series_add_up_to_its_range(
+    engine: AsyncEngine, data: st.DataObject, logs: list[list[Event]], bucket: Bucket
+) -> None:
+    await PostgresLogs(engine).clear()
+    recorder = in_postgres(engine).recorder
+    for log in logs:
+        await recorder.apply(log[0].thread_id, log)
+    start, end = data.draw(ranges(logs))
+
+    series = await recorder.series(start, end, bucket)
+
+    whole = await recorder.activity(start, end)
+    assert [point.end for point in series[:-1]] == [point.start for point in series[1:]]
+    assert (series[0].start, series[-1].end) == widen(start, end)
+    for name in ("opened", "resolved", "messages", "replies", "turns", "input_tokens"):
+        assert sum(getattr(point.activity, name) for point in series) == getattr(whole, name)
+    assert sum(point.activity.response.answered for point in series) == whole.response.answered
+
+
+async def test_pages_through_a_list_those_opened_last_first(kind: Kind) -> None:
+    names = [
+        await tell(kind, number, [message(), *[called(call=f"c{n}") for n in range(number)]], at=at)
+        for number, at in ((3, DAY), (1, DAY + HOUR), (2, DAY + HOUR), (4, DAY - HOUR))
+    ]
+    which = Selection(listing=Listing.TOOL_CALLS, start=DAY - HOUR, end=NEXT_DAY)
+
+    first = await kind.recorder.counted(which, limit=3)
+    second = await kind.recorder.counted(which, first.next_after, limit=3)
+
+    found = [(counted.thread_id, counted.part) for counted in (*first.threads, *second.threads)]
+    assert found == [(names[2], 2), (names[1], 1), (names[0], 3), (names[3], 4)]
+    assert first.total == second.total == 10
+    assert first.conversations == second.conversations == 4
+    assert second.next_after is None
+    unknown = await kind.recorder.counted(which, thread_id(99))
+    assert (unknown.threads, unknown.total, unknown.next_after) == ((), 10, None)
+
+
+async def test_a_list_narrows_to_one_dimension_the_empty_one_too(kind: Kind) -> None:
+    facts = [message(), opened(), closed(status="failed"), closed("t2", status="failed", code="X")]
+    name = await tell(kind, 1, facts)
+
+    def which(dimension: str | None) -> Selection:
+        return Selection(listing=Listing.TURNS_FAILED, start=DAY, end=NEXT_DAY, dimension=dimension)
+
+    totals = [(await kind.recorder.counted(which(x))).total for x in (None, "", "X", "Y")]
+    assert totals == [2, 1, 1, 0]
+    assert (await kind.recorder.counted(which("Y"))).threads == ()
+    assert (await kind.recorder.counted(which("X"))).threads == (Counted(thread_id=name, part=1),)
+
+
+def test_refuses_a_dimension_of_what_is_not_divided() -> None:
+    with pytest.raises(InvalidInput, match="reopened is not divided"):
+        Selection(listing=Listing.REOPENED, start=DAY, end=NEXT_DAY, dimension="x")
+
+
+@st.composite
+def ranges(draw: st.DrawFn, logs: list[list[Event]]) -> tuple[datetime, datetime]:
+    """A range that holds something, and may cut a conversation in two."""
+    times = sorted(event.at for log in logs for event in log)
+    start = draw(st.sampled_from(times))
+    return start, max(draw(st.sampled_from(times)), start) + draw(st.sampled_from([HOUR, 3 * HOUR]))

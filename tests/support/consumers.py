@@ -1,7 +1,8 @@
 """The trackers kept in memory, and where both kinds find their logs: for the contract suites."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from math import ceil
 from typing import Protocol
@@ -11,11 +12,18 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.database import delete_all_rows
 
-from smart_support.analytics.episode import NOTHING, Episode, Key, Sum, tally
+from smart_support.analytics.episode import NOTHING, Episode, Figure, Key, Sum, tally
+from smart_support.analytics.listings import (
+    SUMMED,
+    Counted,
+    CountedPage,
+    Listing,
+    Selection,
+)
 from smart_support.analytics.records import (
+    Activity,
     Bucket,
     Cohort,
-    Figures,
     Point,
     activity_of,
     check_length,
@@ -169,6 +177,7 @@ class MemoryConversationTracker(_MemoryConsumer):
             which.status in (None, found.status)
             and which.customer_id in (None, self._logs.customers[found.thread_id])
             and (which.text is None or which.text.lower() in found.title.lower())
+            and (which.among is None or found.thread_id in which.among)
         )
 
     async def idle_since(self, before: datetime, limit: int) -> list[ThreadId]:
@@ -182,21 +191,69 @@ class MemoryConversationTracker(_MemoryConsumer):
 
 
 class MemoryAnalyticsRecorder(_MemoryConsumer):
-    async def figures(self, start: datetime, end: datetime) -> Figures:
+    async def cohort(self, start: datetime, end: datetime) -> Cohort:
+        return _cohort(self._opened(start, end))
+
+    async def activity(self, start: datetime, end: datetime) -> Activity:
         start, end = widen(start, end)
-        cohort = [found for found in self._episodes() if start <= found.opened_at < end]
         counted = (entry for entry in self._counted() if start <= entry[0].hour < end)
-        activity = activity_of(_without_hours(counted))
-        return Figures(start=start, end=end, cohort=_cohort(cohort), activity=activity)
+        return activity_of(_without_hours(counted))
 
     async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
-        start, end = widen(start, end, bucket)
+        start, end = widen(start, end)
         check_length(start, end, bucket)
         parts: defaultdict[datetime, list[tuple[Key, Sum]]] = defaultdict(list)
         for key, found in self._counted():
-            parts[floor(key.hour, bucket)].append((key, found))
+            if start <= key.hour < end:
+                parts[floor(key.hour, bucket)].append((key, found))
         sums = {at: _without_hours(part) for at, part in parts.items()}
         return points(start, end, bucket, sums)
+
+    async def counted(
+        self, which: Selection, after: ThreadId | None = None, limit: int = 50
+    ) -> CountedPage:
+        start, end = widen(which.start, which.end)
+        which = replace(which, start=start, end=end)
+        parts = {found.thread_id: self._part(found, which) for found in self._episodes()}
+        newest = sorted(
+            (found for found in self._episodes() if parts[found.thread_id]),
+            key=lambda found: (found.opened_at, found.thread_id),
+            reverse=True,
+        )
+        names = [found.thread_id for found in newest]
+        if after is not None:
+            opened = {found.thread_id: found.opened_at for found in self._episodes()}
+            names = [
+                found.thread_id
+                for found in newest
+                if after in opened and (found.opened_at, found.thread_id) < (opened[after], after)
+            ]
+        return CountedPage(
+            total=sum(parts.values()),
+            conversations=len(newest),
+            threads=tuple(Counted(thread_id=name, part=parts[name]) for name in names[:limit]),
+            next_after=names[limit - 1] if len(names) > limit else None,
+        )
+
+    def _part(self, found: Episode, which: Selection) -> int:
+        start, end = which.start, which.end
+        summed = SUMMED.get(which.listing)
+        if summed is None:
+            meant = which.dimension in (None, found.handoff_reason)
+            return int(
+                start <= found.opened_at < end and meant and _IN_COHORT[which.listing](found)
+            )
+        return sum(
+            counted.times if summed.unit == "count" else counted.amount
+            for (hour, figure, dimension), counted in found.counted.items()
+            if start <= hour < end
+            and Figure(figure) in summed.figures
+            and which.dimension in (None, dimension)
+        )
+
+    def _opened(self, start: datetime, end: datetime) -> list[Episode]:
+        start, end = widen(start, end)
+        return [found for found in self._episodes() if start <= found.opened_at < end]
 
     def _episodes(self) -> list[Episode]:
         found = (tally(None, seen) for seen in self._seen.values())
@@ -214,6 +271,18 @@ def _without_hours(counted: Iterable[tuple[Key, Sum]]) -> dict[tuple[str, str], 
     return sums
 
 
+_IN_COHORT: dict[Listing, Callable[[Episode], bool]] = {
+    Listing.CONVERSATIONS: lambda _: True,
+    Listing.HANDLED: lambda found: found.handled,
+    Listing.ANSWERED: lambda found: found.first_reply_ms is not None,
+    Listing.RESOLVED: lambda found: found.resolved_at is not None,
+    Listing.RESOLVED_ALONE: lambda found: found.resolved_alone,
+    Listing.HANDED_OFF: lambda found: found.handoff_at is not None,
+    Listing.ABANDONED: lambda found: found.abandoned_at is not None,
+    Listing.REOPENED: lambda found: found.reopen_count > 0,
+}
+
+
 def _cohort(cohort: Sequence[Episode]) -> Cohort:
     reasons = [found.handoff_reason for found in cohort if found.handoff_reason is not None]
     replies = sorted(found.first_reply_ms for found in cohort if found.first_reply_ms is not None)
@@ -225,6 +294,7 @@ def _cohort(cohort: Sequence[Episode]) -> Cohort:
         handed_off=sum(found.handoff_at is not None for found in cohort),
         abandoned=sum(found.abandoned_at is not None for found in cohort),
         reopened=sum(found.reopen_count > 0 for found in cohort),
+        answered=len(replies),
         handoff_reasons={reason: reasons.count(reason) for reason in sorted(set(reasons))},
         median_first_reply_ms=replies[ceil(len(replies) / 2) - 1] if replies else None,
     )

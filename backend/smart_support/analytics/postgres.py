@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,10 +10,17 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.analytics.episode import Episode, Key, Sum, difference, tally
+from smart_support.analytics.listings import (
+    SUMMED,
+    Counted,
+    CountedPage,
+    Listing,
+    Selection,
+)
 from smart_support.analytics.records import (
+    Activity,
     Bucket,
     Cohort,
-    Figures,
     Point,
     Sums,
     activity_of,
@@ -21,7 +28,7 @@ from smart_support.analytics.records import (
     points,
     widen,
 )
-from smart_support.analytics.tables import episodes, figures_hourly
+from smart_support.analytics.tables import episode_figures, episodes, figures_hourly
 from smart_support.database import Sessions
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
@@ -63,47 +70,84 @@ class PostgresAnalyticsRecorder:
         async with self._sessions.begin() as session:
             await lock_thread(session, episodes, thread_id)
             row = await _find(session, thread_id)
-            before = _episode(row) if row else None
             fresh = unseen(thread_id, events, row.applied if row else 0)
-            after = tally(before, fresh)
+            # What was counted before stays where it is: this counts the fresh events alone.
+            after = tally(_episode(row) if row else None, fresh)
             if fresh and after is not None:
                 await _store(session, after, fresh[-1].seq)
-                await _count(session, after.counted, before.counted if before else {})
+                await _add(session, episode_figures, after.counted, thread_id=thread_id)
+                await _add(session, figures_hourly, after.counted)
 
     async def behind(self, limit: int) -> list[ThreadId]:
         async with self._sessions() as session:
             return await threads_behind(session, episodes, limit)
 
     async def rebuild(self, thread_id: ThreadId) -> None:
+        own = episode_figures.c.thread_id == thread_id
         async with self._sessions.begin() as session:
             await lock_thread(session, episodes, thread_id)
-            row = await _find(session, thread_id)
+            rows = await session.execute(
+                sa.delete(episode_figures).where(own).returning(episode_figures)
+            )
+            # What was counted is remembered, so that this mends what an older version counted.
+            before = {
+                Key(hour, figure, dimension): Sum(count, total)
+                for _, hour, figure, dimension, count, total in rows
+            }
             log = await read_log(session, thread_id)
             after = tally(None, log)
             if after is None:
                 await session.execute(sa.delete(episodes).where(episodes.c.thread_id == thread_id))
             else:
                 await _store(session, after, log[-1].seq)
-            # What was counted is remembered, so that this mends what an older version counted.
-            await _count(
-                session, after.counted if after else {}, _counted(row.counted) if row else {}
-            )
+                await _add(session, episode_figures, after.counted, thread_id=thread_id)
+            counted = after.counted if after else {}
+            await _add(session, figures_hourly, difference(counted, before))
 
-    async def figures(self, start: datetime, end: datetime) -> Figures:
+    async def cohort(self, start: datetime, end: datetime) -> Cohort:
         start, end = widen(start, end)
-        async with self._sessions.begin() as session:
-            # One snapshot for both parts, so that the cards agree with each other.
-            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            cohort = await _cohort(session, start, end)
-            activity = activity_of(await _sums(session, start, end))
-        return Figures(start=start, end=end, cohort=cohort, activity=activity)
+        async with self._sessions() as session:
+            return await _cohort(session, start, end)
+
+    async def activity(self, start: datetime, end: datetime) -> Activity:
+        start, end = widen(start, end)
+        async with self._sessions() as session:
+            return activity_of(await _sums(session, start, end))
 
     async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
-        start, end = widen(start, end, bucket)
+        start, end = widen(start, end)
         check_length(start, end, bucket)
         async with self._sessions() as session:
             sums = await _sums_by_bucket(session, start, end, bucket)
         return points(start, end, bucket, sums)
+
+    async def counted(
+        self, which: Selection, after: ThreadId | None = None, limit: int = 50
+    ) -> CountedPage:
+        parts = _parts(which)
+        total = sa.func.coalesce(sa.cast(sa.func.sum(parts.c.part), sa.BigInteger), 0)
+        newest = (episodes.c.opened_at, episodes.c.thread_id)
+        page = (
+            sa.select(parts.c.thread_id, parts.c.part)
+            .join(episodes, episodes.c.thread_id == parts.c.thread_id)
+            .order_by(*(column.desc() for column in newest))
+            .limit(limit + 1)
+        )
+        async with self._sessions.begin() as session:
+            # One snapshot, so that the total is that of the list.
+            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            whole = (
+                await session.execute(sa.select(total, sa.func.count()).select_from(parts))
+            ).one()
+            if after is not None:
+                page = page.where(sa.tuple_(*newest) < await _place(session, after))
+            rows = (await session.execute(page)).all()
+        return CountedPage(
+            total=whole[0],
+            conversations=whole[1],
+            threads=tuple(Counted(thread_id=row.thread_id, part=row.part) for row in rows[:limit]),
+            next_after=rows[limit - 1].thread_id if len(rows) > limit else None,
+        )
 
 
 async def _find(session: AsyncSession, thread_id: ThreadId) -> sa.Row[Any] | None:
@@ -121,9 +165,6 @@ async def _store(session: AsyncSession, episode: Episode, applied: int) -> None:
         "handled": episode.handled,
         "resolved_alone": episode.resolved_alone,
         "unanswered": {turn: at.isoformat() for turn, at in episode.unanswered.items()},
-        "counted": [
-            [key.hour.isoformat(), *key[1:], *found] for key, found in episode.counted.items()
-        ],
     }
     await session.execute(
         insert(episodes)
@@ -132,42 +173,87 @@ async def _store(session: AsyncSession, episode: Episode, applied: int) -> None:
     )
 
 
-async def _count(
-    session: AsyncSession, after: Mapping[Key, Sum], before: Mapping[Key, Sum]
+async def _add(
+    session: AsyncSession, table: sa.Table, changes: Mapping[Key, Sum], **whose: ThreadId
 ) -> None:
-    changes = difference(after, before)
+    """Add to what `table` has counted."""
     if not changes:
         return
-    statement = insert(figures_hourly)
-    # The keys come in order: two transactions that met in other orders would wait for ever.
+    statement = insert(table)
+    # The keys go in order: two transactions that met in other orders would wait for ever.
     await session.execute(
         statement.on_conflict_do_update(
-            index_elements=list(figures_hourly.primary_key),
+            index_elements=list(table.primary_key),
             set_={
-                "count": figures_hourly.c.count + statement.excluded["count"],
-                "total": figures_hourly.c.total + statement.excluded["total"],
+                "count": table.c.count + statement.excluded["count"],
+                "total": table.c.total + statement.excluded["total"],
             },
         ),
-        [dict(zip(_COLUMNS, (*key, *change), strict=True)) for key, change in changes.items()],
+        [
+            whose | dict(zip(_COLUMNS, (*key, *changes[key]), strict=True))
+            for key in sorted(changes)
+        ],
+    )
+
+
+_COHORT: Mapping[Listing, sa.ColumnElement[bool]] = {
+    Listing.CONVERSATIONS: sa.true(),
+    Listing.HANDLED: episodes.c.handled,
+    Listing.ANSWERED: episodes.c.first_reply_ms.is_not(None),
+    Listing.RESOLVED: episodes.c.resolved_at.is_not(None),
+    Listing.RESOLVED_ALONE: episodes.c.resolved_alone,
+    Listing.HANDED_OFF: episodes.c.handoff_at.is_not(None),
+    Listing.ABANDONED: episodes.c.abandoned_at.is_not(None),
+    Listing.REOPENED: episodes.c.reopen_count > 0,
+}
+"""What a figure counts, for the figure and for the list behind it alike."""
+
+
+def _parts(which: Selection) -> sa.Subquery:
+    """Each conversation that a figure counts, and its part."""
+    start, end = widen(which.start, which.end)
+    summed = SUMMED.get(which.listing)
+    if summed is None:
+        statement = sa.select(episodes.c.thread_id, sa.literal(1).label("part")).where(
+            episodes.c.opened_at >= start, episodes.c.opened_at < end, _COHORT[which.listing]
+        )
+        if which.dimension is not None:
+            statement = statement.where(episodes.c.handoff_reason == which.dimension)
+        return statement.subquery("parts")
+    row = episode_figures.c
+    part = sa.cast(sa.func.sum(row[summed.unit]), sa.BigInteger)
+    statement = (
+        sa.select(row.thread_id, part.label("part"))
+        .where(row.figure.in_([figure.value for figure in summed.figures]))
+        .where(row.hour >= start, row.hour < end)
+        .group_by(row.thread_id)
+        .having(part > 0)
+    )
+    if which.dimension is not None:
+        statement = statement.where(row.dimension == which.dimension)
+    return statement.subquery("parts")
+
+
+async def _place(session: AsyncSession, thread_id: ThreadId) -> sa.Tuple:
+    """Where the thread stands in a list, as two plain values; before all, if it is unknown."""
+    opened_at = await session.scalar(
+        sa.select(episodes.c.opened_at).where(episodes.c.thread_id == thread_id)
+    )
+    return sa.tuple_(
+        sa.literal(opened_at or datetime.min.replace(tzinfo=UTC), episodes.c.opened_at.type),
+        sa.literal(thread_id, episodes.c.thread_id.type),
     )
 
 
 async def _cohort(session: AsyncSession, start: datetime, end: datetime) -> Cohort:
     row, among = episodes.c, sa.and_(episodes.c.opened_at >= start, episodes.c.opened_at < end)
-
-    def count(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-        return sa.func.count().filter(sa.true(), *conditions)
-
     found = (
         await session.execute(
             sa.select(
-                count().label("conversations"),
-                count(row.handled).label("handled"),
-                count(row.resolved_at.is_not(None)).label("resolved"),
-                count(row.resolved_alone).label("resolved_alone"),
-                count(row.handoff_at.is_not(None)).label("handed_off"),
-                count(row.abandoned_at.is_not(None)).label("abandoned"),
-                count(row.reopen_count > 0).label("reopened"),
+                *(
+                    sa.func.count().filter(condition).label(listing.value)
+                    for listing, condition in _COHORT.items()
+                ),
                 sa.func.percentile_disc(0.5)
                 .within_group(row.first_reply_ms)
                 .label("median_first_reply_ms"),
@@ -225,13 +311,5 @@ def _episode(row: sa.Row[Any]) -> Episode:
     return Episode(
         standing=Standing(Status(row.status), tuple(row.answering)),
         unanswered={turn: datetime.fromisoformat(at) for turn, at in row.unanswered.items()},
-        counted=_counted(row.counted),
         **{name: getattr(row, name) for name in _SAME},
     )
-
-
-def _counted(stored: Sequence[tuple[str, str, str, int, int]]) -> dict[Key, Sum]:
-    return {
-        Key(datetime.fromisoformat(hour), figure, dimension): Sum(count, total)
-        for hour, figure, dimension, count, total in stored
-    }

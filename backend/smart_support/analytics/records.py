@@ -8,8 +8,10 @@ from typing import Literal, Protocol, TypeAlias
 
 from smart_support.analytics.episode import NOTHING, Figure, Sum
 from smart_support.analytics.histogram import percentile
+from smart_support.analytics.listings import CountedPage, Selection
 from smart_support.errors import InvalidInput
 from smart_support.events.consumer import EventConsumer
+from smart_support.events.records import ThreadId
 
 Bucket: TypeAlias = Literal["hour", "day"]
 BUCKETS: Mapping[Bucket, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
@@ -23,7 +25,8 @@ class Cohort:
 
     `handled`: the agent answered, or handed over. `resolved`: settled now, in whatever way;
     `resolved_alone`: settled now, after an answer of the agent, and never handed over.
-    `reopened`: went on at least once after they were resolved or abandoned.
+    `reopened`: went on at least once after they were resolved or abandoned. `answered`: the agent
+    has answered at least once; the median is over these.
     `median_first_reply_ms`: from the opening to the first answer, exact; None without answers.
     """
 
@@ -34,6 +37,7 @@ class Cohort:
     handed_off: int
     abandoned: int
     reopened: int
+    answered: int
     handoff_reasons: Mapping[str, int]
     median_first_reply_ms: float | None
 
@@ -77,9 +81,14 @@ class OperationFigures:
     mean_attempt_ms: float | None
 
     @property
+    def errors(self) -> int:
+        """Failed or unknown."""
+        return self.failed + self.unknown
+
+    @property
     def error_rate(self) -> float | None:
         """Failed or unknown, of all that ended; what a person declined is left out."""
-        return _ratio(self.failed + self.unknown, self.done + self.failed + self.unknown)
+        return _ratio(self.errors, self.done + self.errors)
 
     @property
     def retries_per_call(self) -> float | None:
@@ -121,41 +130,88 @@ class Activity:
     operations: tuple[OperationFigures, ...]
     approvals: ApprovalFigures
 
+    @property
+    def handed_off(self) -> int:
+        return sum(self.handoffs.values())
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """The cards for [start, end), in whole hours of UTC."""
+    @property
+    def failed(self) -> int:
+        return sum(self.turns_failed.values())
 
-    start: datetime
-    end: datetime
-    cohort: Cohort
-    activity: Activity
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def tool_calls(self) -> int:
+        return sum(operation.calls for operation in self.operations)
+
+    @property
+    def tool_errors(self) -> int:
+        """Calls that failed or whose outcome is unknown."""
+        return sum(operation.errors for operation in self.operations)
+
+    @property
+    def tool_error_rate(self) -> float | None:
+        """As of a single operation; None when no call ended."""
+        ended = sum(operation.done + operation.errors for operation in self.operations)
+        return _ratio(self.tool_errors, ended)
+
+    @property
+    def retries(self) -> int:
+        return sum(operation.retries for operation in self.operations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One hour or one day (of UTC) of a series, from `start` on."""
+    """One hour or one day (of UTC) of a series: [start, end).
+
+    The first and the last day are cut where the range of the series begins and ends, so that all
+    points together are the range, no more and no less.
+    """
 
     start: datetime
+    end: datetime
     activity: Activity
 
 
 class AnalyticsRecorder(EventConsumer, Protocol):
     """Counts what happens in the conversations. Each method is one transaction."""
 
-    async def figures(self, start: datetime, end: datetime) -> Figures:
-        """The figures of [start, end), widened to whole hours.
+    async def cohort(self, start: datetime, end: datetime) -> Cohort:
+        """The conversations opened in [start, end), widened to whole hours.
 
         Raises:
             InvalidInput: `end` is not after `start`, or one of them has no time zone.
         """
         ...
 
-    async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
-        """Every hour or day of [start, end), widened to whole ones, those without events too.
+    async def activity(self, start: datetime, end: datetime) -> Activity:
+        """What happened in [start, end), widened to whole hours.
 
         Raises:
-            InvalidInput: as in `figures`; or there were more than `LONGEST_SERIES` points.
+            InvalidInput: as in `cohort`.
+        """
+        ...
+
+    async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
+        """Every hour or day of [start, end), widened to whole hours, those without events too.
+
+        Raises:
+            InvalidInput: as in `cohort`; or there were more than `LONGEST_SERIES` points.
+        """
+        ...
+
+    async def counted(
+        self, which: Selection, after: ThreadId | None = None, limit: int = 50
+    ) -> CountedPage:
+        """At most `limit` of the conversations that a figure counts, beginning behind `after`.
+
+        What the figure says and the sum of the parts are the same number, always: both are worked
+        out from the same rows. An unknown `after` gives a page without conversations.
+
+        Raises:
+            InvalidInput: as in `cohort`.
         """
         ...
 
@@ -164,8 +220,8 @@ Sums: TypeAlias = Mapping[tuple[str, str], Sum]
 """Figure and dimension -> what was counted in the range in question."""
 
 
-def widen(start: datetime, end: datetime, bucket: Bucket = "hour") -> tuple[datetime, datetime]:
-    """The whole hours or days of UTC that [start, end) touches.
+def widen(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The whole hours of UTC that [start, end) touches.
 
     Raises:
         InvalidInput: `end` is not after `start`, or one of them has no time zone.
@@ -174,8 +230,8 @@ def widen(start: datetime, end: datetime, bucket: Bucket = "hour") -> tuple[date
         raise InvalidInput("The range needs times with a time zone, such as 2026-01-31T00:00:00Z.")
     if end <= start:
         raise InvalidInput("The end of the range must be after its start.")
-    first, last = floor(start, bucket), floor(end, bucket)
-    return first, last if last == end else last + BUCKETS[bucket]
+    first, last = floor(start, "hour"), floor(end, "hour")
+    return first, last if last == end else last + BUCKETS["hour"]
 
 
 def floor(at: datetime, bucket: Bucket) -> datetime:
@@ -190,7 +246,7 @@ def check_length(start: datetime, end: datetime, bucket: Bucket) -> None:
     Raises:
         InvalidInput: it has more than `LONGEST_SERIES` points.
     """
-    count = (end - start) // BUCKETS[bucket]
+    count = _count_points(start, end, bucket)
     if count > LONGEST_SERIES:
         raise InvalidInput(
             f"The range has {count} points, more than {LONGEST_SERIES}; "
@@ -198,13 +254,27 @@ def check_length(start: datetime, end: datetime, bucket: Bucket) -> None:
         )
 
 
+def _count_points(start: datetime, end: datetime, bucket: Bucket) -> int:
+    return -((floor(start, bucket) - end) // BUCKETS[bucket])
+
+
 def points(
     start: datetime, end: datetime, bucket: Bucket, sums: Mapping[datetime, Sums]
 ) -> list[Point]:
-    """A point for each hour or day from `start` until before `end`, both whole."""
-    count = (end - start) // BUCKETS[bucket]
-    starts = (start + place * BUCKETS[bucket] for place in range(count))
-    return [Point(start=at, activity=activity_of(sums.get(at, {}))) for at in starts]
+    """A point for each hour or day that [start, end), in whole hours, touches.
+
+    `sums` holds, by the beginning of each hour or day, what was counted in [start, end) alone.
+    """
+    first = floor(start, bucket)
+    starts = (first + place * BUCKETS[bucket] for place in range(_count_points(start, end, bucket)))
+    return [
+        Point(
+            start=max(at, start),
+            end=min(at + BUCKETS[bucket], end),
+            activity=activity_of(sums.get(at, {})),
+        )
+        for at in starts
+    ]
 
 
 def activity_of(sums: Sums) -> Activity:

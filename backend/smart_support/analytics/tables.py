@@ -1,4 +1,4 @@
-"""What is counted: each conversation's part, and all parts added up by the hour."""
+"""What is counted: each conversation's part by the hour, and all parts added up."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -25,13 +25,32 @@ episodes = sa.Table(
     sa.Column("handoff_reason", sa.Text),
     sa.Column("abandoned_at", sa.DateTime(timezone=True)),
     sa.Column("reopen_count", sa.Integer, nullable=False),
-    # What the fold needs to go on: turns and calls in progress, and all that was counted.
+    # What the fold needs to go on: turns and calls in progress.
     sa.Column("answering", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("unanswered", JSONB, nullable=False),
     sa.Column("calls", JSONB, nullable=False),
-    sa.Column("counted", JSONB, nullable=False),
     sa.CheckConstraint("applied > 0", name="applied"),
     sa.Index("ix_episodes_opened_at", "opened_at"),
+)
+
+episode_figures = sa.Table(
+    "episode_figures",
+    metadata,
+    # What each conversation has added to the hours: the list behind every figure.
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("figure", sa.Text, primary_key=True),
+    sa.Column("dimension", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    # All that a list needs, so that it is read from the index alone.
+    sa.Index(
+        "ix_episode_figures_listing",
+        "figure",
+        "hour",
+        "dimension",
+        postgresql_include=["thread_id", "count", "total"],
+    ),
 )
 
 figures_hourly = sa.Table(

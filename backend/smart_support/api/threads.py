@@ -1,5 +1,6 @@
 """Conversations: begin one, list them, settle one."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -152,6 +153,20 @@ async def give_back(thread_id: UUID, remark: Remark, person: Lead, parts: Runnin
     """Let the agents answer again; the remark is for them, not for the customer."""
     await parts.desk.give_back(person, str(thread_id), remark.remark)
     return await thread_of(parts, person, str(thread_id))
+
+
+async def threads_of(parts: Parts, person: Person, ids: Sequence[str]) -> list[Thread]:
+    """These conversations, in this order, for somebody who may see them all.
+
+    Raises:
+        NotFound: one of them does not exist.
+    """
+    page = await parts.tracker.threads(ThreadFilter(among=frozenset(ids)), limit=len(ids))
+    known = {
+        found.lifecycle.thread_id: _of(found.lifecycle, found.customer_id, found.customer_name)
+        for found in page.threads
+    }
+    return [known.get(each) or await thread_of(parts, person, each) for each in ids]
 
 
 async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:

@@ -59,12 +59,13 @@ class Lifecycle:
 class ThreadFilter:
     """Which conversations to list; what is None does not narrow the list.
 
-    `text` is looked for in the titles, as it is written, in upper or lower case.
+    `text` is looked for in the titles, as it is written, in upper or lower case. `among` are ids.
     """
 
     status: Status | None = None
     customer_id: str | None = None
     text: str | None = None
+    among: frozenset[ThreadId] | None = None
 
 
 EVERY_THREAD = ThreadFilter()

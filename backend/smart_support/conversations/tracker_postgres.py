@@ -90,6 +90,8 @@ class PostgresConversationTracker:
             statement = statement.where(threads.c.customer_id == which.customer_id)
         if which.text is not None:
             statement = statement.where(states.c.title.icontains(which.text, autoescape=True))
+        if which.among is not None:
+            statement = statement.where(states.c.thread_id.in_(which.among))
         async with self._sessions() as session:
             if after is not None:
                 opened_at = await session.scalar(
