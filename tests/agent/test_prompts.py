@@ -3,7 +3,6 @@ from datetime import date
 from smart_support.agent.agents import Agent
 from smart_support.agent.prompts import HANDOFF, HANDOFF_REASONS, HANDOFF_TOOL, system_prompt
 
-
 BILLING = Agent(name="billing", purpose="Refunds and payments", instructions="Be kind. {so}")
 
 

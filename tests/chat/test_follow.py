@@ -49,13 +49,16 @@ async def test_every_follower_gets_everything_of_its_own_thread() -> None:
     (of_one,) = events_of(ONE, [message()])
     (of_two,) = events_of(TWO, [message()])
 
-    with followers.follow(ONE) as first, followers.follow(ONE) as second:
-        with followers.follow(TWO) as third:
-            followers.publish(ONE, [of_one])
-            followers.publish(TWO, [of_two])
+    with (
+        followers.follow(ONE) as first,
+        followers.follow(ONE) as second,
+        followers.follow(TWO) as third,
+    ):
+        followers.publish(ONE, [of_one])
+        followers.publish(TWO, [of_two])
 
-            assert await taken(first, 1) == await taken(second, 1) == [of_one]
-            assert await taken(third, 1) == [of_two]
+        assert await taken(first, 1) == await taken(second, 1) == [of_one]
+        assert await taken(third, 1) == [of_two]
 
 
 async def test_one_that_reads_too_slowly_is_told_before_there_is_a_gap() -> None:
