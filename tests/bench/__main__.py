@@ -7,6 +7,7 @@ in a temporary folder, and is stopped at the end, also by Ctrl-C.
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import shutil
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import structlog
 import uvloop
 from tests.bench import calls
 from tests.bench.fakes import TOKENS, document
@@ -310,6 +312,7 @@ def machine() -> dict[str, Any]:
 async def main(arguments: argparse.Namespace) -> None:
     """Measure, print the table, write the JSON."""
     plan = QUICK if arguments.quick else FULL
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     at = datetime.now(UTC)
     before = machine()
     began = time.monotonic()
