@@ -128,5 +128,6 @@ async def import_document(
         SupportError: one of the FILE_ errors of `read_document`; nothing is stored.
     """
     draft = await read_aside(raw, source=source, max_bytes=max_bytes)
-    chosen = name or draft.title or PurePosixPath(urlsplit(source).path).stem or "API"
+    title = draft.title if draft.title != source else ""  # the source stands in for no title
+    chosen = name or title or PurePosixPath(urlsplit(source).path).stem or "API"
     return await operations.save_draft(draft, name=chosen[:100], document=raw, by=by)
