@@ -25,6 +25,8 @@ import {
 } from "./api/client";
 import { forgetPerson } from "./api/sign-in";
 import { type OpenSocket, openSocket } from "./api/socket";
+import { type Upload, uploadDocument } from "./api/upload";
+import { type ReviewSearch, reviewSearch } from "./review/search";
 import { EmptyState } from "./ui/EmptyState";
 import { ProblemBanner } from "./ui/ErrorBanner";
 import frame from "./ui/frame.module.css";
@@ -33,10 +35,10 @@ import { SignInPage, type WhySignedOut } from "./ui/SignInPage";
 import { STATUS_WORDS } from "./ui/StatusBadge";
 import { theme } from "./ui/theme";
 
-const HOME: Record<Role, "/" | "/replay" | "/operator"> = {
+const HOME: Record<Role, "/" | "/replay" | "/review"> = {
   customer: "/",
   lead: "/replay",
-  operator: "/operator",
+  operator: "/review",
 };
 
 export interface AppProps {
@@ -44,6 +46,7 @@ export interface AppProps {
   storage: Storage;
   fetch?: (request: Request) => Promise<Response>;
   openSocket?: OpenSocket;
+  upload?: Upload;
   history?: RouterHistory;
 }
 
@@ -100,6 +103,7 @@ function SignedIn({ token, storage, onLeave, ...props }: SignedInProps) {
         token={token}
         storage={storage}
         openSocket={props.openSocket ?? openSocket}
+        upload={props.upload ?? uploadDocument}
         onLeave={onLeave}
       >
         <RouterProvider router={router} />
@@ -108,12 +112,13 @@ function SignedIn({ token, storage, onLeave, ...props }: SignedInProps) {
   );
 }
 
-interface KnowWhoProps extends Pick<Session, "api" | "token" | "storage" | "openSocket"> {
+interface KnowWhoProps
+  extends Pick<Session, "api" | "token" | "storage" | "openSocket" | "upload"> {
   onLeave: (why: WhySignedOut) => void;
   children: ReactNode;
 }
 
-function KnowWho({ api, token, storage, openSocket, onLeave, children }: KnowWhoProps) {
+function KnowWho({ api, token, storage, openSocket, upload, onLeave, children }: KnowWhoProps) {
   const me = api.query.useQuery("get", "/api/me", {}, { staleTime: Number.POSITIVE_INFINITY });
   const session = useMemo<Session | null>(
     () =>
@@ -124,11 +129,12 @@ function KnowWho({ api, token, storage, openSocket, onLeave, children }: KnowWho
             token,
             storage,
             openSocket,
+            upload,
             me: me.data,
             signOut: () => onLeave("left"),
             expire: () => onLeave("expired"),
           },
-    [api, token, storage, openSocket, me.data, onLeave],
+    [api, token, storage, openSocket, upload, me.data, onLeave],
   );
   if (session !== null)
     return <SessionContext.Provider value={session}>{children}</SessionContext.Provider>;
@@ -262,16 +268,22 @@ const operatorRoute = createRoute({
     </For>
   ),
 });
-const operatorPage = createRoute({
+const reviewListRoute = createRoute({
   getParentRoute: () => operatorRoute,
-  path: "/operator",
-  component: lazyRouteComponent(() => import("./operator/OperatorPage"), "OperatorPage"),
+  path: "/review",
+  component: lazyRouteComponent(() => import("./review/ReviewListPage"), "ReviewListPage"),
+});
+const reviewRoute = createRoute({
+  getParentRoute: () => operatorRoute,
+  path: "/review/$specId",
+  validateSearch: (search: Record<string, unknown>): ReviewSearch => reviewSearch(search),
+  component: lazyRouteComponent(() => import("./review/ReviewPage"), "ReviewPage"),
 });
 
 const routeTree = rootRoute.addChildren([
   customerRoute.addChildren([chatRoute, conversationRoute]),
   leadRoute.addChildren([replayListRoute, replayRoute]),
-  operatorRoute.addChildren([operatorPage]),
+  operatorRoute.addChildren([reviewListRoute, reviewRoute]),
 ]);
 
 function makeRouter(history: RouterHistory | undefined) {

@@ -31,6 +31,7 @@ export async function openPage(server: FakeServer, opened: Opened = {}) {
       storage={storage}
       fetch={server.fetch}
       openSocket={server.openSocket}
+      upload={server.upload}
       history={history}
     />,
   );

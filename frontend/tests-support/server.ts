@@ -1,9 +1,11 @@
 /** A server for the pages under test: answers at the edge of the client, on the test's command. */
 
-import type { Person, ReplayEvent, Role, Thread } from "../src/api/client";
+import type { ImportResult, Person, ReplayEvent, Role, Thread } from "../src/api/client";
 import type { ClientFrame, ServerFrame } from "../src/api/frames";
 import type { OpenSocket, SocketOptions } from "../src/api/socket";
+import type { Upload } from "../src/api/upload";
 import { THREAD } from "./logs";
+import { type ReviewDesk, reviewDesk, SPEC } from "./review";
 import { type LivePiece, speaker } from "./wire";
 
 export const PEOPLE: Record<Role, Person> = {
@@ -47,6 +49,8 @@ export function fakeServer(role: Role) {
   let ready = false;
   let opened = 0;
   let say: ReturnType<typeof speaker> | null = null;
+  let desk: ReviewDesk = reviewDesk([]);
+  const uploads: Parameters<Upload>[0][] = [];
 
   const routes: Record<string, Answer> = {
     "GET /api/health": () =>
@@ -86,9 +90,41 @@ export function fakeServer(role: Role) {
     },
   };
 
+  Object.assign(routes, {
+    "GET /api/specs": () => json({ specs: desk.all().length > 0 ? [desk.spec()] : [] }),
+    "GET /api/specs/*": (url: URL) =>
+      url.pathname.endsWith(SPEC)
+        ? json(desk.spec())
+        : problem(404, "VAL_NOT_FOUND", "I could not find that."),
+    "PUT /api/specs/*/base-url": () => json(desk.spec()),
+    "GET /api/specs/*/operations": (url: URL) => {
+      const from = desk.all().findIndex(({ key }) => key === url.searchParams.get("after")) + 1;
+      const limit = Number(url.searchParams.get("limit"));
+      const operations = desk.all().slice(from, from + limit);
+      const more = operations.length === limit;
+      return json({ operations, next_after: more ? operations.at(-1)?.key : null });
+    },
+    "GET /api/specs/*/decisions": () => json({ batches: desk.batches() }),
+    "POST /api/specs/*/decisions": async (_: URL, request: Request) => {
+      const { decisions } = await request.json();
+      const made = desk.decide(decisions);
+      if (!Array.isArray(made)) return json(made);
+      const title = "Somebody else changed this in the meantime.";
+      const refused = { title, code: "CONF_REVIEW_CONFLICT", correlation_id: "cor-9" };
+      return json({ ...refused, type: "about:blank", status: 409, conflicts: made }, 409);
+    },
+    "POST /api/reviews/*/undo": (url: URL) => json(desk.undo(url.pathname.split("/")[3] ?? "")),
+    "GET /api/operations/*": (url: URL) => json(desk.detail(url.pathname.split("/")[3] ?? "")),
+    "GET /api/operations/*/evidence": (url: URL) =>
+      json(desk.evidence(url.pathname.split("/")[3] ?? "")),
+  });
+
   const fetch = async (request: Request): Promise<Response> => {
     const url = new URL(request.url);
-    const path = url.pathname.replace(/threads\/[^/]+/, "threads/*");
+    const path = url.pathname.replace(
+      /\/(threads|specs|operations|reviews)\/(?!from-url)[^/]+/,
+      "/$1/*",
+    );
     asked.push(`${request.method} ${url.pathname}${url.search}`);
     if (request.headers.get("authorization") !== "Bearer good")
       return problem(401, "AUTH_NOT_SIGNED_IN", "Please sign in again.");
@@ -126,9 +162,25 @@ export function fakeServer(role: Role) {
     socket?.onConnection({ state: "ready" });
   };
 
+  /** Uploads wait for the test to answer: `uploads[n].onProgress`, `answer`. */
+  const answers: { resolve: (result: ImportResult) => void; reject: (why: unknown) => void }[] = [];
+  const upload: Upload = (options) => {
+    uploads.push(options);
+    return new Promise((resolve, reject) => {
+      answers.push({ resolve, reject });
+      options.signal.addEventListener("abort", () => reject(new DOMException("", "AbortError")));
+    });
+  };
+
   return {
     fetch,
     openSocket,
+    upload,
+    uploads,
+    answers,
+    review(next: ReviewDesk) {
+      desk = next;
+    },
     routes,
     sent,
     asked,

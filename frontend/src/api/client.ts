@@ -3,8 +3,9 @@
 import createFetchClient, { type Middleware } from "openapi-fetch";
 import createQueryClient from "openapi-react-query";
 import { createContext, useContext } from "react";
-import type { paths } from "./schema.gen";
+import type { components, paths } from "./schema.gen";
 import type { OpenSocket } from "./socket";
+import type { Upload } from "./upload";
 
 type Json<Operation> = Operation extends {
   responses: { 200: { content: { "application/json": infer Body } } };
@@ -19,6 +20,16 @@ export type ThreadStatus = Thread["status"];
 export type ReplayPage = Json<paths["/api/threads/{thread_id}/replay"]["get"]>;
 export type ReplayEvent = ReplayPage["events"][number];
 export type Fact = ReplayEvent["fact"];
+export type Spec = Json<paths["/api/specs/{spec_id}"]["get"]>;
+export type Operation = Json<paths["/api/specs/{spec_id}/operations"]["get"]>["operations"][number];
+export type OperationDetail = Json<paths["/api/operations/{operation_id}"]["get"]>;
+export type Evidence = Json<paths["/api/operations/{operation_id}/evidence"]["get"]>;
+export type DecisionBatch = Json<paths["/api/specs/{spec_id}/decisions"]["get"]>["batches"][number];
+export type OperationDecision =
+  paths["/api/specs/{spec_id}/decisions"]["post"]["requestBody"]["content"]["application/json"]["decisions"][number];
+export type ImportResult =
+  paths["/api/specs"]["post"]["responses"][201]["content"]["application/json"];
+export type Conflict = components["schemas"]["ConflictingReview"];
 export type FactOf<Type extends Fact["type"]> = Extract<Fact, { type: Type }>;
 
 /** A failure in words for a person, with what an operator needs to find it. */
@@ -30,9 +41,11 @@ export interface Problem {
   correlation_id: string | null;
   /** Seconds. */
   retry_after: number | null;
+  /** Of a decision that came too late: who changed what. */
+  conflicts?: Conflict[];
 }
 
-class NotAnAnswer extends Error {
+export class NotAnAnswer extends Error {
   constructor(readonly status: number) {
     super(`the server answered ${status} without saying why`);
   }
@@ -50,7 +63,8 @@ export function problemOf(error: unknown): Problem {
       retry_after: null,
     };
   if (typeof error === "object" && error !== null && "code" in error && "title" in error) {
-    const { code, title, detail, status, correlation_id, retry_after } = error as Partial<Problem>;
+    const { code, title, detail, status, correlation_id, retry_after, conflicts } =
+      error as Partial<Problem>;
     return {
       code: String(code),
       title: String(title),
@@ -58,6 +72,7 @@ export function problemOf(error: unknown): Problem {
       status: status ?? null,
       correlation_id: correlation_id ?? null,
       retry_after: retry_after ?? null,
+      ...(conflicts ? { conflicts } : {}),
     };
   }
   return {
@@ -104,6 +119,7 @@ export interface Session {
   token: string;
   me: Person;
   openSocket: OpenSocket;
+  upload: Upload;
   /** Of this tab; emptied at sign-out. */
   storage: Storage;
   signOut: () => void;

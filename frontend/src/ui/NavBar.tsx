@@ -38,6 +38,11 @@ export function NavBar() {
             <Icon name="replay" /> Replay
           </Link>
         )}
+        {me.role === "operator" && (
+          <Link to="/review" className={classes.link}>
+            <Icon name="check" /> Review
+          </Link>
+        )}
       </nav>
       <div className={classes.right}>
         <ModelBadge />
