@@ -73,13 +73,16 @@ $(UI)/index.html: $(STAMPS)/npm $(shell find frontend/src frontend/public fronte
 	@cd frontend && npm run --silent build
 	@touch $@
 
-# Browser tests use Debian's Chromium; on another system install chromium yourself.
+# Browser tests use Debian's Chromium, deployment tests its nginx; elsewhere install them yourself.
+# Without nginx its tests are skipped, without chromium nothing proves the page.
 browser:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    ! { command -v chromium && command -v nginx; } >/dev/null 2>&1; then \
+	  echo "Installing chromium and nginx"; apt-get update -qq; \
+	  apt-get install -y -qq --no-install-recommends chromium nginx-light >/dev/null; \
+	fi
 	@command -v chromium >/dev/null || \
-		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-		  echo "Installing chromium" && apt-get update -qq && \
-		  apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
-		{ echo "The browser tests need chromium: install it and try again."; exit 1; }
+	  { echo "The browser tests need chromium: install it and try again."; exit 1; }
 
 clean:
 	rm -rf $(STAMPS) .venv $(UI) frontend/node_modules
