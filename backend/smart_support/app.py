@@ -23,6 +23,7 @@ from smart_support.agent.agents import LiveAgents
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.model import open_model
+from smart_support.agent.model_check import check_model
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
@@ -34,6 +35,7 @@ from smart_support.api import (
     chat_socket,
     dashboard,
     health,
+    installation,
     replay,
     review,
     threads,
@@ -55,7 +57,7 @@ from smart_support.conversations.postgres import (
 )
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
-from smart_support.database.schema import migrate
+from smart_support.database.schema import current_revision, migrate
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
@@ -224,6 +226,8 @@ async def open_parts(
             followers=followers,
             documents=documents,
             check_writable=partial(check_writable, engine),
+            check_model=partial(check_model, model),
+            revision=await current_revision(url),
             offline_model=offline,
             model_name=model.model_name,
             hello_seconds=seams.hello_seconds,
@@ -258,7 +262,7 @@ def create_app(
     # Health is asked by machines, and the socket counts messages: they have no limit of calls.
     app.include_router(health.router)
     limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
-    for room in (threads, replay, approvals, review, agent_routes, dashboard):
+    for room in (threads, replay, approvals, review, agent_routes, dashboard, installation):
         app.include_router(room.router, dependencies=limited)
     app.include_router(chat_socket.router)
     install_page(app)

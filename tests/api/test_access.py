@@ -43,6 +43,7 @@ RULES: dict[str, set[Role] | None] = {
     "POST /api/reviews/{batch_id}/undo": OPERATORS,
     "GET /api/agents": LEADS | OPERATORS,
     "POST /api/agents/reload": OPERATORS,
+    "GET /api/health/details": LEADS | OPERATORS,
     "GET /api/dashboard": LEADS,
     "GET /api/dashboard/cohort": LEADS,
     "GET /api/dashboard/conversations": LEADS,

@@ -44,6 +44,10 @@ class Parts:
     documents: httpx.AsyncClient
     """Fetches OpenAPI documents."""
     check_writable: Callable[[], Awaitable[None]]
+    check_model: Callable[[float], Awaitable[None]]
+    """Within so many seconds."""
+    revision: str | None
+    """The newest migration that the database had at the start."""
     offline_model: bool
     model_name: str
     hello_seconds: float

@@ -108,6 +108,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/threads/{thread_id}/handoff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask for a person
+         * @description From now on no agent answers here; the conversation is on the list of the support leads.
+         */
+        post: operations["ask_for_person"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/threads/{thread_id}/take-over": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a conversation over
+         * @description Answer as a person; the agents are silent until it is given back or resolved.
+         */
+        post: operations["take_over"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/threads/{thread_id}/messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Write to the customer
+         * @description Only who has taken the conversation over; the same `message_id` is not a second message.
+         */
+        post: operations["write_as_person"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/threads/{thread_id}/give-back": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a conversation back
+         * @description Let the agents answer again; the remark is for them, not for the customer.
+         */
+        post: operations["give_back"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/threads/{thread_id}/replay": {
         parameters: {
             query?: never;
@@ -407,7 +487,7 @@ export interface paths {
         put?: never;
         /**
          * Load the agents file anew
-         * @description New turns work with it; a file that is wrong is refused with its faults, and nothing changes.
+         * @description New turns work with it; a wrong file is refused with its faults, and nothing changes.
          */
         post: operations["reload_agents"];
         delete?: never;
@@ -424,10 +504,30 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Figures of a range
-         * @description Conversations, response times, tools and approvals in [start, end).
+         * What happened in a range
+         * @description Messages, answers and their times, tools, approvals and tokens in [start, end).
          */
-        get: operations["read_figures"];
+        get: operations["read_activity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dashboard/cohort": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What became of the conversations of a range
+         * @description The conversations opened in [start, end), as they stand now. All rates share `handled`.
+         */
+        get: operations["read_cohort"];
         put?: never;
         post?: never;
         delete?: never;
@@ -445,9 +545,49 @@ export interface paths {
         };
         /**
          * Figures over time
-         * @description The same figures, one point per hour or day.
+         * @description What happened in [start, end), one point per hour or day.
          */
         get: operations["read_series"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dashboard/conversations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The conversations behind a figure
+         * @description Exactly what the figure counts: `total` is its number.
+         */
+        get: operations["list_counted"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/health/details": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How everything is that this depends on
+         * @description Database, model and each imported API, looked at now, each with a time limit of its own.
+         */
+        get: operations["read_details"];
         put?: never;
         post?: never;
         delete?: never;
@@ -467,13 +607,27 @@ export interface components {
          */
         Access: "read" | "write";
         /**
-         * Activity
-         * @description What happened in a range, whenever the conversations were opened. Means in milliseconds.
-         *
-         *     `turns` were begun in the range; `turns_failed` (by error code) and the others ended in it.
-         *     `operations` are in the order of their names.
+         * ActivityAnswer
+         * @description The range in whole hours, and what happened in it.
          */
-        Activity: {
+        ActivityAnswer: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            activity: components["schemas"]["ActivityFigures"];
+        };
+        /**
+         * ActivityFigures
+         * @description What happened in the range, whenever the conversations were opened.
+         */
+        ActivityFigures: {
             /** Opened */
             opened: number;
             /** Resolved */
@@ -482,7 +636,12 @@ export interface components {
             abandoned: number;
             /** Reopened */
             reopened: number;
-            /** Handoffs */
+            /** Handed Off */
+            handed_off: number;
+            /**
+             * Handoffs
+             * @description By reason.
+             */
             handoffs: {
                 [key: string]: number;
             };
@@ -494,12 +653,20 @@ export interface components {
             turns: number;
             /** Turns Done */
             turns_done: number;
-            /** Turns Failed */
+            /** Turns Cancelled */
+            turns_cancelled: number;
+            /**
+             * Failed
+             * @description Failed turns.
+             */
+            failed: number;
+            /**
+             * Turns Failed
+             * @description By error code.
+             */
             turns_failed: {
                 [key: string]: number;
             };
-            /** Turns Cancelled */
-            turns_cancelled: number;
             response: components["schemas"]["ResponseTimes"];
             /** Mean First Token Ms */
             mean_first_token_ms: number | null;
@@ -509,6 +676,16 @@ export interface components {
             input_tokens: number;
             /** Output Tokens */
             output_tokens: number;
+            /** Tokens */
+            tokens: number;
+            /** Tool Calls */
+            tool_calls: number;
+            /** Tool Errors */
+            tool_errors: number;
+            /** Tool Error Rate */
+            tool_error_rate: number | null;
+            /** Retries */
+            retries: number;
             /** Operations */
             operations: components["schemas"]["OperationFigures"][];
             approvals: components["schemas"]["ApprovalFigures"];
@@ -784,22 +961,42 @@ export interface components {
             reasons: string[];
         };
         /**
-         * Cohort
-         * @description The conversations opened in a range, as they stand now. All rates share `handled`.
-         *
-         *     `handled`: the agent answered, or handed over. `resolved`: settled now, in whatever way;
-         *     `resolved_alone`: settled now, after an answer of the agent, and never handed over.
-         *     `reopened`: went on at least once after they were resolved or abandoned.
-         *     `median_first_reply_ms`: from the opening to the first answer, exact; None without answers.
+         * CohortAnswer
+         * @description The range in whole hours, and its conversations.
          */
-        Cohort: {
+        CohortAnswer: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            cohort: components["schemas"]["CohortFigures"];
+        };
+        /**
+         * CohortFigures
+         * @description The conversations opened in the range, as they stand now.
+         */
+        CohortFigures: {
             /** Conversations */
             conversations: number;
-            /** Handled */
+            /**
+             * Handled
+             * @description The agent answered, or handed over.
+             */
             handled: number;
+            /** Answered */
+            answered: number;
             /** Resolved */
             resolved: number;
-            /** Resolved Alone */
+            /**
+             * Resolved Alone
+             * @description By the agent's answer, and never handed over.
+             */
             resolved_alone: number;
             /** Handed Off */
             handed_off: number;
@@ -813,6 +1010,16 @@ export interface components {
             };
             /** Median First Reply Ms */
             median_first_reply_ms: number | null;
+            /**
+             * Auto Resolution Rate
+             * @description `resolved_alone` of `handled`.
+             */
+            auto_resolution_rate: number | null;
+            /**
+             * Handoff Rate
+             * @description `handed_off` of `handled`.
+             */
+            handoff_rate: number | null;
         };
         /**
          * ConflictingReview
@@ -834,6 +1041,88 @@ export interface components {
             decided_by: string | null;
             /** Decided At */
             decided_at: string | null;
+        };
+        /**
+         * CountedThread
+         * @description A conversation that a figure counts.
+         */
+        CountedThread: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Title
+             * @description The beginning of the first message; empty before there is one.
+             */
+            title: string;
+            status: components["schemas"]["Status"];
+            customer: components["schemas"]["ThreadCustomer"];
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /**
+             * Last Event At
+             * Format: date-time
+             */
+            last_event_at: string;
+            /** Turns */
+            turns: number;
+            /** Tool Calls */
+            tool_calls: number;
+            /**
+             * Errors
+             * @description Failed turns, and tool calls that failed or are unclear.
+             */
+            errors: number;
+            /**
+             * Agent
+             * @description The agent that answered last.
+             */
+            agent: string | null;
+            /** @description Told of a single thread only. */
+            handling?: components["schemas"]["Handling"] | null;
+            /**
+             * Part
+             * @description How much of the figure is this conversation's.
+             */
+            part: number;
+        };
+        /**
+         * CountedThreads
+         * @description A page of the conversations behind a figure, those opened last first.
+         */
+        CountedThreads: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            /**
+             * Total
+             * @description The figure: the parts of all conversations, of every page.
+             */
+            total: number;
+            /**
+             * Conversations
+             * @description How many have a part.
+             */
+            conversations: number;
+            /** Threads */
+            threads: components["schemas"]["CountedThread"][];
+            /**
+             * Next Cursor
+             * @description Give it as `cursor` for the next page.
+             */
+            next_cursor: string | null;
         };
         /**
          * DecidedTogether
@@ -918,22 +1207,55 @@ export interface components {
             decisions: components["schemas"]["OperationDecision"][];
         };
         /**
-         * Figures
-         * @description The cards for [start, end), in whole hours of UTC.
+         * Dependency
+         * @description Something without which less works, as it was a moment ago.
          */
-        Figures: {
+        Dependency: {
             /**
-             * Start
-             * Format: date-time
+             * Kind
+             * @enum {string}
              */
-            start: string;
+            kind: "database" | "model" | "api";
+            /** Name */
+            name: string;
             /**
-             * End
-             * Format: date-time
+             * Address
+             * @description Without anything that could be a credential.
              */
-            end: string;
-            cohort: components["schemas"]["Cohort"];
-            activity: components["schemas"]["Activity"];
+            address: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "ok" | "failing" | "not_checked";
+            /**
+             * Latency Ms
+             * @description Until the answer, or until it was given up.
+             */
+            latency_ms: number | null;
+            /**
+             * Reason
+             * @description Why it is failing or was not checked.
+             */
+            reason: string | null;
+        };
+        /**
+         * Details
+         * @description For those who run the installation. No secret is among it.
+         */
+        Details: {
+            /** Version */
+            version: string;
+            /**
+             * Revision
+             * @description The newest migration that the database has.
+             */
+            revision: string | null;
+            model: components["schemas"]["Model"];
+            /** Dependencies */
+            dependencies: components["schemas"]["Dependency"][];
+            /** Limits */
+            limits: components["schemas"]["Limit"][];
         };
         /**
          * FromUrl
@@ -949,8 +1271,48 @@ export interface components {
             name?: string | null;
         };
         /**
+         * GivenBack
+         * @description The agents answer again. `remark` is for them and for other leads, not for the customer.
+         */
+        GivenBack: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "given_back";
+            /** By */
+            by: string;
+            /** Name */
+            name: string;
+            /** Remark */
+            remark: string;
+        };
+        /**
+         * Handling
+         * @description Who has the conversation.
+         */
+        Handling: {
+            /**
+             * With Person
+             * @description A person has it or is asked for; agents are silent.
+             */
+            with_person: boolean;
+            /**
+             * Assigned To
+             * @description Id of the support lead who took over.
+             */
+            assigned_to: string | null;
+            /** Assigned Name */
+            assigned_name: string | null;
+            /**
+             * Reason
+             * @description Why a person was asked for the last time.
+             */
+            reason: string | null;
+        };
+        /**
          * HandoffAsked
-         * @description A person is asked to take over.
+         * @description A person is asked to take over. `by` is `agent` or `customer`, who asks outside of a turn.
          */
         HandoffAsked: {
             /**
@@ -959,10 +1321,24 @@ export interface components {
              */
             type: "handoff_asked";
             /** Turn Id */
-            turn_id: string;
+            turn_id: string | null;
             /** Reason */
             reason: string;
             /** Note */
+            note: string;
+            /** By */
+            by: string;
+        };
+        /**
+         * HandoffRequest
+         * @description The wish to talk to a person.
+         */
+        HandoffRequest: {
+            /**
+             * Note
+             * @description What the person should know.
+             * @default
+             */
             note: string;
         };
         /**
@@ -1006,6 +1382,27 @@ export interface components {
             unchanged: number;
         };
         /**
+         * Limit
+         * @description A setting and what it means.
+         */
+        Limit: {
+            /**
+             * Name
+             * @description As in the environment.
+             */
+            name: string;
+            /** Value */
+            value: number | string;
+            /** Meaning */
+            meaning: string;
+        };
+        /**
+         * Listing
+         * @description A figure of the dashboard that can be opened. In brackets: what a dimension narrows it to.
+         * @enum {string}
+         */
+        Listing: "conversations" | "handled" | "answered" | "resolved" | "resolved_alone" | "handed_off" | "abandoned" | "reopened" | "conversations_opened" | "conversations_resolved" | "conversations_abandoned" | "conversations_reopened" | "handoffs" | "messages" | "replies" | "response_ms" | "turns" | "turns_done" | "turns_failed" | "turns_cancelled" | "tool_calls" | "tool_calls_done" | "tool_calls_failed" | "tool_calls_declined" | "tool_calls_unknown" | "tool_errors" | "attempts" | "retries" | "approvals_asked" | "approvals_approved" | "approvals_rejected" | "approvals_expired" | "input_tokens" | "output_tokens" | "tokens";
+        /**
          * Me
          * @description The person who is signed in.
          */
@@ -1040,6 +1437,8 @@ export interface components {
         /**
          * MessageReceived
          * @description The customer wrote. `message_id` is the client's own.
+         *
+         *     `to_person`: a person has the conversation, so that no agent answers it.
          */
         MessageReceived: {
             /**
@@ -1053,6 +1452,8 @@ export interface components {
             message_id: string;
             /** Text */
             text: string;
+            /** To Person */
+            to_person: boolean;
         };
         /**
          * Model
@@ -1220,7 +1621,7 @@ export interface components {
         };
         /**
          * OperationFigures
-         * @description One operation. `done` to `unknown` are how its calls ended, `attempts` the HTTP requests.
+         * @description One operation of an API.
          */
         OperationFigures: {
             /** Operation */
@@ -1235,12 +1636,27 @@ export interface components {
             declined: number;
             /** Unknown */
             unknown: number;
-            /** Attempts */
+            /**
+             * Errors
+             * @description Failed or unknown.
+             */
+            errors: number;
+            /**
+             * Attempts
+             * @description HTTP requests.
+             */
             attempts: number;
             /** Retries */
             retries: number;
             /** Mean Attempt Ms */
             mean_attempt_ms: number | null;
+            /**
+             * Error Rate
+             * @description `errors` of all that ended and was not declined.
+             */
+            error_rate: number | null;
+            /** Retries Per Call */
+            retries_per_call: number | null;
         };
         /**
          * Operations
@@ -1284,16 +1700,48 @@ export interface components {
             undoes: string | null;
         };
         /**
-         * Point
-         * @description One hour or one day (of UTC) of a series, from `start` on.
+         * PersonAnswered
+         * @description A support lead wrote to the customer. `message_id` is the client's own.
          */
-        Point: {
+        PersonAnswered: {
             /**
-             * Start
-             * Format: date-time
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
-            start: string;
-            activity: components["schemas"]["Activity"];
+            type: "person_answered";
+            /** Message Id */
+            message_id: string;
+            /** Text */
+            text: string;
+            /** By */
+            by: string;
+            /** Name */
+            name: string;
+        };
+        /**
+         * PersonMessage
+         * @description What a support lead writes to the customer.
+         */
+        PersonMessage: {
+            /** Message Id */
+            message_id: string;
+            /** Text */
+            text: string;
+        };
+        /**
+         * PersonTookOver
+         * @description A support lead has the conversation now; the agents are silent.
+         */
+        PersonTookOver: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "person_took_over";
+            /** By */
+            by: string;
+            /** Name */
+            name: string;
         };
         /**
          * Problem
@@ -1340,6 +1788,17 @@ export interface components {
             conflicts?: components["schemas"]["ConflictingReview"][] | null;
         };
         /**
+         * Remark
+         * @description What the agents and other leads should know.
+         */
+        Remark: {
+            /**
+             * Remark
+             * @default
+             */
+            remark: string;
+        };
+        /**
          * ReplayEvent
          * @description One committed fact of a thread.
          */
@@ -1352,7 +1811,7 @@ export interface components {
              */
             at: string;
             /** Fact */
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["HandoffAsked"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
         };
         /**
          * ReplayPage
@@ -1492,11 +1951,53 @@ export interface components {
         Role: "customer" | "lead" | "operator";
         /**
          * Series
-         * @description Figures over time.
+         * @description Figures over time. All points together are the range.
          */
         Series: {
             /** Points */
-            points: components["schemas"]["Point"][];
+            points: components["schemas"]["SeriesPoint"][];
+        };
+        /**
+         * SeriesPoint
+         * @description One hour, or one day of UTC; the first and last are cut where the range ends.
+         */
+        SeriesPoint: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            /** Opened */
+            opened: number;
+            /** Resolved */
+            resolved: number;
+            /** Handed Off */
+            handed_off: number;
+            /** Replies */
+            replies: number;
+            /** Failed */
+            failed: number;
+            /** Median Ms */
+            median_ms: number | null;
+            /** P95 Ms */
+            p95_ms: number | null;
+            /** Tool Calls */
+            tool_calls: number;
+            /** Tool Errors */
+            tool_errors: number;
+            /** Retries */
+            retries: number;
+            /** Approvals Asked */
+            approvals_asked: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
         };
         /**
          * SkippedOperation
@@ -1606,6 +2107,13 @@ export interface components {
              * @description Failed turns, and tool calls that failed or are unclear.
              */
             errors: number;
+            /**
+             * Agent
+             * @description The agent that answered last.
+             */
+            agent: string | null;
+            /** @description Told of a single thread only. */
+            handling?: components["schemas"]["Handling"] | null;
         };
         /**
          * ThreadAbandoned
@@ -2121,6 +2629,266 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Thread"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ask_for_person: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HandoffRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Thread"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    take_over: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Thread"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    write_as_person: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PersonMessage"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Thread"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    give_back: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Remark"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -3738,7 +4506,7 @@ export interface operations {
             };
         };
     };
-    read_figures: {
+    read_activity: {
         parameters: {
             query: {
                 /** @description With its offset from UTC. */
@@ -3758,7 +4526,72 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Figures"];
+                    "application/json": components["schemas"]["ActivityAnswer"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_cohort: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CohortAnswer"];
                 };
             };
             /** @description Not signed in */
@@ -3825,6 +4658,136 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Series"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_counted: {
+        parameters: {
+            query: {
+                figure: components["schemas"]["Listing"];
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+                /** @description One operation, reason or error code. */
+                dimension?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CountedThreads"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_details: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Details"];
                 };
             };
             /** @description Not signed in */

@@ -1,0 +1,217 @@
+"""How the installation is: what it depends on, looked at now, and what it was told to allow."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import structlog
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from smart_support import __version__
+from smart_support.api.access import Staff
+from smart_support.api.health import Model
+from smart_support.api.parts import Parts, Running
+from smart_support.errors import SupportError
+from smart_support.operations.records import Spec
+from smart_support.settings import Settings
+
+log = structlog.get_logger()
+
+router = APIRouter(prefix="/api/health", tags=["health"])
+
+CHECK_SECONDS = 3.0
+MOST_APIS = 50
+"""Imported APIs that are looked at; more would be a flood of requests."""
+
+LIMITS = (
+    "smart_support_message_limit",
+    "smart_support_message_window",
+    "smart_support_rest_limit",
+    "smart_support_turn_timeout",
+    "smart_support_turn_max_model_calls",
+    "smart_support_model_timeout",
+    "smart_support_tool_timeout",
+    "smart_support_tool_attempt_timeout",
+    "smart_support_tool_max_bytes",
+    "smart_support_approval_ttl",
+    "smart_support_abandon_after",
+    "smart_support_token_ttl",
+    "smart_support_spec_max_bytes",
+    "smart_support_spec_timeout",
+)
+"""Settings that are shown. A new one is not, until somebody has thought about it."""
+
+
+class Dependency(BaseModel):
+    """Something without which less works, as it was a moment ago."""
+
+    kind: Literal["database", "model", "api"]
+    name: str
+    address: str | None = Field(description="Without anything that could be a credential.")
+    status: Literal["ok", "failing", "not_checked"]
+    latency_ms: float | None = Field(description="Until the answer, or until it was given up.")
+    reason: str | None = Field(description="Why it is failing or was not checked.")
+
+
+class Limit(BaseModel):
+    """A setting and what it means."""
+
+    name: str = Field(description="As in the environment.")
+    value: int | float | str
+    meaning: str
+
+
+class Details(BaseModel):
+    """For those who run the installation. No secret is among it."""
+
+    version: str
+    revision: str | None = Field(description="The newest migration that the database has.")
+    model: Model
+    dependencies: list[Dependency]
+    limits: list[Limit]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """`look` returns if all is well, and raises what is wrong. None: it cannot be looked at."""
+
+    kind: Literal["database", "model", "api"]
+    name: str
+    address: str | None
+    look: Callable[[], Awaitable[None]] | None
+    reason: str | None = None
+
+
+class _NotWell(Exception):
+    """What is looked at is not there, or says that it is not well."""
+
+
+@router.get("/details", summary="How everything is that this depends on")
+async def read_details(person: Staff, parts: Running) -> Details:  # noqa: ARG001
+    """Database, model and each imported API, looked at now, each with a time limit of its own."""
+    own, apis = await asyncio.gather(
+        look_at([_database(parts), _model(parts)], within=CHECK_SECONDS), _look_at_apis(parts)
+    )
+    return Details(
+        version=__version__,
+        revision=parts.revision,
+        model=Model(name=parts.model_name, offline=parts.offline_model),
+        dependencies=[*own, *apis],
+        limits=limits_of(parts.settings),
+    )
+
+
+async def look_at(checks: Sequence[Check], *, within: float) -> list[Dependency]:
+    """Look at all at once; one that hangs is given up after `within` seconds, alone."""
+    return list(await asyncio.gather(*(_look(check, within) for check in checks)))
+
+
+async def _look(check: Check, within: float) -> Dependency:
+    reason, status, latency = check.reason, "not_checked", None
+    if check.look is not None:
+        start, status = time.perf_counter(), "ok"
+        try:
+            async with asyncio.timeout(within):
+                await check.look()
+        except TimeoutError:
+            status, reason = "failing", f"No answer within {within:g} s."
+        except (SupportError, _NotWell) as error:
+            status, reason = "failing", str(error)
+        except Exception:
+            # One check that breaks must not hide what the others found.
+            log.exception("health_check_crashed", kind=check.kind, name=check.name)
+            status, reason = "failing", "The check itself failed; see the log."
+        latency = round((time.perf_counter() - start) * 1000, 1)
+    return Dependency.model_validate(
+        {
+            "kind": check.kind,
+            "name": check.name,
+            "address": check.address,
+            "status": status,
+            "latency_ms": latency,
+            "reason": reason,
+        }
+    )
+
+
+def _database(parts: Parts) -> Check:
+    kept = "Embedded PostgreSQL" if parts.settings.database_url is None else "PostgreSQL"
+    return Check(kind="database", name=kept, address=None, look=parts.check_writable)
+
+
+def _model(parts: Parts) -> Check:
+    base = None if parts.offline_model else parts.settings.openai_base_url
+    return Check(
+        kind="model",
+        name=parts.model_name,
+        address=None if base is None else without_credentials(base),
+        look=lambda: parts.check_model(CHECK_SECONDS),
+    )
+
+
+async def _look_at_apis(parts: Parts) -> list[Dependency]:
+    specs: tuple[Spec, ...] = ()
+
+    async def read_specs() -> None:
+        nonlocal specs
+        specs = await parts.operations.specs()
+
+    known = Check(kind="api", name="Imported APIs", address=None, look=read_specs)
+    [catalogue] = await look_at([known], within=CHECK_SECONDS)
+    if catalogue.status != "ok":
+        return [catalogue]
+    checks = [_api(parts, spec, place) for place, spec in enumerate(specs)]
+    return await look_at(checks, within=CHECK_SECONDS)
+
+
+def _api(parts: Parts, spec: Spec, place: int) -> Check:
+    if spec.base_url is None:
+        reason = "It has no base URL yet; set one to make its operations callable."
+        return Check(kind="api", name=spec.name, address=None, look=None, reason=reason)
+    address = without_credentials(spec.base_url)
+    if place >= MOST_APIS:
+        reason = f"Only the first {MOST_APIS} are looked at."
+        return Check(kind="api", name=spec.name, address=address, look=None, reason=reason)
+    return Check(
+        kind="api", name=spec.name, address=address, look=_reaching(parts.documents, address)
+    )
+
+
+def _reaching(client: httpx.AsyncClient, url: str) -> Callable[[], Awaitable[None]]:
+    """Ask for the head of the base URL, without credentials. Any answer but a 5xx is one."""
+
+    async def look() -> None:
+        try:
+            answer = await client.head(url, timeout=CHECK_SECONDS)
+        except httpx.TimeoutException:
+            raise TimeoutError from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _NotWell(f"It cannot be reached ({type(error).__name__}).") from None
+        # 501 is how some say that they have no HEAD.
+        if answer.status_code >= 500 and answer.status_code != 501:
+            raise _NotWell(f"It answered {answer.status_code}.")
+
+    return look
+
+
+def without_credentials(url: str) -> str:
+    """`url` without what could hold a secret: user, password, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def limits_of(settings: Settings) -> list[Limit]:
+    """The limits that `settings` set, in the order of `LIMITS`."""
+    return [
+        Limit(
+            name=name.upper(),
+            value=getattr(settings, name),
+            meaning=str(Settings.model_fields[name].description),
+        )
+        for name in LIMITS
+    ]
