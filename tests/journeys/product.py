@@ -22,6 +22,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -55,8 +56,12 @@ class Product:
     def environment(self) -> dict[str, str]:
         """Nothing that this machine has chosen for itself, except where its programs are."""
         inherited = {name: value for name, value in os.environ.items() if not OURS.match(name)}
-        data = {"SMART_SUPPORT_DATA_DIR": str(self.folder / "data"), "SMART_SUPPORT_PORT": "0"}
-        return inherited | data | self.settings
+        own = {
+            "SMART_SUPPORT_DATA_DIR": str(self.folder / "data"),
+            # A second start is where the first one was, so that open pages find it again.
+            "SMART_SUPPORT_PORT": str(urlsplit(self.address).port or 0),
+        }
+        return inherited | own | self.settings
 
     async def command(self, *arguments: str) -> Process:
         """`smart-support` with these arguments, in this installation."""

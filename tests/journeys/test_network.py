@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -89,7 +88,6 @@ async def test_a_turn_that_a_kill_cut_is_closed_with_honest_words(
 
         await expect(ada.page.get_by_text("The connection is lost")).to_be_visible()
         assert postmaster.is_running()
-        product.settings["SMART_SUPPORT_PORT"] = str(urlsplit(product.address).port)
         again = len(product.said)
         await product.start()
         model.queue(says("It is on its way again."))

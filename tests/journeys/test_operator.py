@@ -186,7 +186,7 @@ async def test_hears_why_a_document_is_refused(
     [
         ("paypal__openapi_catalogs_products_v1.json", "3.0"),
         ("intercom__descriptions_2.16_api.intercom.io.yaml", "3.0"),
-        ("guru__bigredcloud.com.json", "2.0"),
+        ("go-swagger__testdata_canary_ms-cog-sci_swagger.json", "2.0"),
     ],
 )
 async def test_imports_real_documents(rest: httpx.AsyncClient, name: str, dialect: str) -> None:
