@@ -33,6 +33,8 @@ class EventReader:
         Raises:
             ModelBrokenAnswer: an event is no JSON, or longer than `max_event_bytes`.
         """
+        if self.done:
+            return []
         buffer = self._rest + piece
         if self._start and len(buffer) >= 3:
             buffer = buffer.removeprefix(b"\xef\xbb\xbf")
