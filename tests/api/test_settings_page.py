@@ -152,9 +152,11 @@ async def test_a_model_that_refuses_the_key_is_named(
 async def test_a_model_endpoint_without_a_list_is_there(
     migrated_database: Callable[[], str], status: int, reason: str | None
 ) -> None:
-    async with listening(says(status)) as (base, _):
-        async with running(migrated_database(), openai_base_url=base) as server:
-            model = (await details(server))["dependencies"][1]
+    async with (
+        listening(says(status)) as (base, _),
+        running(migrated_database(), openai_base_url=base) as server,
+    ):
+        model = (await details(server))["dependencies"][1]
 
     assert model["reason"] == reason
 
@@ -162,9 +164,11 @@ async def test_a_model_endpoint_without_a_list_is_there(
 async def test_a_model_that_is_gone_or_silent_is_said(
     migrated_database: Callable[[], str],
 ) -> None:
-    async with listening(None) as (silent, _):
-        async with running(migrated_database(), openai_base_url=silent) as server:
-            hung = (await details(server))["dependencies"][1]
+    async with (
+        listening(None) as (silent, _),
+        running(migrated_database(), openai_base_url=silent) as server,
+    ):
+        hung = (await details(server))["dependencies"][1]
     async with running(migrated_database(), openai_base_url=silent) as server:
         gone = (await details(server))["dependencies"][1]
 
