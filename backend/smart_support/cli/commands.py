@@ -15,6 +15,7 @@ from smart_support import __version__
 from smart_support.app import create_app, open_database, tokens_of
 from smart_support.cli import serve as serving
 from smart_support.cli import specs
+from smart_support.cli.reference import reference
 from smart_support.errors import SupportError
 from smart_support.identity.people import Person, Role
 from smart_support.operations.records import Access, ReviewState, Risk
@@ -182,6 +183,12 @@ def openapi() -> None:
     # As it is by default: what this machine has set has no part in it.
     app = create_app(Settings.model_construct(), _closed)
     sys.stdout.write(json.dumps(app.openapi(), indent=2) + "\n")
+
+
+@cli.command("settings")
+def list_settings() -> None:
+    """Print the reference of all settings, as in docs/configuration.md."""
+    sys.stdout.write(reference())
 
 
 @cli.command()
