@@ -8,7 +8,6 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
-    status_code_conformance,
 )
 from tests.api.test_access import PEOPLE
 from tests.support.server import Server, settings_of
@@ -53,4 +52,4 @@ async def test_every_answer_is_as_documented(
     )
 
     response = schemathesis.Response.from_httpx(answer, verify=False)
-    case.validate_response(response, checks=CHECKS, excluded_checks=[status_code_conformance])
+    case.validate_response(response, checks=CHECKS)
