@@ -156,7 +156,7 @@ def _fit(wanted: Action | None, action: Action) -> float:
 def _ids(text: str, tool: Tool) -> float:
     """Whether the numbers in `text` are those that the tool works on."""
     total = 0.0
-    numbered = bool(re.search(r"(?:#|\b)\d{3,}\b", text))
+    numbered = bool(re.search(r"(?:#|\b(?:[A-Za-z]{1,4}-?)?)\d{3,}\b", text))
     prefixes = set(re.findall(r"\b([a-z]{2,5})_\d+", text))
     required = [name for name in tool.required if name.lower().endswith("id")]
     for name in required:

@@ -148,7 +148,8 @@ class _Filling:
             return None
         text = self._known.answer if self._known.asked == path else self._known.request
         numbers = re.findall(r"(?<![\w#.])\d+(?![\w.])", found.without_amounts(text or ""))
-        if numbers:
+        # What names a thing counts nothing: `refund order 1002` is no rate of 1002.
+        if numbers := [each for each in numbers if each not in self._about]:
             return _within(int(numbers[0]), schema)
         return schema.get("default")
 
