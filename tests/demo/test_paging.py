@@ -208,7 +208,8 @@ class TestSearch:
             ("", "light", False, {"LAMP-HEAD"}),
         ],
         ids=[
-            "any case and category", "every word", "both words", "description", "sku", "and category",
+            "any case and category", "every word", "both words", "description", "sku",
+            "and category",
             "category as written", "stock", "words and stock", "no word may miss",
             "whole category", "no words",
         ],
