@@ -53,7 +53,9 @@ async def test_a_turn_says_with_what_it_ran_and_what_it_cost(desk: Desk) -> None
     (opened,) = desk.of(facts, TurnOpened)
     (closed,) = desk.of(facts, TurnClosed)
     assert (opened.turn_id, opened.run, opened.agent) == (accepted.turn_id, 1, "support")
-    assert opened.versions == {"prompt": PROMPT_VERSION, "model": "gpt-4.1-mini"}
+    assert opened.versions.keys() == {"prompt", "model", "agents"}
+    assert opened.versions["prompt"] == PROMPT_VERSION
+    assert opened.versions["model"] == "gpt-4.1-mini"
     assert (closed.model_calls, closed.input_tokens, closed.output_tokens) == (2, 70, 10)
     assert closed.correlation_id == opened.correlation_id
     assert (closed.status, closed.code, closed.message) == ("done", None, None)
