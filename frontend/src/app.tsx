@@ -26,9 +26,11 @@ import {
 import { forgetPerson } from "./api/sign-in";
 import { type OpenSocket, openSocket } from "./api/socket";
 import { type Upload, uploadDocument } from "./api/upload";
+import { type DashboardSearch, dashboardSearch } from "./dashboard/range";
 import { type ReviewSearch, reviewSearch } from "./review/search";
 import { EmptyState } from "./ui/EmptyState";
 import { ProblemBanner } from "./ui/ErrorBanner";
+import { type CountedSearch, countedSearch } from "./ui/figures";
 import frame from "./ui/frame.module.css";
 import { NavBar } from "./ui/NavBar";
 import { SignInPage, type WhySignedOut } from "./ui/SignInPage";
@@ -159,10 +161,10 @@ function Waiting() {
 }
 
 /** Draws its pages for one role. The others are sent home from the front door, or told. */
-function For({ who, children }: { who: Role; children: ReactNode }) {
+function For({ who, children }: { who: Role | readonly Role[]; children: ReactNode }) {
   const { me } = useSession();
   const path = useLocation({ select: ({ pathname }) => pathname });
-  if (me.role === who) return children;
+  if ([who].flat().includes(me.role)) return children;
   return path === "/" ? <Navigate to={HOME[me.role]} replace /> : <NotForYou />;
 }
 
@@ -193,6 +195,8 @@ const rootRoute = createRootRoute({
   ),
   notFoundComponent: NotFound,
 });
+
+const SettingsPage = lazyRouteComponent(() => import("./settings/SettingsPage"), "SettingsPage");
 
 // ---- customer: chat
 const ChatLayout = lazyRouteComponent(() => import("./chat/ChatLayout"), "ChatLayout");
@@ -227,7 +231,7 @@ const leadRoute = createRoute({
   ),
 });
 
-export interface ReplayListSearch {
+export interface ReplayListSearch extends Partial<CountedSearch> {
   status?: ThreadStatus | undefined;
   query?: string | undefined;
 }
@@ -235,11 +239,16 @@ const replayListRoute = createRoute({
   getParentRoute: () => leadRoute,
   path: "/replay",
   // What is not named here would stay in the search as it came.
-  validateSearch: ({ status, query }: Record<string, unknown>): ReplayListSearch => ({
-    status:
-      typeof status === "string" && status in STATUS_WORDS ? (status as ThreadStatus) : undefined,
-    query: query === undefined || query === "" ? undefined : String(query),
-  }),
+  validateSearch: ({ status, query, ...rest }: Record<string, unknown>): ReplayListSearch => {
+    const counted = countedSearch(rest);
+    // The conversations of a figure are exactly those: no filter narrows them.
+    if (counted !== null) return counted;
+    return {
+      status:
+        typeof status === "string" && status in STATUS_WORDS ? (status as ThreadStatus) : undefined,
+      query: query === undefined || query === "" ? undefined : String(query),
+    };
+  },
   component: lazyRouteComponent(() => import("./replay/ReplayListPage"), "ReplayListPage"),
 });
 
@@ -256,6 +265,25 @@ const replayRoute = createRoute({
     view: view === "seen" ? "seen" : undefined,
   }),
   component: lazyRouteComponent(() => import("./replay/ReplayPage"), "ReplayPage"),
+});
+
+// ---- lead: dashboard
+const dashboardRoute = createRoute({
+  getParentRoute: () => leadRoute,
+  path: "/dashboard",
+  validateSearch: (search: Record<string, unknown>): DashboardSearch => dashboardSearch(search),
+  component: lazyRouteComponent(() => import("./dashboard/DashboardPage"), "DashboardPage"),
+});
+
+// ---- lead and operator: settings
+const settingsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/settings",
+  component: () => (
+    <For who={["lead", "operator"]}>
+      <SettingsPage />
+    </For>
+  ),
 });
 
 // ---- operator
@@ -282,8 +310,9 @@ const reviewRoute = createRoute({
 
 const routeTree = rootRoute.addChildren([
   customerRoute.addChildren([chatRoute, conversationRoute]),
-  leadRoute.addChildren([replayListRoute, replayRoute]),
+  leadRoute.addChildren([replayListRoute, replayRoute, dashboardRoute]),
   operatorRoute.addChildren([reviewListRoute, reviewRoute]),
+  settingsRoute,
 ]);
 
 function makeRouter(history: RouterHistory | undefined) {

@@ -128,6 +128,7 @@ class SeriesPoint(BaseModel):
     handed_off: int
     replies: int
     failed: int
+    responses: int
     median_ms: float | None
     p95_ms: float | None
     tool_calls: int
@@ -149,6 +150,7 @@ class SeriesPoint(BaseModel):
             handed_off=activity.handed_off,
             replies=activity.replies,
             failed=activity.failed,
+            responses=activity.response.answered,
             median_ms=activity.response.median_ms,
             p95_ms=activity.response.p95_ms,
             tool_calls=activity.tool_calls,

@@ -1982,6 +1982,8 @@ export interface components {
             replies: number;
             /** Failed */
             failed: number;
+            /** Responses */
+            responses: number;
             /** Median Ms */
             median_ms: number | null;
             /** P95 Ms */

@@ -1,16 +1,18 @@
 import { Button, NativeSelect, Skeleton, Stack, TextInput, Title } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
-import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
-import { problemOf, type Thread, type ThreadStatus, useSession } from "../api/client";
+import { problemOf, type ThreadStatus, useSession } from "../api/client";
 import { EmptyState } from "../ui/EmptyState";
 import { ProblemBanner } from "../ui/ErrorBanner";
+import { countedSearch } from "../ui/figures";
 import frame from "../ui/frame.module.css";
 import { Icon } from "../ui/icons";
-import { STATUS_WORDS, StatusBadge } from "../ui/StatusBadge";
-import { ago, dayAndTime } from "../ui/time";
+import { STATUS_WORDS } from "../ui/StatusBadge";
 import { usePageTitle } from "../ui/usePageTitle";
+import { CountedConversations } from "./CountedConversations";
 import classes from "./replay.module.css";
+import { ThreadTable } from "./ThreadTable";
 
 const PAGE = 50;
 
@@ -19,8 +21,13 @@ const STATES = [
   ...Object.entries(STATUS_WORDS).map(([value, label]) => ({ value, label })),
 ];
 
-/** Every conversation, latest first. The address is the filter, so a link shows the same list. */
+/** Conversations, latest first. The address is the filter, so a link shows the same list. */
 export function ReplayListPage() {
+  const counted = countedSearch({ ...useSearch({ from: "/lead/replay" }) });
+  return counted === null ? <EveryConversation /> : <CountedConversations which={counted} />;
+}
+
+function EveryConversation() {
   const { status, query } = useSearch({ from: "/lead/replay" });
   const navigate = useNavigate({ from: "/replay" });
   const { api } = useSession();
@@ -138,65 +145,5 @@ function SearchField({ query, onQuery }: { query: string; onQuery: (text: string
         later(event.currentTarget.value.trim());
       }}
     />
-  );
-}
-
-function ThreadTable({ threads }: { threads: Thread[] }) {
-  const now = Date.now();
-  return (
-    <table className={classes.table}>
-      <thead>
-        <tr>
-          <th scope="col">Conversation</th>
-          <th scope="col">State</th>
-          <th scope="col">Last event</th>
-          <th scope="col" className={classes.number}>
-            Turns
-          </th>
-          <th scope="col" className={classes.number}>
-            Tool calls
-          </th>
-          <th scope="col" className={classes.number}>
-            Errors
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {threads.map((thread) => (
-          <tr key={thread.id}>
-            <td className={classes.name}>
-              <Link to="/replay/$threadId" params={{ threadId: thread.id }}>
-                {thread.title || "Without a message"}
-              </Link>
-              <span>{thread.customer.name}</span>
-            </td>
-            <td>
-              <StatusBadge status={thread.status} />
-            </td>
-            <td>
-              <time dateTime={thread.last_event_at} title={dayAndTime(thread.last_event_at)}>
-                {ago(thread.last_event_at, now)}
-              </time>
-            </td>
-            <td className={classes.number} data-label={thread.turns === 1 ? "turn" : "turns"}>
-              {thread.turns.toLocaleString("en-GB")}
-            </td>
-            <td
-              className={classes.number}
-              data-label={thread.tool_calls === 1 ? "tool call" : "tool calls"}
-            >
-              {thread.tool_calls.toLocaleString("en-GB")}
-            </td>
-            <td
-              className={classes.number}
-              data-label={thread.errors === 1 ? "error" : "errors"}
-              data-bad={thread.errors > 0}
-            >
-              {thread.errors.toLocaleString("en-GB")}
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
   );
 }

@@ -1,5 +1,5 @@
 import { ActionIcon, Button, Code, Group, Text } from "@mantine/core";
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { Problem } from "../api/client";
 import { Icon, type IconName } from "./icons";
 import classes from "./ui.module.css";
@@ -57,15 +57,52 @@ function Seconds({ until }: { until: number }) {
   return <span aria-hidden="true">{seconds > 0 ? ` in ${seconds} s` : " now"}</span>;
 }
 
+/** A failed request in words. What may pass by itself is tried again by itself, less and less often. */
 export function ProblemBanner({ problem, retry }: { problem: Problem; retry?: () => void }) {
+  const until = useRetry(problem, retry);
   return (
     <ErrorBanner
+      tone={problem.retry_after === null ? "error" : "waiting"}
       title={problem.title}
       code={problem.code}
       correlationId={problem.correlation_id}
       action={retry ? { label: "Try again", run: retry } : undefined}
     >
       {problem.detail}
+      {until !== null && (
+        <Text size="sm" component="div">
+          Trying again
+          <Seconds until={until} />
+        </Text>
+      )}
     </ErrorBanner>
   );
+}
+
+const FIRST_PAUSE = 5;
+const LONGEST_PAUSE = 40;
+
+/** When the next try is made (epoch milliseconds); null if none is made without being asked. */
+function useRetry(problem: Problem, retry: (() => void) | undefined): number | null {
+  const { code, retry_after } = problem;
+  const passes = code === "UNREACHABLE" || code === "SERVER_DOWN" || retry_after !== null;
+  const waits = passes && retry !== undefined;
+  const latest = useRef(retry);
+  latest.current = retry;
+  const [tries, setTries] = useState(0);
+  const [until, setUntil] = useState<number | null>(null);
+  useEffect(() => {
+    if (!waits) {
+      setUntil(null);
+      return;
+    }
+    const pause = Math.max(retry_after ?? 0, Math.min(FIRST_PAUSE * 2 ** tries, LONGEST_PAUSE));
+    setUntil(Date.now() + pause * 1_000);
+    const timer = setTimeout(() => {
+      latest.current?.();
+      setTries(tries + 1);
+    }, pause * 1_000);
+    return () => clearTimeout(timer);
+  }, [waits, retry_after, tries]);
+  return until;
 }

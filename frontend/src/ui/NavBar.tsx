@@ -34,13 +34,23 @@ export function NavBar() {
           </Link>
         )}
         {me.role === "lead" && (
-          <Link to="/replay" className={classes.link}>
-            <Icon name="replay" /> Replay
-          </Link>
+          <>
+            <Link to="/dashboard" className={classes.link}>
+              <Icon name="chart" /> Dashboard
+            </Link>
+            <Link to="/replay" className={classes.link}>
+              <Icon name="replay" /> Replay
+            </Link>
+          </>
         )}
         {me.role === "operator" && (
           <Link to="/review" className={classes.link}>
             <Icon name="check" /> Review
+          </Link>
+        )}
+        {me.role !== "customer" && (
+          <Link to="/settings" className={classes.link}>
+            <Icon name="gear" /> Settings
           </Link>
         )}
       </nav>
