@@ -392,3 +392,38 @@ class TestValidation:
         validate_arguments(operation, {"owner": "me"})
         with pytest.raises(ArgumentsInvalid, match="'owner' was unexpected"):
             validate_arguments(replace(operation, classification=bound), {"owner": "me"})
+
+
+class TestCorners:
+    """Each of these was once broken on purpose, and nothing noticed."""
+
+    def test_an_encoded_dot_in_the_document_and_one_in_a_value_do_not_climb(self) -> None:
+        operation = operation_of({}, path="/p/%2e{a}/end")
+
+        with pytest.raises(ArgumentsInvalid, match="a: must not be empty"):
+            target_of(operation, a=".")
+
+    def test_a_text_that_is_sent_as_json_has_its_quotes(self) -> None:
+        assert query_of("x", content={"application/json": {}}) == "a=%22x%22"
+
+    @pytest.mark.parametrize("media_type", ["application/vnd.api+json", "application/json"])
+    def test_a_body_of_any_kind_of_json_is_json(self, media_type: str) -> None:
+        plan = operation_of({"requestBody": {"content": {media_type: {}}}}, method="post")
+
+        request = build_request(plan.request_plan, {"body": "text"}, base_url=BASE)
+
+        assert request.content == b'"text"'
+
+    def test_a_file_stays_a_file_whatever_its_style(self) -> None:
+        (part,) = parts_of(form_of({"file": {"base64": "AP8="}}, {"file": {"style": "form"}}))
+
+        assert part == ("file", "file", "application/octet-stream", b"\x00\xff")
+
+    def test_a_file_without_a_name_has_that_of_its_field(self) -> None:
+        kinds = {"photo": {"type": "string", "format": "binary"}}
+        content = {"multipart/form-data": {"schema": {"properties": kinds}}}
+        plan = operation_of({"requestBody": {"content": content}}, method="post").request_plan
+
+        request = build_request(plan, {"body": {"photo": "x"}}, base_url=BASE)
+
+        assert [part[:2] for part in parts_of(request)] == [("photo", "photo")]
