@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.chat_client import Transcript, transcript_of
-from tests.support.histories import attempt
+from tests.support.histories import attempt, resolved
 from tests.support.model_endpoint import calls, says, stalled
 from tests.support.server import Server
 
@@ -108,3 +108,21 @@ async def test_wherever_it_drops_nothing_is_missing_and_nothing_twice(
     assert shown.seqs == [event.seq for event in log]
     assert [text for role, text in shown.texts] == ["Where is it?", "I look.", LONG]
     assert [call[0] for call in shown.calls.values()] == ["getOrder"]
+
+
+async def test_facts_that_are_told_late_or_not_at_all_still_come_in_order(server: Server) -> None:
+    thread_id = await server.thread()
+    first, second, third = await server.parts.log.append(
+        thread_id, [resolved(name) for name in ("a", "b", "c")]
+    )
+    async with server.chat() as chat:
+        await chat.follow(thread_id, last_seq=first.seq)
+        later = await server.parts.log.append(
+            thread_id, [resolved(name) for name in ("d", "e", "f")]
+        )
+
+        server.parts.followers.publish(thread_id, [later[1], later[0], later[2], second])
+        frames = await chat.until(lambda frame: frame.get("seq") == later[2].seq)
+
+    assert third.seq == later[0].seq - 1
+    assert [frame["seq"] for frame in frames if frame.get("seq")] == [one.seq for one in later]

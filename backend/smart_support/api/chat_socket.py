@@ -25,6 +25,7 @@ from smart_support.errors import (
     RateLimited,
     SupportError,
 )
+from smart_support.events.records import Event
 from smart_support.identity.people import Person, Role
 from smart_support.telemetry.logs import new_correlation_id
 
@@ -268,14 +269,17 @@ class _Conversation:
         try:
             with self._parts.followers.follow(thread_id) as follower:
                 speaker = Speaker(thread_id, last_seq)
-                seq = last_seq
-                while events := await self._parts.log.read(thread_id, after=seq, limit=PAGE):
-                    for event in events:
-                        await self._say_all(speaker, event)
-                    seq = events[-1].seq
+                seq = await self._say_past(speaker, thread_id, last_seq)
                 await self._say({"resumed": {"thread_id": thread_id, "last_seq": seq}})
                 while True:
-                    await self._say_all(speaker, await follower.next())
+                    item = await follower.next()
+                    if isinstance(item, Event) and item.seq > seq + 1:
+                        # Calls that run side by side tell of themselves out of order, and what a
+                        # stopped turn leaves is told by nobody: the log has it all, in order.
+                        seq = await self._say_past(speaker, thread_id, seq)
+                    elif not isinstance(item, Event) or item.seq == seq + 1:
+                        await self._say_all(speaker, item)
+                        seq += isinstance(item, Event)
         except (TooSlow, TimeoutError):
             log.info("socket_too_slow", thread_id=thread_id)
             with contextlib.suppress(RuntimeError):
@@ -292,6 +296,14 @@ class _Conversation:
             with contextlib.suppress(WebSocketDisconnect, TimeoutError):
                 await self._say({"error": _error(InternalError(), thread_id)})
                 await self._socket.close(CLOSE_GOING_AWAY)
+
+    async def _say_past(self, speaker: Speaker, thread_id: str, seq: int) -> int:
+        """Say everything after `seq`; the number of the last of it."""
+        while events := await self._parts.log.read(thread_id, after=seq, limit=PAGE):
+            for event in events:
+                await self._say_all(speaker, event)
+            seq = events[-1].seq
+        return seq
 
     async def _say_all(self, speaker: Speaker, item: Any) -> None:
         for frame in speaker.frames(item):
