@@ -52,9 +52,7 @@ class EventReader:
         for line in lines:
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
-            elif not line and self._data:
-                self._dispatch(events)
-            if self.done:
+            elif not line and self._data and self._dispatch(events):
                 break
         if len(self._rest) + sum(map(len, self._data)) > self._max_bytes:
             raise ModelBrokenAnswer(f"an event of the model is longer than {self._max_bytes} bytes")
@@ -67,7 +65,7 @@ class EventReader:
             self._dispatch(events)
         return events
 
-    def _dispatch(self, events: list[Any]) -> None:
+    def _dispatch(self, events: list[Any]) -> bool:
         data = b"\n".join(self._data).strip()
         self._data.clear()
         if data == b"[DONE]":
@@ -77,6 +75,7 @@ class EventReader:
                 events.append(orjson.loads(data))
             except orjson.JSONDecodeError:
                 raise ModelBrokenAnswer("an event of the model is no JSON") from None
+        return self.done
 
 
 class Assembly:

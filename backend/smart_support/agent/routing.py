@@ -14,7 +14,7 @@ _COMMON = frozenset(
     re.findall(
         r"\w+",
         """about and any are can could for from get has have how into its list may new not one only
-        our out please some that the their them this want was what when where which will with would
+        our out please some that the their them this want was what which will with would
         you your customer customers""",
     )
 )
