@@ -73,6 +73,7 @@ READS = [
     row("get", "/updates", "listUpdates"),
     row("get", "/orders/{id}/cancellation", "getOrderCancellation", agent="orders"),
     row("get", "/exports/{id}", "orders_get_export"),
+    row("get", "/things", "things_list_submit_times"),  # looking may be the second word
     row("get", "/products/search", "searchProducts"),
     row("get", "/products", "findProductsToPurchase"),
     row("get", "/users/{id}/blocked-users", "listBlockedUsers"),
@@ -177,6 +178,7 @@ LOCKED = [
      "contact details (“address”)"),
     (row("patch", "/customers/{id}", None, body=("phone",)), "contact details (“phone”)"),
     (row("post", "/customers/{id}/contacts", None), "contact details (“contact"),
+    (row("post", "/a", "mergeAddresses"), "contact details (“address”)"),
     (row("patch", "/profiles/{id}", None), "contact details (“profile"),
     (row("put", "/a", None, body=("whatsapp_number",)), "contact details (“whatsapp”)"),
     # Keys to the house
