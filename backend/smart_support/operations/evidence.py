@@ -58,7 +58,8 @@ def locate(text: str, pointers: Iterable[str]) -> dict[str, Span]:
     )
     found = {}
     for pointer, path in wanted.items():
-        near = (path[:n] for n in range(len(path), 1, -1))
+        # The nearest thing around it, but never as much as all paths.
+        near = (path[:n] for n in range(len(path), min(len(path), 2) - 1, -1))
         if (written := next((each for each in near if each in spans), None)) is not None:
             found[pointer] = spans[written]
     return found
@@ -91,7 +92,8 @@ def evidence_of(raw: bytes, *, source: str, pointer: str, place: Span | None) ->
     own[0] = text[_line_start(text, start) : start] + own[0]
     own[-1] += text[end : _line_end(text, end)]
     left_out = max(0, len(own) - MAX_LINES)
-    after = [] if left_out else text[_line_end(text, end) + 1 :].split("\n", CONTEXT)[:CONTEXT]
+    rest = text[_line_end(text, end) + 1 :]
+    after = [] if left_out or not rest else rest.split("\n", CONTEXT)[:CONTEXT]
     shown = [*before, *own[:MAX_LINES], *after]
     first = line - len(before)
     span = (line, line + min(len(own), MAX_LINES) - 1)

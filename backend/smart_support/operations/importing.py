@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import pickle
 import sys
 from pathlib import PurePosixPath
@@ -87,8 +88,7 @@ async def read_aside(
         sys.executable,
         "-m",
         "smart_support.operations.reading",
-        source,
-        str(max_bytes),
+        json.dumps([source, max_bytes]),  # a name can hold what an argument cannot
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us; we end it

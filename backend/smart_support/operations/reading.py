@@ -1,10 +1,11 @@
 """Reading a document with all its operations; as a program, in a process of its own.
 
-`python -m smart_support.operations.reading SOURCE MAX_BYTES` reads the document from standard
-input and writes a pickle to standard output: the DraftSpec, or the SupportError that says why
-there is none.
+`python -m smart_support.operations.reading '["source", max_bytes]'` reads the document from
+standard input and writes a pickle to standard output: the DraftSpec, or the SupportError that says
+why there is none.
 """
 
+import json
 import pickle
 import sys
 from dataclasses import replace
@@ -34,10 +35,10 @@ def read_draft(raw: bytes, *, source: str, max_bytes: int) -> DraftSpec:
 
 def main() -> None:
     """Read what comes in, and answer."""
-    source, max_bytes = sys.argv[1:]
+    source, max_bytes = json.loads(sys.argv[1])
     read: DraftSpec | SupportError
     try:
-        read = read_draft(sys.stdin.buffer.read(), source=source, max_bytes=int(max_bytes))
+        read = read_draft(sys.stdin.buffer.read(), source=source, max_bytes=max_bytes)
     except SupportError as error:
         read = error
     pickle.dump(read, sys.stdout.buffer, protocol=pickle.HIGHEST_PROTOCOL)
