@@ -1,4 +1,4 @@
-import { Button, NativeSelect, SegmentedControl, Switch, TextInput } from "@mantine/core";
+import { Button, NativeSelect, SegmentedControl, TextInput } from "@mantine/core";
 import { useId } from "react";
 import type { Operation, OperationDetail } from "../api/client";
 import { Icon } from "../ui/icons";
@@ -92,21 +92,24 @@ export function Correction(props: CorrectionProps) {
           onChange={(event) => set({ idempotency_header: event.currentTarget.value })}
         />
       </div>
-      <Switch
-        label={
-          locked ? (
-            <>
-              <Icon name="lock" size={14} /> Asks the customer each time. It deletes, or touches
-              money, contacts or credentials, so nobody can lower that.
-            </>
-          ) : (
-            "Asks the customer each time"
-          )
-        }
-        checked={draft.confirm ?? now.confirm}
-        disabled={locked}
-        onChange={(event) => set({ confirm: event.currentTarget.checked })}
-      />
+      <label className={classes.tick}>
+        <input
+          type="checkbox"
+          checked={draft.confirm ?? now.confirm}
+          disabled={locked}
+          onChange={(event) => set({ confirm: event.currentTarget.checked })}
+        />
+        <span>
+          Asks the customer each time
+          {locked && (
+            <span className={classes.quiet}>
+              <br />
+              <Icon name="lock" size={13} /> It deletes, or touches money, contacts or credentials:
+              nobody can lower that.
+            </span>
+          )}
+        </span>
+      </label>
       {detail !== undefined && detail.arguments.length > 0 && (
         <fieldset className={classes.bindings}>
           <legend>Filled from the signed-in customer, unseen by the model</legend>

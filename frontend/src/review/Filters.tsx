@@ -41,13 +41,13 @@ export function Filters({ filter, groups, choices, searchField, onFilter }: Filt
       <div className={classes.selects}>
         {select(
           "state",
-          "Any state",
+          "State",
           Object.entries(STATE_WORDS).map(([value, label]) => ({ value, label })),
         )}
-        {select("access", "Any access", ["read", "write"])}
-        {select("risk", "Any risk", ["low", "medium", "high"])}
-        {choices.tags.length > 0 && select("tag", "Any tag", choices.tags)}
-        {select("agent", "Any agent", choices.agents)}
+        {select("access", "Access", ["read", "write"])}
+        {select("risk", "Risk", ["low", "medium", "high"])}
+        {choices.tags.length > 0 && select("tag", "Tag", choices.tags)}
+        {select("agent", "Agent", choices.agents)}
       </div>
       <div className={classes.chips}>
         <button

@@ -6,7 +6,7 @@ import { Icon } from "../ui/icons";
 import { plural } from "../ui/time";
 import type { Grouped, ListRow } from "./groups";
 import classes from "./review.module.css";
-import { inShort, Key, StateMark } from "./words";
+import { inAWord, Key, StateMark } from "./words";
 
 interface OperationListProps {
   rows: readonly ListRow[];
@@ -153,7 +153,7 @@ function GroupRow({ group, index, busy, onChoose, onApprove }: GroupRowProps) {
           <Button
             size="compact-sm"
             variant="default"
-            aria-label={`Select all ${count} of “${group.title}”`}
+            aria-label={`Select ${count.toLocaleString("en-GB")} of “${group.title}”`}
             onClick={() => onChoose(group)}
           >
             Select {count.toLocaleString("en-GB")}
@@ -220,7 +220,7 @@ const OperationRow = memo(function OperationRow(props: OperationRowProps) {
       {/* biome-ignore lint/a11y/useFocusableInteractive: focus stays on the grid */}
       <div role="gridcell" className={classes.verdict}>
         <StateMark state={operation.state} />
-        <span className={classes.short}>{inShort(operation.classification)}</span>
+        <span className={classes.short}>{inAWord(operation.classification)}</span>
       </div>
     </div>
   );

@@ -1,6 +1,8 @@
 import { Button, Drawer, Kbd, Loader } from "@mantine/core";
+import { useDebouncedCallback } from "@mantine/hooks";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { useCallback, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 import {
   isMissing,
   type Operation,
@@ -102,21 +104,6 @@ function Review({ spec, operations, patch }: ReviewProps) {
   const anchor = useRef<string | null>(null);
   const searchField = useRef<HTMLInputElement>(null);
 
-  const groups = useMemo(() => grouped(operations, search), [operations, search]);
-  const rows = useMemo(() => rowsOf(groups, search.group), [groups, search.group]);
-  const visible = useMemo(
-    () => rows.flatMap((row) => (row.kind === "operation" ? [row.operation] : [])),
-    [rows],
-  );
-  const all = useMemo(() => choices(operations), [operations]);
-  const waiting = useMemo(() => operations.filter(isWaiting).length, [operations]);
-  const current = operations.find(({ id }) => id === search.op) ?? visible[0];
-  const selected = useMemo(
-    () => operations.filter(({ id }) => chosen.has(id)),
-    [operations, chosen],
-  );
-  const ownDraft = draft.id === current?.id ? draft.draft : {};
-
   const go = useCallback(
     (more: ReviewSearch) =>
       void navigate({
@@ -126,12 +113,34 @@ function Review({ spec, operations, patch }: ReviewProps) {
       }),
     [navigate],
   );
-  const move = useCallback((id: string) => go({ op: id }), [go]);
-  const open = useCallback((id: string) => go({ op: id, open: true }), [go]);
+  const groups = useMemo(() => grouped(operations, search), [operations, search]);
+  const rows = useMemo(() => rowsOf(groups, search.group), [groups, search.group]);
+  const visible = useMemo(
+    () => rows.flatMap((row) => (row.kind === "operation" ? [row.operation] : [])),
+    [rows],
+  );
+  const all = useMemo(() => choices(operations), [operations]);
+  const waiting = useMemo(() => operations.filter(isWaiting).length, [operations]);
+  const [place, setPlace] = usePlace(search.op, go);
+  const current = operations.find(({ id }) => id === place) ?? visible[0];
+  const selected = useMemo(
+    () => operations.filter(({ id }) => chosen.has(id)),
+    [operations, chosen],
+  );
+  const ownDraft = draft.id === current?.id ? draft.draft : {};
+
+  const move = setPlace;
+  const open = useCallback(
+    (id: string) => {
+      setPlace(id);
+      go({ op: id, open: true });
+    },
+    [go, setPlace],
+  );
   const step = (by: number) => {
     const at = visible.findIndex(({ id }) => id === current?.id);
     const next = visible[Math.min(Math.max(at + by, 0), visible.length - 1)];
-    if (next !== undefined) move(next.id);
+    if (next !== undefined) flushSync(() => move(next.id));
   };
   const choose = useCallback(
     (id: string, range: boolean) => {
@@ -385,6 +394,32 @@ function Review({ spec, operations, patch }: ReviewProps) {
       </Drawer>
     </main>
   );
+}
+
+/**
+ * The operation that is looked at. The address follows once the walk pauses: changing it for each
+ * step would be slower than a held key.
+ */
+function usePlace(op: string | undefined, go: (more: ReviewSearch) => void) {
+  const [place, setPlace] = useState(op);
+  const told = useRef(op);
+  const tell = useDebouncedCallback((id: string) => {
+    told.current = id;
+    go({ op: id });
+  }, 200);
+  useEffect(() => {
+    if (op === told.current) return;
+    told.current = op;
+    setPlace(op);
+  }, [op]);
+  const move = useCallback(
+    (id: string) => {
+      setPlace(id);
+      tell(id);
+    },
+    [tell],
+  );
+  return [place, move] as const;
 }
 
 function trimmed(draft: Draft): Draft {

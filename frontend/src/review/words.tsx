@@ -35,6 +35,11 @@ export function inShort({ access, confirm, risk, agent }: Operation["classificat
   return [access, asks, `${risk} risk`, agent].join(" · ");
 }
 
+/** The same for a row: `write · asks · high risk` */
+export function inAWord({ access, confirm, risk }: Operation["classification"]): string {
+  return [access, ...(confirm ? ["asks"] : []), `${risk} risk`].join(" · ");
+}
+
 export function bytes(count: number): string {
   return count < 1024 ? `${count} B` : `${(count / 1024).toFixed(1)} kB`;
 }

@@ -1,0 +1,308 @@
+import { describe, expect, test, vi } from "vitest";
+import { page, userEvent } from "vitest/browser";
+import { expectAccessible, expectNoSidewaysScroll, openPage } from "../../tests-support/page";
+import { operationOf, reviewDesk, SPEC, specOf } from "../../tests-support/review";
+import { fakeServer, problem } from "../../tests-support/server";
+
+const PATH = `/review/${SPEC}`;
+
+async function openReview(count = 10, path = PATH, width = 1280) {
+  const server = fakeServer("operator");
+  const desk = reviewDesk(Array.from({ length: count }, (_, n) => operationOf(n)));
+  server.review(desk);
+  const opened = await openPage(server, { path, width, height: 844 });
+  await expect.element(page.getByRole("grid")).toBeVisible();
+  return { server, desk, ...opened };
+}
+
+const row = (name: string | RegExp) => page.getByRole("row", { name });
+const title = () => page.getByRole("heading", { level: 2 });
+const toast = (text: string | RegExp) => page.getByRole("status").getByText(text);
+const stateOf = (desk: ReturnType<typeof reviewDesk>, n: number) =>
+  desk.get(operationOf(n).id)?.state;
+
+describe("a review", () => {
+  test("shows the groups, what is left, and the lines beside the suggestion", async () => {
+    await openReview();
+
+    await expect.element(page.getByText("10 of 10 left")).toBeVisible();
+    await expect.element(page.getByText("What is not approved cannot be called.")).toBeVisible();
+    await expect.element(row(/Reads on which all rules agree 4/)).toBeVisible();
+    const lines = page.getByRole("region", { name: "Lines of the document" });
+    await expect.element(lines).toHaveTextContent("get:");
+    await expect.element(page.getByText("shop.yaml, line 120")).toBeVisible();
+    await expect.element(page.getByText("GET only reads.")).toBeVisible();
+    await expect.element(page.getByText("420 B, about 105 tokens")).toBeVisible();
+    await expectAccessible();
+    expectNoSidewaysScroll();
+  });
+
+  test("approves the clear reads at once, and takes it back with one key", async () => {
+    const { desk } = await openReview();
+
+    await page.getByRole("button", { name: "Approve 4 clear reads" }).click();
+
+    await expect.element(toast(/Approved 4 operations/)).toBeVisible();
+    await expect.element(page.getByText("6 of 10 left")).toBeVisible();
+    expect([0, 2, 5, 7].map((n) => stateOf(desk, n))).toEqual(Array(4).fill("approved"));
+    await expectAccessible();
+    await userEvent.keyboard("u");
+    await expect.element(toast(/Taken back for 4 operations/)).toBeVisible();
+    await expect.element(page.getByText("10 of 10 left")).toBeVisible();
+    expect(stateOf(desk, 0)).toBe("pending");
+  });
+
+  test("is walked and decided by keys", async () => {
+    const { desk } = await openReview();
+    await expect.element(title()).toHaveTextContent("GET /things/0");
+
+    await userEvent.keyboard("j");
+    await expect.element(title()).toHaveTextContent("GET /things/2/history");
+    await userEvent.keyboard("k");
+    await userEvent.keyboard("a");
+    await expect.element(toast("Approved GET /things/0.")).toBeVisible();
+    await expect.element(title()).toHaveTextContent("GET /things/2/history");
+    await userEvent.keyboard("w");
+    await expect.element(toast("Corrected GET /things/2/history.")).toBeVisible();
+    expect(desk.bodies.at(-1)?.[0]).toMatchObject({ access: "write", confirm: true });
+    await userEvent.keyboard("c");
+    await vi.waitFor(() => expect(desk.bodies.at(-1)?.[0]).toMatchObject({ confirm: false }));
+    await vi.waitFor(() => expect(desk.get(operationOf(2).id)?.classification.confirm).toBe(false));
+    await userEvent.keyboard("/");
+    await expect.element(page.getByRole("searchbox")).toHaveFocus();
+    await userEvent.keyboard("refunds");
+    await vi.waitFor(() => expect(page.getByRole("row").elements()).toHaveLength(3));
+    expect(stateOf(desk, 3)).toBe("pending");
+  });
+
+  test("selects a range and rejects it with a reason", async () => {
+    const { desk } = await openReview(10, `${PATH}?group=sensitive`);
+
+    await userEvent.keyboard("xj{Shift>}X{/Shift}");
+    const bar = page.getByRole("region", { name: "Selected operations" });
+    await expect.element(bar).toHaveTextContent("2 operations selected");
+    await expect.element(bar.getByRole("button", { name: "Reject 2" })).toBeDisabled();
+    await bar.getByRole("textbox").fill("not ours");
+    await bar.getByRole("button", { name: "Reject 2" }).click();
+
+    await expect.element(toast("Rejected 2 operations.")).toBeVisible();
+    expect(desk.bodies.at(-1)?.map(({ reason }) => reason)).toEqual(["not ours", "not ours"]);
+    expect(bar.query()).toBeNull();
+  });
+
+  test("leaves alone what must always ask, and says so", async () => {
+    const { desk } = await openReview(10, `${PATH}?group=sensitive`);
+
+    await userEvent.keyboard("r");
+
+    await expect.element(page.getByText(/1 operation left as they were/)).toBeInTheDocument();
+    expect(desk.bodies).toEqual([]);
+    await expect.element(page.getByRole("checkbox", { name: /Asks the customer/ })).toBeDisabled();
+    await expectAccessible();
+  });
+
+  test("corrects everything that can be corrected, and sends only that", async () => {
+    const { desk } = await openReview(10, `${PATH}?op=${operationOf(1).id}`);
+    const form = page.getByRole("form", { name: "Correct and decide" });
+
+    await form.getByText("Read", { exact: true }).click();
+    await form.getByRole("combobox", { name: "Risk" }).selectOptions("low");
+    await form.getByRole("combobox", { name: "Agent" }).fill("orders");
+    await form.getByRole("textbox", { name: "Idempotency header" }).fill("X-Once");
+    await form
+      .getByRole("combobox", { name: "Fill customer_id with" })
+      .selectOptions("customer_id");
+    await form.getByRole("textbox", { name: "Why" }).fill("It only looks.");
+    await form.getByRole("button", { name: "Approve as corrected" }).click();
+
+    await expect.element(toast("Approved POST /things/1.")).toBeVisible();
+    expect(desk.bodies).toEqual([
+      [
+        {
+          operation_id: operationOf(1).id,
+          version: 1,
+          state: "approved",
+          access: "read",
+          confirm: false,
+          risk: "low",
+          agent: "orders",
+          idempotency_header: "X-Once",
+          bindings: { customer_id: "customer_id" },
+          reason: "It only looks.",
+        },
+      ],
+    ]);
+  });
+
+  test("tells who was quicker, changes nothing, and shows how it stands", async () => {
+    const { desk } = await openReview();
+    desk.overtake(operationOf(2).id, "op_kim");
+
+    await page.getByRole("button", { name: "Approve 4 clear reads" }).click();
+
+    const alert = page.getByRole("alert");
+    await expect
+      .element(alert)
+      .toHaveTextContent("op_kim changed GET /things/2/history (now rejected).");
+    await expect.element(row(/Reads on which all rules agree 3/)).toBeVisible();
+    await expect.element(page.getByText("9 of 10 left")).toBeVisible();
+    expect(stateOf(desk, 0)).toBe("pending");
+    await expectAccessible();
+    await page.getByRole("button", { name: "Dismiss" }).click();
+    await page.getByRole("button", { name: "Approve 3 clear reads" }).click();
+    await expect.element(toast("Approved 3 operations.")).toBeVisible();
+  });
+
+  test("keeps who, when and why, and takes back from the history", async () => {
+    const { desk } = await openReview();
+    await page.getByRole("button", { name: "Approve 4 clear reads" }).click();
+    await expect.element(toast("Approved 4 operations.")).toBeVisible();
+
+    await page.getByRole("button", { name: "History" }).click();
+    const drawer = page.getByRole("dialog");
+    await expect.element(drawer.getByText("Approved: 4 operations")).toBeVisible();
+    await expectAccessible();
+    await drawer.getByRole("button", { name: "Undo: Approved: 4 operations" }).click();
+
+    await expect.element(drawer.getByText("Taken back: 4 operations")).toBeVisible();
+    await vi.waitFor(() => expect(stateOf(desk, 0)).toBe("pending"));
+  });
+
+  test("filters by the address, and says when nothing matches", async () => {
+    const { history } = await openReview();
+
+    await page.getByRole("combobox", { name: "Tag" }).selectOptions("odd");
+    await vi.waitFor(() => expect(history.location.search).toBe("?tag=odd"));
+    await page.getByRole("button", { name: /^High risk/ }).click();
+    await vi.waitFor(() => expect(page.getByRole("row").elements()).toHaveLength(2));
+    await page.getByRole("combobox", { name: "State" }).selectOptions("Approved");
+
+    await expect.element(page.getByText("Nothing matches this filter")).toBeVisible();
+    await expectAccessible();
+    await page.getByRole("button", { name: "Show all operations" }).click();
+    await expect.element(row(/Money, contact/)).toBeVisible();
+  });
+
+  test("fits a phone: the list first, an operation over it", async () => {
+    await openReview(10, PATH, 390);
+    expectNoSidewaysScroll();
+    await expectAccessible();
+
+    await row(/POST \/things\/3\/refunds/).click();
+
+    await expect.element(title()).toHaveTextContent("POST /things/3/refunds");
+    await expect.element(page.getByRole("grid")).not.toBeInTheDocument();
+    expectNoSidewaysScroll();
+    await expectAccessible();
+    await page.getByRole("button", { name: "List" }).click();
+    await expect.element(page.getByRole("grid")).toBeVisible();
+  });
+
+  test("is accessible in the dark", async () => {
+    await openReview();
+    await page.getByRole("button", { name: "Switch to the dark look" }).click();
+    await page.getByRole("checkbox", { name: "Select GET /things/0" }).click();
+
+    await expectAccessible();
+    await page.getByRole("button", { name: "Switch to the light look" }).click();
+  });
+
+  test("shows its keys", async () => {
+    await openReview();
+
+    await userEvent.keyboard("?");
+
+    await expect.element(page.getByText("Take the last decision back")).toBeVisible();
+    await expectAccessible();
+  });
+
+  test("of six hundred operations opens and moves in an instant", async () => {
+    const server = fakeServer("operator");
+    server.review(reviewDesk(Array.from({ length: 600 }, (_, n) => operationOf(n))));
+    const began = performance.now();
+    const { history } = await openPage(server, { path: PATH });
+    await expect.element(page.getByText("600 of 600 left")).toBeVisible();
+    const opened = performance.now() - began;
+    expect(page.getByRole("row").elements().length).toBeLessThan(40);
+
+    const grid = page.getByRole("grid").element();
+    const walk = performance.now();
+    for (let n = 0; n < 100; n += 1)
+      window.dispatchEvent(new KeyboardEvent("keydown", { key: "j", bubbles: true }));
+    const walked = performance.now() - walk;
+    await expect.element(title()).toHaveTextContent("GET /things/250");
+    await vi.waitFor(() => expect(history.location.search).toContain("op="));
+    const scroll = performance.now();
+    grid.scrollTop = grid.scrollHeight;
+    await expect.element(row("POST /things/596")).toBeVisible();
+    const scrolled = performance.now() - scroll;
+    await page.getByRole("button", { name: /^Clear reads/ }).click();
+    await page.getByRole("button", { name: "Approve 240 clear reads" }).click();
+    await expect.element(page.getByText("360 of 600 left")).toBeVisible();
+
+    console.info({ opened, walked, scrolled });
+    expect(opened).toBeLessThan(4_000);
+    expect(scrolled).toBeLessThan(1_500);
+  });
+});
+
+describe("what cannot be reviewed", () => {
+  test("a document that is not there", async () => {
+    const server = fakeServer("operator");
+    server.routes["GET /api/specs/*/operations"] = () => problem(404, "VAL_NOT_FOUND", "No.");
+    await openPage(server, { path: "/review/0193a5c0-0000-7000-8000-000000000001" });
+
+    await expect.element(page.getByText("There is no such document")).toBeVisible();
+    await expectAccessible();
+  });
+
+  test("one that cannot be loaded just now, until it can", async () => {
+    const server = fakeServer("operator");
+    server.review(reviewDesk([operationOf(0)]));
+    const good = server.routes["GET /api/specs/*/operations"];
+    server.routes["GET /api/specs/*/operations"] = () => problem(403, "AUTH_NO", "Not now.");
+    await openPage(server, { path: PATH });
+    await expect.element(page.getByRole("alert")).toHaveTextContent("Not now.");
+    await expectAccessible();
+
+    if (good) server.routes["GET /api/specs/*/operations"] = good;
+    await page.getByRole("button", { name: "Try again" }).click();
+
+    await expect.element(page.getByText("1 of 1 left")).toBeVisible();
+  });
+
+  test("one without operations", async () => {
+    const server = fakeServer("operator");
+    server.review(reviewDesk([], specOf({ skipped: [{ key: "GET /x", reason: "It is odd." }] })));
+    await openPage(server, { path: PATH });
+
+    await expect.element(page.getByText("There is nothing to review")).toBeVisible();
+    await page.getByText("1 operation left out").click();
+    await expect.element(page.getByText("It is odd.")).toBeVisible();
+  });
+});
+
+test("the base URL is said, changed, and refused with the reason", async () => {
+  const server = fakeServer("operator");
+  server.review(reviewDesk([operationOf(0)], specOf({ base_url: null })));
+  const asked: unknown[] = [];
+  server.routes["PUT /api/specs/*/base-url"] = async (_, request) => {
+    asked.push(await request.json());
+    return asked.length === 1
+      ? problem(422, "VAL_INVALID_INPUT", "Not that.")
+      : new Response(JSON.stringify(specOf()), {
+          headers: { "content-type": "application/json" },
+        });
+  };
+  await openPage(server, { path: PATH });
+  await expect.element(page.getByText("Nobody has said where its API is")).toBeVisible();
+
+  await page.getByRole("button", { name: "Set the base URL" }).click();
+  await page.getByRole("textbox", { name: "Base URL" }).fill("https://api.shop.example");
+  await page.getByRole("button", { name: "Save" }).click();
+  await expect.element(page.getByRole("alert")).toHaveTextContent("Not that.");
+  await page.getByRole("button", { name: "Save" }).click();
+
+  await vi.waitFor(() => expect(asked).toHaveLength(2));
+  await expect.element(page.getByRole("textbox", { name: "Base URL" })).not.toBeInTheDocument();
+});
