@@ -165,11 +165,12 @@ async def _look_at_apis(parts: Parts) -> list[Dependency]:
     [catalogue] = await look_at([known], within=CHECK_SECONDS)
     if catalogue.status != "ok":
         return [catalogue]
-    checks = [_api(parts, spec, place) for place, spec in enumerate(specs)]
+    checks = [check_api(parts.documents, spec, place) for place, spec in enumerate(specs)]
     return await look_at(checks, within=CHECK_SECONDS)
 
 
-def _api(parts: Parts, spec: Spec, place: int) -> Check:
+def check_api(client: httpx.AsyncClient, spec: Spec, place: int) -> Check:
+    """How to look at the API of `spec`, the `place`-th of all, counted from 0."""
     if spec.base_url is None:
         reason = "It has no base URL yet; set one to make its operations callable."
         return Check(kind="api", name=spec.name, address=None, look=None, reason=reason)
@@ -177,9 +178,7 @@ def _api(parts: Parts, spec: Spec, place: int) -> Check:
     if place >= MOST_APIS:
         reason = f"Only the first {MOST_APIS} are looked at."
         return Check(kind="api", name=spec.name, address=address, look=None, reason=reason)
-    return Check(
-        kind="api", name=spec.name, address=address, look=_reaching(parts.documents, address)
-    )
+    return Check(kind="api", name=spec.name, address=address, look=_reaching(client, address))
 
 
 def _reaching(client: httpx.AsyncClient, url: str) -> Callable[[], Awaitable[None]]:

@@ -15,6 +15,7 @@ from smart_support import __version__
 from smart_support.app import create_app, open_database, tokens_of
 from smart_support.cli import serve as serving
 from smart_support.cli import specs
+from smart_support.cli.doctor import examine
 from smart_support.cli.reference import reference
 from smart_support.errors import SupportError
 from smart_support.identity.people import Person, Role
@@ -183,6 +184,26 @@ def openapi() -> None:
     # As it is by default: what this machine has set has no part in it.
     app = create_app(Settings.model_construct(), _closed)
     sys.stdout.write(json.dumps(app.openapi(), indent=2) + "\n")
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what is wrong with this installation, and what to do about it."""
+
+    async def work() -> bool:
+        wrong = False
+        async for finding in examine():
+            wrong = wrong or finding.state == "wrong"
+            first, *more = finding.said.splitlines()
+            _say(f"{finding.state:<6} {finding.subject}: {first}")
+            for line in more:
+                _say(f"       {line}")
+        return wrong
+
+    with configure_logs("ERROR"):
+        wrong = uvloop.run(work())
+    _say("Something is wrong; see above." if wrong else "Nothing is wrong.")
+    sys.exit(1 if wrong else 0)
 
 
 @cli.command("settings")

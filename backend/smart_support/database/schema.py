@@ -83,6 +83,12 @@ def migrations_folder(package: Path = Path(smart_support.__file__).parent) -> Pa
     raise SetupError("The migrations are missing from this installation. Install it again.")
 
 
+def newest_revision() -> str | None:
+    """The revision that this release brings a database to."""
+    scripts = ScriptDirectory(str(migrations_folder()))
+    return scripts.get_current_head()
+
+
 def all_tables() -> sa.MetaData:
     """`metadata` with the tables of every package on it: what all migrations together must make."""
     for module in pkgutil.walk_packages(smart_support.__path__, "smart_support."):
