@@ -36,7 +36,10 @@ from smart_support.events.records import (
     AgentChanged,
     Event,
     Fact,
+    GivenBack,
     MessageFinished,
+    PersonAnswered,
+    PersonTookOver,
     ThreadAbandoned,
 )
 
@@ -57,6 +60,9 @@ ONE_OF_EACH: list[Fact] = [
     resolved(),
     ThreadAbandoned(idle_seconds=5.0),
     AgentChanged(turn_id="t1", tool_call_id="c1", before="support", after="billing", reason="?"),
+    PersonTookOver(by="lead", name="Lena"),
+    PersonAnswered(message_id="p1", text="I am a person.", by="lead", name="Lena"),
+    GivenBack(by="lead", name="Lena", remark="a difficult one"),
 ]
 
 
@@ -150,8 +156,9 @@ def test_a_run_that_fails_names_the_error_and_where_to_find_it() -> None:
 
 
 def test_what_our_systems_said_to_each_other_is_not_told() -> None:
-    told = str(said(attempt(), returned(), closed()))
+    told = str(said(attempt(), returned(), closed(), *ONE_OF_EACH[-1:]))
 
+    assert "a difficult one" not in told
     assert "GET /orders/7" not in told
     assert "12.5" not in told
 

@@ -100,14 +100,37 @@ class TestHello:
         assert token not in json.dumps(frames)
         assert code == 4401
 
-    @pytest.mark.parametrize("person", [LEAD, OPERATOR], ids=lambda person: person.role.value)
-    async def test_sends_other_roles_away(self, server: Server, person: Any) -> None:
+    async def test_sends_operators_away(self, server: Server) -> None:
         async with connected(server.address) as chat:
-            await chat.send("hello", token=server.token(person))
+            await chat.send("hello", token=server.token(OPERATOR))
             frames, code = await chat.closed()
 
         assert [said["error"]["code"] for said in frames] == ["AUTH_NOT_ALLOWED"]
         assert code == 4403
+
+    async def test_lets_a_lead_who_has_not_taken_over_watch_and_no_more(
+        self, server: Server
+    ) -> None:
+        thread = await server.thread(ADA)
+
+        async with server.chat(LEAD) as chat:
+            watched = await chat.follow(thread)
+            errors = [
+                await refused(chat, raw)
+                for raw in (
+                    frame("send", thread_id=thread, message_id="m1", text="hi"),
+                    frame("cancel", thread_id=thread),
+                    frame("decide", approval_id=NOBODYS, decision="approve"),
+                )
+            ]
+
+        assert watched[-1]["resumed"]["thread_id"] == thread
+        assert [error["code"] for error in errors] == [
+            "CONV_NOT_TAKEN",
+            "AUTH_NOT_ALLOWED",
+            "AUTH_NOT_ALLOWED",
+        ]
+        assert await server.parts.log.read(thread) == ()
 
     async def test_closes_for_silence(self, databases: Databases, template: str) -> None:
         with databases.one(template) as url:

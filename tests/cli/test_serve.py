@@ -87,6 +87,14 @@ def descendants(pid: int, data: Path) -> list[psutil.Process]:
     return [process for process in below if process.pid != pid]
 
 
+def running(process: psutil.Process) -> bool:
+    """Whether a process still does anything; one that only its parent has not noticed does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 async def ask(server: Serving, thread: str | None = None) -> str:
     """Ask the demo company's desk for an order; the thread."""
     headers = {"Authorization": f"Bearer {server.token('customer')}"}
@@ -113,13 +121,13 @@ async def test_serves_keeps_everything_and_leaves_nothing_running(
         thread = await ask(server)
         below = descendants(server.process.pid, data)
         first = await server.stop(signal.SIGINT)
-    left = [process for process in below if process.is_running()]
+    left = [process for process in below if running(process)]
     async with serving(environment(), tmp_path, "--demo") as again:
         replayed = await again.http("lead", f"/api/threads/{thread}/replay")
         specs = (await again.http("operator", "/api/specs")).json()["specs"]
         below_again = descendants(again.process.pid, data)
         second = await again.stop(signal.SIGTERM)
-    left += [process for process in below_again if process.is_running()]
+    left += [process for process in below_again if running(process)]
 
     assert (first, second) == (0, 0)
     assert len(below) >= 2
