@@ -1,0 +1,121 @@
+"""What the review page asks for: many decisions at once, undo, evidence, over real HTTP."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from tests.operations.documents import openapi
+from tests.support.server import LEAD, OPERATOR, Server
+
+DOCUMENT = openapi(
+    {"/orders": {"get": {"summary": "List orders"}, "post": {}}, "/shops": {"get": {}}},
+    servers=[{"url": "https://api.shop.test"}],
+)
+
+
+@pytest.fixture
+async def spec(server: Server, request: pytest.FixtureRequest) -> str:
+    """A document of this test's own."""
+    answer = await server.http(OPERATOR).post(
+        "/api/specs",
+        params={"name": request.node.name[:100], "source": "shop.json"},
+        content=json.dumps(DOCUMENT, indent=2),
+    )
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["spec"]["id"])
+
+
+def approvals(operations: list[dict[str, Any]]) -> dict[str, Any]:
+    decisions = [
+        {"operation_id": each["id"], "version": each["version"], "state": "approved"}
+        for each in operations
+    ]
+    return {"decisions": decisions}
+
+
+async def test_decides_takes_back_and_remembers(server: Server, spec: str) -> None:
+    operator = server.http(OPERATOR)
+    before = await server.operations(spec)
+
+    decided = await operator.post(f"/api/specs/{spec}/decisions", json=approvals(before))
+    assert decided.status_code == 200, decided.text
+    batch = decided.json()["batch_id"]
+    assert {each["state"] for each in decided.json()["operations"]} == {"approved"}
+    assert (await operator.get(f"/api/specs/{spec}")).json()["waiting_count"] == 0
+
+    undone = await operator.post(f"/api/reviews/{batch}/undo")
+    assert {each["state"] for each in undone.json()["operations"]} == {"pending"}
+    batches = (await operator.get(f"/api/specs/{spec}/decisions")).json()["batches"]
+    assert [(each["count"], each["undoes"], each["undoable"]) for each in batches] == [
+        (3, batch, True),
+        (3, None, False),
+    ]
+    detail = (await operator.get(f"/api/operations/{before[0]['id']}")).json()
+    assert [each["undoes"] for each in detail["history"]] == [None, batch]
+    assert detail["history"][0]["batch_id"] == batch
+    assert detail["claims"] == ["customer_id", "email", "name"]
+
+
+async def test_says_who_changed_what_and_changes_nothing(server: Server, spec: str) -> None:
+    operator = server.http(OPERATOR)
+    before = await server.operations(spec)
+
+    answers = await asyncio.gather(
+        *(operator.post(f"/api/specs/{spec}/decisions", json=approvals(before)) for _ in range(4))
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+    refused = next(answer.json() for answer in answers if answer.status_code == 409)
+    assert refused["code"] == "CONF_REVIEW_CONFLICT"
+    assert {each["key"] for each in refused["conflicts"]} == {each["key"] for each in before}
+    assert {each["decided_by"] for each in refused["conflicts"]} == {OPERATOR.id}
+    assert all(each["version"] == 2 and each["decided_at"] for each in refused["conflicts"])
+    batches = (await operator.get(f"/api/specs/{spec}/decisions")).json()["batches"]
+    assert len(batches) == 1
+
+
+async def test_shows_the_lines_of_the_document(server: Server, spec: str) -> None:
+    (wanted,) = [each for each in await server.operations(spec) if each["key"] == "GET /orders"]
+
+    answer = await server.http(LEAD).get(f"/api/operations/{wanted['id']}/evidence")
+
+    found = answer.json()
+    document = json.dumps(DOCUMENT, indent=2).split("\n")
+    first, last = found["highlight_first"], found["highlight_last"]
+    assert found["lines"] == document[found["first_line"] - 1 :][: len(found["lines"])]
+    own = "\n".join(document[first - 1 : last]).rstrip(",")
+    assert json.loads("{" + own + "}") == {"get": {"summary": "List orders"}}
+    assert (found["source"], found["document_line"]) == ("shop.json", first)
+    assert not found["reformatted"]
+
+
+async def test_a_large_document_comes_in_by_its_own_process(server: Server) -> None:
+    paths = {f"/things/{n}": {"get": {"description": "d" * 900}} for n in range(600)}
+    raw = json.dumps(openapi(paths, servers=[{"url": "https://api.big.test"}]))
+
+    answer = await server.http(OPERATOR).post(
+        "/api/specs", params={"name": "Big", "source": "big\0.json"}, content=raw
+    )
+
+    assert len(raw) > 256 * 1024
+    assert answer.status_code == 201, answer.text
+    answer = await server.http(OPERATOR).post(
+        "/api/specs", params={"name": "Big", "source": "big.json"}, content=raw
+    )
+    assert answer.status_code == 201
+    assert answer.json()["spec"]["waiting_count"] == 600
+
+
+async def test_is_for_operators_and_of_what_is_there(server: Server, spec: str) -> None:
+    nothing = "0193a5c0-0000-7000-8000-000000000000"
+    wanted = approvals(await server.operations(spec))
+    operator, lead = server.http(OPERATOR), server.http(LEAD)
+
+    assert (await lead.post(f"/api/specs/{spec}/decisions", json=wanted)).status_code == 403
+    assert (await lead.post(f"/api/reviews/{nothing}/undo")).status_code == 403
+    assert (await operator.post(f"/api/reviews/{nothing}/undo")).status_code == 404
+    assert (await operator.get(f"/api/operations/{nothing}/evidence")).status_code == 404
+    assert (await operator.get(f"/api/specs/{nothing}/decisions")).status_code == 404
+    empty = await operator.post(f"/api/specs/{spec}/decisions", json={"decisions": []})
+    assert empty.status_code == 422
