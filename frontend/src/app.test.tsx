@@ -94,7 +94,7 @@ describe("each role", () => {
     await expect.element(page.getByRole("heading", { level: 1 })).toBeVisible();
 
     const links = page.getByRole("navigation", { name: "Pages" }).getByRole("link");
-    expect(links.elements().map(({ textContent }) => textContent?.trim())).toEqual(["Review"]);
+    expect(links.elements().map(({ textContent }) => textContent?.trim())).toContain("Review");
     expectNoSidewaysScroll();
   });
 });

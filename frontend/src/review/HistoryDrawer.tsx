@@ -1,10 +1,11 @@
-import { Button, Drawer, Skeleton } from "@mantine/core";
+import { Button, Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { type DecisionBatch, problemOf, useSession } from "../api/client";
 import { EmptyState } from "../ui/EmptyState";
 import { ProblemBanner } from "../ui/ErrorBanner";
 import { dayAndTime, plural } from "../ui/time";
 import classes from "./review.module.css";
+import { SidePanel } from "./SidePanel";
 import { STATE_WORDS } from "./words";
 
 interface HistoryDrawerProps {
@@ -18,15 +19,9 @@ interface HistoryDrawerProps {
 /** Who decided what, when and why; what nobody has touched since can be taken back. */
 export function HistoryDrawer({ specId, opened, busy, onClose, onUndo }: HistoryDrawerProps) {
   return (
-    <Drawer
-      opened={opened}
-      onClose={onClose}
-      position="right"
-      title="Decisions"
-      closeButtonProps={{ "aria-label": "Close" }}
-    >
+    <SidePanel title="Decisions" opened={opened} onClose={onClose}>
       {opened && <Batches specId={specId} busy={busy} onUndo={onUndo} />}
-    </Drawer>
+    </SidePanel>
   );
 }
 

@@ -1,8 +1,7 @@
-import { Button, Drawer, Kbd, Loader } from "@mantine/core";
+import { Button, Kbd, Loader } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { flushSync } from "react-dom";
 import {
   isMissing,
   type Operation,
@@ -25,6 +24,7 @@ import { OperationDetails } from "./OperationDetails";
 import { OperationList } from "./OperationList";
 import classes from "./review.module.css";
 import { SelectionBar } from "./SelectionBar";
+import { SidePanel } from "./SidePanel";
 import { SpecHead } from "./SpecHead";
 import type { ReviewSearch } from "./search";
 import { type Change, useDecisions } from "./useDecisions";
@@ -140,7 +140,7 @@ function Review({ spec, operations, patch }: ReviewProps) {
   const step = (by: number) => {
     const at = visible.findIndex(({ id }) => id === current?.id);
     const next = visible[Math.min(Math.max(at + by, 0), visible.length - 1)];
-    if (next !== undefined) flushSync(() => move(next.id));
+    if (next !== undefined) move(next.id);
   };
   const choose = useCallback(
     (id: string, range: boolean) => {
@@ -374,13 +374,7 @@ function Review({ spec, operations, patch }: ReviewProps) {
         onClose={() => setPanel(null)}
         onUndo={(batchId) => void undo(batchId)}
       />
-      <Drawer
-        opened={panel === "keys"}
-        onClose={() => setPanel(null)}
-        position="right"
-        title="Keys"
-        closeButtonProps={{ "aria-label": "Close" }}
-      >
+      <SidePanel title="Keys" opened={panel === "keys"} onClose={() => setPanel(null)}>
         <dl className={classes.keys}>
           {KEYS.map(([key, words]) => (
             <div key={key}>
@@ -391,7 +385,7 @@ function Review({ spec, operations, patch }: ReviewProps) {
             </div>
           ))}
         </dl>
-      </Drawer>
+      </SidePanel>
     </main>
   );
 }
