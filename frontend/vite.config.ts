@@ -21,6 +21,7 @@ export default defineConfig({
   },
   optimizeDeps: {
     include: [
+      "@mantine/charts",
       "@mantine/core",
       "@mantine/hooks",
       "@tanstack/react-query",

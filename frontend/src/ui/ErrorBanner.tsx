@@ -70,7 +70,7 @@ export function ProblemBanner({ problem, retry }: { problem: Problem; retry?: ()
     >
       {problem.detail}
       {until !== null && (
-        <Text size="sm" component="div">
+        <Text size="sm" component="span" display="block">
           Trying again
           <Seconds until={until} />
         </Text>

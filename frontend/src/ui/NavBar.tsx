@@ -30,27 +30,27 @@ export function NavBar() {
       <nav className={classes.links} aria-label="Pages">
         {me.role === "customer" && (
           <Link to="/" className={classes.link} data-status="active">
-            <Icon name="chat" /> Chat
+            <Icon name="chat" /> <span className={classes.linkText}>Chat</span>
           </Link>
         )}
         {me.role === "lead" && (
           <>
             <Link to="/dashboard" className={classes.link}>
-              <Icon name="chart" /> Dashboard
+              <Icon name="chart" /> <span className={classes.linkText}>Dashboard</span>
             </Link>
             <Link to="/replay" className={classes.link}>
-              <Icon name="replay" /> Replay
+              <Icon name="replay" /> <span className={classes.linkText}>Replay</span>
             </Link>
           </>
         )}
         {me.role === "operator" && (
           <Link to="/review" className={classes.link}>
-            <Icon name="check" /> Review
+            <Icon name="check" /> <span className={classes.linkText}>Review</span>
           </Link>
         )}
         {me.role !== "customer" && (
           <Link to="/settings" className={classes.link}>
-            <Icon name="gear" /> Settings
+            <Icon name="gear" /> <span className={classes.linkText}>Settings</span>
           </Link>
         )}
       </nav>
