@@ -16,6 +16,7 @@ from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.postgres import Imported, PostgresOperations
 from smart_support.operations.reading import read_draft
 from smart_support.operations.records import DraftSpec
+from smart_support.operations.text import clean
 
 log = structlog.get_logger()
 
@@ -127,6 +128,7 @@ async def import_document(
     Raises:
         SupportError: one of the FILE_ errors of `read_document`; nothing is stored.
     """
+    source = clean(source, 2000) or "upload"
     draft = await read_aside(raw, source=source, max_bytes=max_bytes)
     title = draft.title if draft.title != source else ""  # the source stands in for no title
     chosen = name or title or PurePosixPath(urlsplit(source).path).stem or "API"

@@ -1,6 +1,6 @@
 import { NativeSelect, TextInput } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
-import { type Ref, useEffect, useState } from "react";
+import { memo, type Ref, useEffect, useState } from "react";
 import { Icon } from "../ui/icons";
 import type { choices, Grouped } from "./groups";
 import classes from "./review.module.css";
@@ -16,7 +16,8 @@ interface FiltersProps {
 }
 
 /** Which operations are shown. The address holds it, so a link shows the same. */
-export function Filters({ filter, groups, choices, searchField, onFilter }: FiltersProps) {
+export const Filters = memo(function Filters(props: FiltersProps) {
+  const { filter, groups, choices, searchField, onFilter } = props;
   const all = groups.reduce((sum, { operations }) => sum + operations.length, 0);
   const select = <Name extends "state" | "access" | "risk" | "tag" | "agent">(
     name: Name,
@@ -73,7 +74,7 @@ export function Filters({ filter, groups, choices, searchField, onFilter }: Filt
       </div>
     </div>
   );
-}
+});
 
 interface SearchFieldProps {
   query: string;

@@ -1,6 +1,7 @@
 import { Button, Skeleton, Text } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { memo } from "react";
 import { type Operation, type OperationDetail, problemOf, useSession } from "../api/client";
 import { ProblemBanner } from "../ui/ErrorBanner";
 import { Icon } from "../ui/icons";
@@ -17,15 +18,15 @@ interface OperationDetailsProps {
   agents: readonly string[];
   draft: Draft;
   busy: boolean;
-  onDraft: (draft: Draft) => void;
-  onDecide: (state: Change["state"]) => void;
-  onUndo: (batchId: string) => void;
+  onDraft: (id: string, draft: Draft) => void;
+  onDecide: (operation: Operation, state: Change["state"]) => void;
+  onUndo: (batchId: string) => unknown;
   onBack: () => void;
 }
 
 /** One operation: the suggestion with its reasons, the document's lines, and the decision. */
-export function OperationDetails(props: OperationDetailsProps) {
-  const { operation, onUndo, onBack, ...correction } = props;
+export const OperationDetails = memo(function OperationDetails(props: OperationDetailsProps) {
+  const { operation, onUndo, onBack, onDraft, onDecide, ...correction } = props;
   const { api } = useSession();
   // Whoever walks through the list does not ask for everything that is passed.
   const [settled] = useDebouncedValue(operation, 150);
@@ -86,7 +87,14 @@ export function OperationDetails(props: OperationDetailsProps) {
               <li key={reason}>{reason}</li>
             ))}
           </ul>
-          <Correction key={operation.id} operation={operation} detail={known} {...correction} />
+          <Correction
+            key={operation.id}
+            operation={operation}
+            detail={known}
+            onDraft={(draft) => onDraft(operation.id, draft)}
+            onDecide={(state) => onDecide(operation, state)}
+            {...correction}
+          />
         </div>
         <div className={classes.column}>
           <h3 className={classes.subtitle}>In the document</h3>
@@ -124,12 +132,12 @@ export function OperationDetails(props: OperationDetailsProps) {
       )}
     </section>
   );
-}
+});
 
 interface DecisionsProps {
   history: OperationDetail["history"];
   busy: boolean;
-  onUndo: (batchId: string) => void;
+  onUndo: (batchId: string) => unknown;
 }
 
 function Decisions({ history, busy, onUndo }: DecisionsProps) {

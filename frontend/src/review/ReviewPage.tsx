@@ -1,7 +1,7 @@
 import { Button, Kbd, Loader } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import {
   isMissing,
   type Operation,
@@ -30,6 +30,8 @@ import type { ReviewSearch } from "./search";
 import { type Change, useDecisions } from "./useDecisions";
 import { type Action, KEYS, useKeys } from "./useKeys";
 import { useOperations } from "./useOperations";
+
+const NO_DRAFT: Draft = {};
 
 /** The review of one document. */
 export function ReviewPage() {
@@ -127,7 +129,9 @@ function Review({ spec, operations, patch }: ReviewProps) {
     () => operations.filter(({ id }) => chosen.has(id)),
     [operations, chosen],
   );
-  const ownDraft = draft.id === current?.id ? draft.draft : {};
+  const ownDraft = draft.id === current?.id ? draft.draft : NO_DRAFT;
+  // The list follows a held key at once; what stands beside it follows when there is time.
+  const shown = useDeferredValue(current);
 
   const move = setPlace;
   const open = useCallback(
@@ -250,6 +254,18 @@ function Review({ spec, operations, patch }: ReviewProps) {
   };
   useKeys(act);
 
+  const onDraft = useCallback((id: string, next: Draft) => setDraft({ id, draft: next }), []);
+  const onBack = useCallback(() => go({ open: undefined }), [go]);
+  const decideOne = useRef((_: Operation, __: Change["state"]) => {});
+  useEffect(() => {
+    decideOne.current = (operation, state) =>
+      void settle([operation], state, trimmed(draft.id === operation.id ? draft.draft : NO_DRAFT));
+  });
+  const onDecide = useCallback(
+    (operation: Operation, state: Change["state"]) => decideOne.current(operation, state),
+    [],
+  );
+
   return (
     <main className={classes.review} data-open={search.open === true && current !== undefined}>
       <SpecHead spec={spec} left={waiting} total={operations.length}>
@@ -334,16 +350,16 @@ function Review({ spec, operations, patch }: ReviewProps) {
             />
           )}
         </div>
-        {current !== undefined && (
+        {shown !== undefined && (
           <OperationDetails
-            operation={current}
+            operation={shown}
             agents={all.agents}
-            draft={ownDraft}
+            draft={draft.id === shown.id ? draft.draft : NO_DRAFT}
             busy={busy}
-            onDraft={(next) => setDraft({ id: current.id, draft: next })}
-            onDecide={(state) => void settle([current], state, trimmed(ownDraft))}
-            onUndo={(batchId) => void undo(batchId)}
-            onBack={() => go({ open: undefined })}
+            onDraft={onDraft}
+            onDecide={onDecide}
+            onUndo={undo}
+            onBack={onBack}
           />
         )}
       </div>
