@@ -124,29 +124,41 @@ class PostgresAnalyticsRecorder:
     async def counted(
         self, which: Selection, after: ThreadId | None = None, limit: int = 50
     ) -> CountedPage:
-        parts = _parts(which)
+        # Named twice, so that PostgreSQL adds up once; total and list are of one snapshot.
+        parts = _parts(which).cte("parts")
         total = sa.func.coalesce(sa.cast(sa.func.sum(parts.c.part), sa.BigInteger), 0)
+        whole = sa.select(
+            total.label("total"), sa.func.count(parts.c.thread_id).label("conversations")
+        ).subquery("whole")
         newest = (episodes.c.opened_at, episodes.c.thread_id)
-        page = (
-            sa.select(parts.c.thread_id, parts.c.part)
+        listed = (
+            sa.select(parts.c.thread_id, parts.c.part, episodes.c.opened_at)
             .join(episodes, episodes.c.thread_id == parts.c.thread_id)
             .order_by(*(column.desc() for column in newest))
             .limit(limit + 1)
         )
         async with self._sessions.begin() as session:
-            # One snapshot, so that the total is that of the list.
-            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            whole = (
-                await session.execute(sa.select(total, sa.func.count()).select_from(parts))
-            ).one()
+            # A figure may be of a hundred thousand conversations; spilling to disk takes longer.
+            await session.execute(sa.text("SET LOCAL work_mem = '64MB'"))
             if after is not None:
-                page = page.where(sa.tuple_(*newest) < await _place(session, after))
-            rows = (await session.execute(page)).all()
+                listed = listed.where(sa.tuple_(*newest) < await _place(session, after))
+            page = listed.subquery("page")
+            found = await session.execute(
+                sa.select(page.c.thread_id, page.c.part, whole)
+                .select_from(whole.outerjoin(page, sa.true()))
+                .order_by(page.c.opened_at.desc(), page.c.thread_id.desc())
+            )
+            rows = found.all()
+        threads = [
+            Counted(thread_id=row.thread_id, part=row.part)
+            for row in rows
+            if row.thread_id is not None
+        ]
         return CountedPage(
-            total=whole[0],
-            conversations=whole[1],
-            threads=tuple(Counted(thread_id=row.thread_id, part=row.part) for row in rows[:limit]),
-            next_after=rows[limit - 1].thread_id if len(rows) > limit else None,
+            total=rows[0].total,
+            conversations=rows[0].conversations,
+            threads=tuple(threads[:limit]),
+            next_after=threads[limit - 1].thread_id if len(threads) > limit else None,
         )
 
 
@@ -209,7 +221,7 @@ _COHORT: Mapping[Listing, sa.ColumnElement[bool]] = {
 """What a figure counts, for the figure and for the list behind it alike."""
 
 
-def _parts(which: Selection) -> sa.Subquery:
+def _parts(which: Selection) -> sa.Select[tuple[str, int]]:
     """Each conversation that a figure counts, and its part."""
     start, end = widen(which.start, which.end)
     summed = SUMMED.get(which.listing)
@@ -219,7 +231,7 @@ def _parts(which: Selection) -> sa.Subquery:
         )
         if which.dimension is not None:
             statement = statement.where(episodes.c.handoff_reason == which.dimension)
-        return statement.subquery("parts")
+        return statement
     row = episode_figures.c
     part = sa.cast(sa.func.sum(row[summed.unit]), sa.BigInteger)
     statement = (
@@ -231,7 +243,7 @@ def _parts(which: Selection) -> sa.Subquery:
     )
     if which.dimension is not None:
         statement = statement.where(row.dimension == which.dimension)
-    return statement.subquery("parts")
+    return statement
 
 
 async def _place(session: AsyncSession, thread_id: ThreadId) -> sa.Tuple:

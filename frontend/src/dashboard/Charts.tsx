@@ -1,3 +1,4 @@
+import "@mantine/core/styles/ColorSwatch.layer.css";
 import "@mantine/charts/styles.layer.css";
 import { BarChart, LineChart } from "@mantine/charts";
 import classes from "./dashboard.module.css";
@@ -69,6 +70,7 @@ function Chart({ chart, data }: { chart: ChartOf; data: (Point & { at: string })
     dataKey: "at",
     series,
     withLegend: true,
+    legendProps: { itemSorter: null },
     tickLine: "none" as const,
     valueFormatter: (value: number) => shown(value, unit),
     yAxisProps: { width: 64, allowDecimals: false },

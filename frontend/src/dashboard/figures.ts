@@ -392,8 +392,8 @@ export const POINT_COLUMNS: readonly PointColumn[] = [
   { name: "tool_errors", title: "Tool errors", unit: "count", figure: "tool_errors" },
   { name: "retries", title: "Retries", unit: "count", figure: "retries" },
   { name: "approvals_asked", title: "Approvals", unit: "count", figure: "approvals_asked" },
-  { name: "input_tokens", title: "Tokens read", unit: "count", figure: "input_tokens" },
-  { name: "output_tokens", title: "Tokens written", unit: "count", figure: "output_tokens" },
+  { name: "input_tokens", title: "Tokens in", unit: "count", figure: "input_tokens" },
+  { name: "output_tokens", title: "Tokens out", unit: "count", figure: "output_tokens" },
 ];
 
 /** Names and numbers, the largest first. */

@@ -1,0 +1,116 @@
+"""The dashboard with many conversations: no query reads more than its range."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.support.histories import BEGINNING
+
+from smart_support.analytics.listings import Listing, Selection
+from smart_support.analytics.postgres import PostgresAnalyticsRecorder
+from smart_support.database.engine import sessions as sessions_on
+
+MANY = 5_000
+DAYS = 90
+ALLOWED = 1.0
+"""Seconds for one query, on a machine that does other things as well; it takes a tenth."""
+
+# One conversation every so often over 90 days, each with 20 figures.
+_EPISODES = """
+INSERT INTO episodes (thread_id, applied, opened_at, status, messages, replies, turns, handled,
+    first_reply_ms, resolved_alone, resolved_at, handoff_at, handoff_reason, reopen_count,
+    answering, unanswered, calls)
+SELECT lpad(to_hex(n), 32, '0')::uuid, 9, CAST(:start AS timestamptz) + n * CAST(:gap AS interval),
+    'waiting', 3, 3, 3, true, 900 + n % 5000, n % 3 = 0,
+    CASE WHEN n % 2 = 0 THEN now() END, CASE WHEN n % 7 = 0 THEN now() END,
+    CASE WHEN n % 7 = 0 THEN 'reason_' || n % 5 END, 0, '{}', '{}', '{}'
+FROM generate_series(1, :many) n
+"""
+_PARTS = """
+INSERT INTO episode_figures (thread_id, hour, figure, dimension, count, total)
+SELECT e.thread_id, date_trunc('hour', e.opened_at, 'UTC'), f.figure, f.dimension, 2, 300
+FROM episodes e, (VALUES
+    ('conversations_opened', ''), ('messages', ''), ('replies', ''), ('turns', ''),
+    ('turns_done', ''), ('turn_ms', ''), ('input_tokens', ''), ('output_tokens', ''),
+    ('tool_calls', 'getOrder'), ('tool_calls', 'createRefund'), ('tool_calls_done', 'getOrder'),
+    ('tool_calls_failed', 'getOrder'), ('attempts', 'getOrder'), ('retries', 'getOrder'),
+    ('approvals_asked', 'createRefund'), ('approvals_approved', 'createRefund'),
+    ('response_ms', '150'), ('response_ms', '170'), ('first_token_ms', ''), ('handoffs', 'x')
+) f(figure, dimension)
+"""
+_HOURS = """
+INSERT INTO figures_hourly (hour, figure, dimension, count, total)
+SELECT hour, figure, dimension, sum(count), sum(total) FROM episode_figures GROUP BY 1, 2, 3
+"""
+
+
+async def fill(engine: AsyncEngine, many: int = MANY) -> None:
+    gap = timedelta(days=DAYS) / (many + 1)
+    async with engine.begin() as connection:
+        given = {"start": BEGINNING, "gap": gap, "many": many}
+        await connection.execute(sa.text(_EPISODES), given)
+        for statement in (_PARTS, _HOURS):
+            await connection.execute(sa.text(statement))
+    async with engine.connect() as connection:
+        free = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await free.execute(sa.text("VACUUM ANALYZE episodes, episode_figures, figures_hourly"))
+
+
+async def timings(engine: AsyncEngine) -> dict[str, float]:
+    """Seconds that each query of the page takes over the whole time."""
+    recorder = PostgresAnalyticsRecorder(sessions_on(engine))
+    start, end = BEGINNING, BEGINNING + timedelta(days=DAYS)
+    found: dict[str, float] = {}
+
+    async def take(name: str, query: Callable[[], Awaitable[Any]]) -> Any:
+        began = time.perf_counter()
+        answer = await query()
+        found[name] = time.perf_counter() - began
+        return answer
+
+    await take("cohort", lambda: recorder.cohort(start, end))
+    await take("activity", lambda: recorder.activity(start, end))
+    await take("series", lambda: recorder.series(start, end, "day"))
+    for listing in (Listing.CONVERSATIONS, Listing.MESSAGES, Listing.TOKENS, Listing.TOOL_ERRORS):
+        which = Selection(listing=listing, start=start, end=end)
+        first = await take(listing.value, lambda which=which: recorder.counted(which))
+        await take(
+            f"{listing.value}, next",
+            lambda which=which, first=first: recorder.counted(which, first.next_after),
+        )
+    narrow = Selection(
+        listing=Listing.TOOL_CALLS, start=start, end=start + timedelta(days=1), dimension="getOrder"
+    )
+    await take("one day of one operation", lambda: recorder.counted(narrow))
+    return found
+
+
+@pytest.fixture
+async def filled(engine: AsyncEngine) -> AsyncEngine:
+    await fill(engine)
+    return engine
+
+
+async def test_answers_quickly_with_thousands_of_conversations(filled: AsyncEngine) -> None:
+    found = await timings(filled)
+
+    print({name: f"{seconds * 1000:.0f} ms" for name, seconds in found.items()})  # noqa: T201
+    assert max(found.values()) < ALLOWED, found
+
+
+async def test_a_list_is_read_from_the_index_of_its_figure_and_hours(filled: AsyncEngine) -> None:
+    statement = """
+        EXPLAIN SELECT thread_id, sum(count) FROM episode_figures
+        WHERE figure IN ('tool_calls') AND dimension = 'getOrder' AND hour >= :start AND hour < :end
+        GROUP BY thread_id
+    """
+    day: dict[str, datetime] = {"start": BEGINNING, "end": BEGINNING + timedelta(days=1)}
+
+    async with filled.connect() as connection:
+        plan = "\n".join((await connection.scalars(sa.text(statement), day)).all())
+
+    assert "ix_episode_figures_listing" in plan, plan
