@@ -13,6 +13,7 @@ import uvloop
 
 from smart_support import __version__
 from smart_support.app import create_app, open_database, tokens_of
+from smart_support.cli import seed as seeding
 from smart_support.cli import serve as serving
 from smart_support.cli import specs
 from smart_support.cli.doctor import examine
@@ -159,6 +160,15 @@ def decide(
             _say(line)
 
     _run(work)
+
+
+@cli.command("seed-demo")
+def seed_demo(
+    conversations: Annotated[int, typer.Option(min=1, max=5_000, help="How many.")] = 300,
+    seed: Annotated[int, typer.Option(help="The same number tells the same stories.")] = 1,
+) -> None:
+    """Fill the installation with conversations over 90 days, to have something to look at."""
+    _run(lambda settings: seeding.seed_demo(settings, conversations, seed=seed, say=_say))
 
 
 @cli.command("sign-in")

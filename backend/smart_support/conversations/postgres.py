@@ -1,6 +1,7 @@
 """Threads and turns in PostgreSQL. Each method is one transaction; the database decides races."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -188,6 +189,20 @@ class PostgresConversations:
                 return events, None
             return events, await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
 
+    async def backdate(self, thread_id: ThreadId, by: timedelta) -> None:
+        """Let the thread have happened earlier; only for conversations that were made up."""
+        async with self._sessions.begin() as session:
+            await session.execute(
+                sa.update(threads)
+                .where(threads.c.id == thread_id)
+                .values(opened_at=threads.c.opened_at - by)
+            )
+            await session.execute(
+                sa.update(turns)
+                .where(turns.c.thread_id == thread_id)
+                .values(queued_at=turns.c.queued_at - by, closed_at=turns.c.closed_at - by)
+            )
+
     async def turn(self, turn_id: TurnId) -> Turn:
         """The turn.
 
@@ -201,6 +216,11 @@ class PostgresConversations:
         if row is None:
             raise NotFound(f"no turn {turn_id}")
         return _turn(row)
+
+    async def answering(self, thread_id: ThreadId) -> bool:
+        """Whether a message of the thread is being answered, or waits for that."""
+        async with self._sessions() as session:
+            return bool(await self._waiting(session, thread_id))
 
     async def orphans(self) -> tuple[Turn, ...]:
         """Open turns of processes that are gone: nobody holds their owner's advisory lock.

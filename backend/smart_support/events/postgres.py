@@ -1,6 +1,7 @@
 """The log in PostgreSQL: one statement appends, and it alone gives out numbers."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,7 +9,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.database import Sessions
-from smart_support.events.records import Event, Fact, ThreadId, fact_of, payload_of
+from smart_support.events.records import (
+    ApprovalAsked,
+    AttemptMade,
+    Event,
+    Fact,
+    ThreadId,
+    fact_of,
+    payload_of,
+)
 from smart_support.events.tables import event_logs, events
 
 _APPEND = sa.text(
@@ -107,6 +116,27 @@ class PostgresEventLog:
             Event(thread_id, row.seq, row.at, fact_of(row.type, row.payload))
             for row in reversed(rows)
         )
+
+    async def backdate(self, thread_id: ThreadId, by: timedelta) -> None:
+        """Let the thread have happened earlier; only for conversations that were made up."""
+        async with self._sessions.begin() as session:
+            await session.execute(
+                sa.update(events).where(events.c.thread_id == thread_id).values(at=events.c.at - by)
+            )
+            for type_, field in (
+                (AttemptMade.type, "started_at"),
+                (ApprovalAsked.type, "expires_at"),
+            ):
+                told = sa.cast(events.c.payload[field].astext, sa.DateTime(timezone=True)) - by
+                await session.execute(
+                    sa.update(events)
+                    .where(events.c.thread_id == thread_id, events.c.type == type_)
+                    .values(
+                        payload=events.c.payload.op("||")(
+                            sa.func.jsonb_build_object(field, sa.func.to_jsonb(told))
+                        )
+                    )
+                )
 
     async def last_seq(self, thread_id: ThreadId) -> int:
         """How many events the thread has; 0 if it has no log."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from smart_support.events.records import (
     AttemptMade,
     Event,
     Fact,
+    ThreadId,
     ToolReturned,
     TurnId,
 )
@@ -305,6 +306,31 @@ class PostgresLedger:
                 for row in rows
             ]
             return await append(session, rows[0].thread_id, facts) if rows else ()
+
+    async def backdate(self, thread_id: ThreadId, by: timedelta) -> None:
+        """Let the thread's calls have happened earlier; only for what was made up."""
+        of_thread = sa.select(tool_calls.c.id).where(tool_calls.c.thread_id == thread_id)
+        async with self._sessions.begin() as session:
+            for statement in (
+                sa.update(tool_attempts)
+                .where(tool_attempts.c.tool_call_id.in_(of_thread))
+                .values(started_at=tool_attempts.c.started_at - by),
+                sa.update(tool_calls)
+                .where(tool_calls.c.thread_id == thread_id)
+                .values(
+                    planned_at=tool_calls.c.planned_at - by,
+                    sent_at=tool_calls.c.sent_at - by,
+                    finished_at=tool_calls.c.finished_at - by,
+                ),
+                sa.update(approvals)
+                .where(approvals.c.thread_id == thread_id)
+                .values(
+                    asked_at=approvals.c.asked_at - by,
+                    expires_at=approvals.c.expires_at - by,
+                    decided_at=approvals.c.decided_at - by,
+                ),
+            ):
+                await session.execute(statement)
 
     async def decisions(self, turn_id: TurnId) -> dict[str, str]:
         """Tool call id -> state of its approval, for one turn."""

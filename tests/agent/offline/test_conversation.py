@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smart_support.agent import prompts
 from smart_support.agent.offline import reply
 
 Json = dict[str, Any]
@@ -252,3 +253,16 @@ def test_any_result_can_be_told(name: str, result: Any) -> None:
     )
     told = reply([user(text), *called(name, {"order_id": "1002"}, result)], TOOLS)
     assert told.text or told.tool_calls
+
+
+def test_the_products_own_tools_are_understood() -> None:
+    """Asking for a person calls the tool that does so; passing on to other agents is not for us."""
+    tools = [prompts.HANDOFF_TOOL, prompts.hand_over_tool({"returns": "Refunds and money back."})]
+
+    person = reply([{"role": "user", "content": "I want to talk to a human"}], tools)
+    refund = reply([{"role": "user", "content": "Give my refund to the returns agent"}], tools)
+
+    assert [call.name for call in person.tool_calls] == [prompts.HANDOFF]
+    assert json.loads(person.tool_calls[0].arguments_json)["reason"] in prompts.HANDOFF_REASONS
+    assert refund.tool_calls == ()
+    assert "another agent" not in refund.text

@@ -39,7 +39,8 @@ _HUMAN = (
     r"\b(human|person|agent|someone|somebody|representative|colleague|operator|staff|manager)\b"
     r"|^\W*(human|agent|representative|operator)\W*$"
 )
-_HANDOFF = r"hand_?-?off|human|escalat|transfer_?to"
+_HANDOFF = r"hand_?-?off|human|escalat|transfer_?to|for_a_person"
+_OTHER_AGENTS = r"hand_?over"  # who answers is chosen before; passing on is for larger models
 _IDENTITY = (
     r"\b(who|what) are you\b|\bare you (a |an )?(real|human|bot|robot|ai|person|machine)"
     r"|\bwhich (language )?model\b|\bwhat model\b|\byour name\b"
@@ -70,7 +71,12 @@ def reply(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, An
     Deterministic: the same conversation gives the same reply, ids of tool calls included.
     Total: what it does not understand it says so.
     """
-    known = [tool for wire in tools if (tool := read_tool(wire)) is not None]
+    known = [
+        tool
+        for wire in tools
+        if (tool := read_tool(wire)) is not None
+        and not re.search(_OTHER_AGENTS, tool.name, re.IGNORECASE)
+    ]
     turns = _turns(messages)
     decision = _decide(turns, known)
     read = sum(len(_content(message).split()) for message in messages)
@@ -219,7 +225,11 @@ def _aside(text: str, tools: Sequence[Tool]) -> str | _Call | None:
         if handoff is None:
             return "I am sorry, I cannot connect you with a person from here."
         given = fill(handoff, Known(texts=(text,), answer=text))
-        required = {each.name: text for each in given.missing if "." not in each.path}
+        required = {
+            each.name: next(iter(each.schema.get("enum", ())), text)
+            for each in given.missing
+            if "." not in each.path
+        }
         return _Call(handoff.name, given.arguments | required)
     if re.search(_IDENTITY, lowered):
         return f"{_WHO} {_abilities(tools)}"
