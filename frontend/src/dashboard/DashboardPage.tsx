@@ -106,7 +106,7 @@ function Figures({ range }: { range: Range }) {
         <p className={classes.span}>{span(start, end)}</p>
         <Button
           variant="default"
-          size="compact-md"
+          size="compact-sm"
           disabled={sources.every(({ data }) => data === undefined)}
           onClick={save}
         >

@@ -29,6 +29,7 @@ export function RangeSelector({ search, range, onSearch }: RangeSelectorProps) {
     <div className={classes.ranges}>
       <SegmentedControl
         size="sm"
+        fullWidth
         aria-label="Range"
         data={CHOICES}
         value={open ? "custom" : (search.range ?? USUAL)}
