@@ -260,7 +260,7 @@ def test_the_products_own_tools_are_understood() -> None:
     tools = [prompts.HANDOFF_TOOL, prompts.hand_over_tool({"returns": "Refunds and money back."})]
 
     person = reply([{"role": "user", "content": "I want to talk to a human"}], tools)
-    refund = reply([{"role": "user", "content": "Give my refund to the returns agent"}], tools)
+    refund = reply([{"role": "user", "content": "Give me my money back"}], tools)
 
     assert [call.name for call in person.tool_calls] == [prompts.HANDOFF]
     assert json.loads(person.tool_calls[0].arguments_json)["reason"] in prompts.HANDOFF_REASONS
