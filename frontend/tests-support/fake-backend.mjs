@@ -121,7 +121,7 @@ async function turn(kept, message_id, text, wait = pause) {
   const turn_id = randomUUID();
   const tool_call_id = `call_${randomUUID().slice(0, 8)}`;
   const order = /\d{4}/.exec(text)?.[0] ?? "1001";
-  record(kept, { type: "message_received", turn_id, message_id, text });
+  record(kept, { type: "message_received", turn_id, message_id, text, to_person: false });
   await wait(150);
   record(kept, {
     type: "turn_opened",

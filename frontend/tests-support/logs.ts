@@ -27,11 +27,12 @@ export function seeded(seed: number): () => number {
 }
 
 export const fact = {
-  wrote: (id: string, text: string, turn = "t1"): Fact => ({
+  wrote: (id: string, text: string, turn = "t1", toPerson = false): Fact => ({
     type: "message_received",
     turn_id: turn,
     message_id: id,
     text,
+    to_person: toPerson,
   }),
   opened: (turn = "t1", run = 1): Fact => ({
     type: "turn_opened",
@@ -105,10 +106,10 @@ export const fact = {
     by: "cus_ada",
     reason: null,
   }),
-  parked: (approvals = ["a1"]): Fact => ({
+  parked: (approvals = ["a1"], turn = "t1", run = 1): Fact => ({
     type: "turn_parked",
-    turn_id: "t1",
-    run: 1,
+    turn_id: turn,
+    run,
     approval_ids: approvals,
   }),
   answered: (id: string, text: string): Fact => ({
@@ -126,11 +127,26 @@ export const fact = {
     after: "orders",
     reason: "It is about an order",
   }),
-  handoff: (): Fact => ({
+  handoff: (by: "agent" | "customer" = "agent"): Fact => ({
     type: "handoff_asked",
-    turn_id: "t1",
-    reason: "The customer asks for a person",
+    turn_id: by === "agent" ? "t1" : null,
+    reason: "customer_request",
     note: "Wants to talk about order 1002",
+    by,
+  }),
+  tookOver: (name = "Kim Osei"): Fact => ({ type: "person_took_over", by: "lead_kim", name }),
+  personSaid: (id: string, text: string, name = "Kim Osei"): Fact => ({
+    type: "person_answered",
+    message_id: id,
+    text,
+    by: "lead_kim",
+    name,
+  }),
+  gaveBack: (remark = "", name = "Kim Osei"): Fact => ({
+    type: "given_back",
+    by: "lead_kim",
+    name,
+    remark,
   }),
   closed: (status: "done" | "failed" | "cancelled" = "done", turn = "t1", run = 1): Fact => ({
     type: "turn_closed",
@@ -169,6 +185,7 @@ export function randomTimeline(random: () => number): (ReplayEvent | LivePiece)[
   };
   for (let turn = 0; turn < 1 + random() * 4; turn += 1) {
     const id = `t${turn}`;
+    let run = 1;
     commit(fact.wrote(`m${turn}`, pick(TEXTS) || "?", id));
     commit(fact.opened(id));
     for (let call = 0; call < random() * 3; call += 1) {
@@ -177,11 +194,12 @@ export function randomTimeline(random: () => number): (ReplayEvent | LivePiece)[
       if (random() < 0.3) {
         const approval = `a${turn}-${call}`;
         commit(fact.asked(approval, callId));
-        commit(fact.parked([approval]));
+        commit(fact.parked([approval], id, run));
         if (random() < 0.3) commit(fact.wrote(`m${turn}-${call}`, "and?", `q${turn}`));
         const decision = pick(["approved", "rejected", "expired"] as const);
         commit(fact.decided(decision, approval, callId));
-        commit(fact.opened(id, 2));
+        run += 1;
+        commit(fact.opened(id, run));
         if (decision !== "approved") {
           commit(fact.returned(callId, "declined"));
           continue;
@@ -201,8 +219,22 @@ export function randomTimeline(random: () => number): (ReplayEvent | LivePiece)[
       if (random() < 0.08) commit(fact.wrote(`w${turn}-${seq}`, "one more thing", `q${turn}`));
     }
     if (end < 0.7) commit(fact.answered(`r${turn}`, text));
-    if (random() < 0.1) commit(fact.handoff());
-    commit(fact.closed(end < 0.7 ? "done" : end < 0.85 ? "failed" : "cancelled", id));
+    const asked = random() < 0.2;
+    if (asked) {
+      commit(fact.handoff());
+      if (random() < 0.5) commit(fact.closed("done", `q${turn}`));
+    }
+    commit(fact.closed(end < 0.7 ? "done" : end < 0.85 ? "failed" : "cancelled", id, run));
+    if (!asked && random() < 0.8) continue;
+    if (!asked && random() < 0.5) commit(fact.handoff("customer"));
+    if (random() < 0.4) commit(fact.wrote(`p${turn}`, "Hello?", `p${turn}`, true));
+    if (random() < 0.8) commit(fact.tookOver());
+    for (let said = 0; said < random() * 3; said += 1) {
+      commit(fact.personSaid(`d${turn}-${said}`, pick(TEXTS) || "Hello."));
+      if (random() < 0.5) commit(fact.wrote(`p${turn}-${said}`, "I see", `p${turn}-${said}`, true));
+    }
+    if (random() < 0.3) commit(fact.resolved());
+    else commit(fact.gaveBack(pick(["", "Be kind."])));
   }
   if (random() < 0.3) commit(random() < 0.5 ? fact.resolved() : fact.abandoned());
   return timeline;

@@ -25,8 +25,20 @@ export function threadOf(more: Partial<Thread> = {}): Thread {
     turns: 1,
     tool_calls: 1,
     errors: 0,
+    agent: null,
     ...more,
   };
+}
+
+/** Who has a conversation: nobody yet, or the lead with this id and name. */
+export function handed(by: string | null = null, name: string | null = null): Partial<Thread> {
+  const handling = {
+    with_person: true,
+    assigned_to: by,
+    assigned_name: name,
+    reason: "customer_request",
+  };
+  return { status: "handed_off", handling };
 }
 
 export function json(body: unknown, status = 200): Response {
@@ -80,6 +92,7 @@ export function fakeServer(role: Role) {
       const found = threads.find(({ id }) => url.pathname.endsWith(id));
       return found ? json(found) : problem(404, "VAL_NOT_FOUND", "I could not find that.");
     },
+    "POST /api/threads/*/handoff": () => json(threadOf({ status: "handed_off" })),
     "POST /api/threads/*/resolve": () => json(threadOf({ status: "resolved" })),
     "GET /api/threads/*/replay": (url) => {
       const after = Number(url.searchParams.get("after") ?? 0);

@@ -17,8 +17,16 @@ export function eventsOf(fact, threadId) {
         { type: "TEXT_MESSAGE_END", messageId: id },
       ];
     }
+    case "person_answered": {
+      const metadata = { person: fact.name };
+      return [
+        { type: "TEXT_MESSAGE_START", messageId: id, role: "assistant", metadata },
+        { type: "TEXT_MESSAGE_CONTENT", messageId: id, delta: fact.text },
+        { type: "TEXT_MESSAGE_END", messageId: id },
+      ];
+    }
     case "turn_opened":
-      return [{ type: "RUN_STARTED", threadId, runId: fact.turn_id }];
+      return [{ type: "RUN_STARTED", threadId, runId: runOf(fact) }];
     case "tool_called":
       return [
         {
@@ -53,7 +61,7 @@ export function eventsOf(fact, threadId) {
     }
     case "turn_parked": {
       const interrupts = fact.approval_ids.map((id) => ({ id, reason: "approval" }));
-      return [finished(threadId, fact.turn_id, { type: "interrupt", interrupts })];
+      return [finished(threadId, runOf(fact), { type: "interrupt", interrupts })];
     }
     case "agent_changed":
       return [
@@ -61,11 +69,15 @@ export function eventsOf(fact, threadId) {
       ];
     case "handoff_asked":
       return [custom("handoff", { reason: fact.reason, note: fact.note })];
+    case "person_took_over":
+      return [custom("person_joined", { person: fact.name })];
+    case "given_back":
+      return [custom("person_left", { person: fact.name })];
     case "turn_closed":
       if (fact.status === "failed")
         return [{ type: "RUN_ERROR", message: fact.message, code: fact.code }];
       return [
-        finished(threadId, fact.turn_id, {
+        finished(threadId, runOf(fact), {
           type: fact.status === "done" ? "success" : "cancelled",
         }),
       ];
@@ -77,6 +89,8 @@ export function eventsOf(fact, threadId) {
       throw new Error(`no such fact: ${fact.type}`);
   }
 }
+
+const runOf = ({ turn_id, run }) => (run === 1 ? turn_id : `${turn_id}.${run}`);
 
 const custom = (name, value) => ({ type: "CUSTOM", name, value });
 

@@ -13,8 +13,9 @@ export interface AckFrame {
   ack: {
     thread_id: string;
     message_id: string;
-    turn_id: string;
-    status: "open" | "queued" | "duplicate";
+    /** Null for what a lead wrote. */
+    turn_id: string | null;
+    status: "open" | "queued" | "duplicate" | "to_person" | "to_customer";
   };
 }
 export interface ResumedFrame {
@@ -62,12 +63,21 @@ export type CustomEvent =
       name: "approval_decided";
       value: { approval_id: string; tool_call_id: string; decision: string; by: string };
     }
+  | { name: "agent_changed"; value: { tool_call_id: string; before: string; after: string } }
   | { name: "handoff"; value: { reason: string; note: string } }
+  | { name: "person_joined"; value: { person: string } }
+  | { name: "person_left"; value: { person: string } }
   | { name: "thread_status"; value: { status: string } };
 
 /** The AG-UI 1.0 events that the server sends. */
 export type AgentEvent =
-  | { type: "TEXT_MESSAGE_START"; messageId: string; role: "user" | "assistant" }
+  | {
+      type: "TEXT_MESSAGE_START";
+      messageId: string;
+      role: "user" | "assistant";
+      /** `person`: the name of the support lead who wrote it. */
+      metadata?: { person?: string | null } | null;
+    }
   | { type: "TEXT_MESSAGE_CONTENT"; messageId: string; delta: string }
   | { type: "TEXT_MESSAGE_END"; messageId: string }
   | { type: "RUN_STARTED"; threadId: string; runId: string }

@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { page, userEvent } from "vitest/browser";
 import { fact, THREAD } from "../../tests-support/logs";
 import { expectAccessible, expectNoSidewaysScroll, openPage } from "../../tests-support/page";
-import { fakeServer, problem, threadOf } from "../../tests-support/server";
+import { fakeServer, handed, json, problem, threadOf } from "../../tests-support/server";
 
 const message = () => page.getByRole("textbox", { name: "Your message" });
 
@@ -216,6 +216,61 @@ describe("a conversation", () => {
     await expect.element(page.getByRole("dialog")).toBeVisible();
     await expect.element(page.getByRole("link", { name: "New conversation" })).toBeVisible();
     await expectAccessible();
+  });
+});
+
+describe("a person of the team", () => {
+  test.each([1280, 390])("is asked for with a note, and answers, %i pixels wide", async (width) => {
+    const { server } = await openConversation(fact.wrote("m1", "Refund 1002"));
+    await page.viewport(width, 844);
+    const bodies: unknown[] = [];
+    server.routes["POST /api/threads/*/handoff"] = async (_, request) => {
+      bodies.push(await request.json());
+      server.threads(threadOf(handed()));
+      server.happen(fact.handoff("customer"));
+      return json(threadOf(handed()));
+    };
+    const open = page.getByRole("button", { name: "Talk to a person" });
+    await open.click();
+    await page.getByRole("textbox", { name: /What should they know/ }).fill("It arrived broken");
+    await expectAccessible();
+    expectNoSidewaysScroll();
+    await page.getByRole("button", { name: "Ask for a person" }).click();
+
+    await expect.element(page.getByRole("log").getByText(/is asked to take over/)).toBeVisible();
+    await expect.element(open).not.toBeInTheDocument();
+    expect(bodies).toEqual([{ note: "It arrived broken" }]);
+    await message().fill("Hello?");
+    await userEvent.keyboard("{Enter}");
+    await vi.waitFor(() => expect(server.sent.at(-1)?.type).toBe("send"));
+    const sent = server.sent.at(-1);
+    const id = sent?.type === "send" ? sent.message_id : "";
+    server.frame({
+      ack: { thread_id: THREAD, message_id: id, turn_id: "t2", status: "to_person" },
+    });
+    await expect.element(page.getByText("Sent – a person will answer")).toBeVisible();
+    expect(page.getByText("Working on it…").query()).toBeNull();
+
+    server.happen(fact.wrote(id, "Hello?", "t2", true), fact.tookOver());
+    server.happen(fact.personSaid("d1", "Hello Ada, <b>I</b> look into it."));
+    const said = page.getByRole("article").filter({ hasText: "Kim Osei" });
+    await expect.element(said).toHaveTextContent("Hello Ada, <b>I</b> look into it.");
+    await expectAccessible();
+    server.happen(fact.gaveBack());
+    await expect.element(page.getByRole("log").getByText(/Kim Osei has left/)).toBeVisible();
+    await expect.element(open).toBeVisible();
+  });
+
+  test("that cannot be asked for says why, and the wish can be dropped", async () => {
+    const { server } = await openConversation(fact.wrote("m1", "Hello"));
+    server.routes["POST /api/threads/*/handoff"] = () => problem(503, "DB_UNAVAILABLE", "Not now.");
+    await page.getByRole("button", { name: "Talk to a person" }).click();
+
+    await page.getByRole("button", { name: "Ask for a person" }).click();
+
+    await expect.element(page.getByRole("alert")).toHaveTextContent("Not now.");
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await expect.element(page.getByRole("alert")).not.toBeInTheDocument();
   });
 });
 

@@ -5,6 +5,7 @@ import { useCallback, useEffect, useMemo, useState } from "react";
 import { useStickToBottom } from "use-stick-to-bottom";
 import { isMissing, problemOf, useSession } from "../api/client";
 import { draftKey } from "../api/sign-in";
+import { Composer } from "../ui/Composer";
 import { EmptyState } from "../ui/EmptyState";
 import { ProblemBanner } from "../ui/ErrorBanner";
 import { Icon } from "../ui/icons";
@@ -12,8 +13,8 @@ import { StatusBadge } from "../ui/StatusBadge";
 import { ApprovalActionsContext } from "../ui/transcript/ApprovalCard";
 import { TranscriptItem } from "../ui/transcript/TranscriptItem";
 import { usePageTitle } from "../ui/usePageTitle";
+import { AskForPerson } from "./AskForPerson";
 import { useChat } from "./ChatLayout";
-import { Composer } from "./Composer";
 import { ConnectionBanner } from "./ConnectionBanner";
 import classes from "./chat.module.css";
 import { ListButton } from "./ListButton";
@@ -72,6 +73,7 @@ function Conversation({ threadId }: { threadId: string }) {
   );
   const onReturned = useCallback(() => chat.takeReturned(threadId), [chat, threadId]);
   const [drawn, setDrawn] = useState(DRAWN);
+  const [asking, setAsking] = useState(false);
 
   if (thread.isError && isMissing(problemOf(thread.error)))
     return (
@@ -91,6 +93,10 @@ function Conversation({ threadId }: { threadId: string }) {
     last?.kind === "message" && last.role === "assistant" && last.state === "streaming";
   const hiddenCount = Math.max(0, items.length - drawn);
   const settled = transcript.status === "resolved" || transcript.status === "abandoned";
+  // The socket knows first; REST knows before the past has arrived.
+  const withPerson = transcript.live
+    ? status === "handed_off"
+    : thread.data?.handling?.with_person !== false;
   const send = (text: string) => {
     const taken = chat.send(threadId, text);
     if (taken) void scrollToBottom({ animation: "instant" });
@@ -103,6 +109,20 @@ function Conversation({ threadId }: { threadId: string }) {
         <ListButton />
         <h1 className={classes.barTitle}>{title}</h1>
         {thread.data && <StatusBadge status={thread.data.status} />}
+        {!withPerson && (
+          <Button
+            size="compact-sm"
+            variant="subtle"
+            color="gray"
+            aria-label="Talk to a person"
+            aria-expanded={asking}
+            leftSection={<Icon name="person" size={15} />}
+            classNames={{ section: classes.personIcon }}
+            onClick={() => setAsking(!asking)}
+          >
+            <span className={classes.wide}>Talk to a person</span>
+          </Button>
+        )}
         {items.length > 0 && !settled && (
           <Button
             size="compact-sm"
@@ -116,6 +136,16 @@ function Conversation({ threadId }: { threadId: string }) {
           </Button>
         )}
       </header>
+      {asking && !withPerson && (
+        <AskForPerson
+          threadId={threadId}
+          onDone={() => {
+            setAsking(false);
+            void thread.refetch();
+          }}
+          onCancel={() => setAsking(false)}
+        />
+      )}
       <div
         ref={scrollRef}
         className={classes.scroll}

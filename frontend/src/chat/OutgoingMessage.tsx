@@ -16,6 +16,7 @@ export function OutgoingMessage({ message, connected, onResend, onDiscard }: Out
     sending: connected ? "Sending…" : "Waiting for the connection",
     stored: "Sent",
     queued: "Sent – answered after the current message",
+    to_person: "Sent – a person will answer",
     refused: "Not sent",
   }[message.state];
   return (

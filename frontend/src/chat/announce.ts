@@ -22,7 +22,7 @@ function wordsFor(item: Item, earlier: Item | undefined): string | null {
     case "message": {
       const wasFinished = earlier?.kind === "message" && earlier.state === "finished";
       if (item.role === "user" || item.state !== "finished" || wasFinished) return null;
-      return `Support: ${unmarked(item.text)}`;
+      return `${item.person ?? "Support"}: ${unmarked(item.text)}`;
     }
     case "approval":
       return earlier === undefined ? `Your approval is needed: ${item.title}` : null;

@@ -241,6 +241,55 @@ describe("approvals", () => {
   });
 });
 
+describe("a person of the team", () => {
+  test("joins, answers under their name, and leaves", () => {
+    const facts = [fact.handoff("customer"), fact.tookOver(), fact.personSaid("d1", "Hello")];
+    const there = read(facts);
+
+    expect(there.status).toBe("handed_off");
+    expect(there.items).toMatchObject([
+      { kind: "notice", tone: "handoff" },
+      { kind: "notice", tone: "handoff", text: expect.stringContaining("Kim Osei") },
+      { kind: "message", role: "assistant", person: "Kim Osei", text: "Hello", state: "finished" },
+    ]);
+    const left = read([...facts, fact.gaveBack("a secret remark")]);
+    expect(left.status).toBe("open");
+    expect(left.items.at(-1)).toMatchObject({ tone: "info", text: expect.stringMatching(/^Kim/) });
+    expect(JSON.stringify(left)).not.toContain("secret");
+  });
+
+  test("is who a message waits for; nothing is being answered meanwhile", () => {
+    const handed = post(read([fact.handoff("customer")]), "m1", "Hello?");
+    const ack = {
+      thread_id: THREAD,
+      message_id: "m1",
+      turn_id: "t2",
+      status: "to_person" as const,
+    };
+
+    const acked = receive(handed, { ack });
+
+    expect(acked).toMatchObject({ outbox: [{ state: "to_person" }], openRun: null });
+    const told = read([fact.wrote("m1", "Hello?", "t2", true)], acked);
+    expect(told).toMatchObject({ outbox: [], openRun: null, status: "handed_off" });
+  });
+
+  test("leaves the open turn alone when queued messages are left to them", () => {
+    const open = read([fact.wrote("m1", "Hi"), fact.opened(), fact.called()]);
+    const spoken = [start(), token("One mo", 0)].reduce(receive, open);
+
+    const left = read([fact.handoff(), fact.closed("done", "q1")], spoken);
+
+    expect(left.openRun).toBe("t1");
+    expect(left.items).toMatchObject([
+      { kind: "message" },
+      { kind: "call", state: "running" },
+      { kind: "message", text: "One mo", state: "streaming" },
+      { kind: "notice" },
+    ]);
+  });
+});
+
 describe("the thread", () => {
   test("can be resolved, abandoned, handed off, and opened again by a message", () => {
     expect(read([fact.resolved()]).status).toBe("resolved");

@@ -26,8 +26,11 @@ import {
 export interface Outgoing {
   id: string;
   text: string;
-  /** `sending`: no word from the server; `stored`: acknowledged; `queued`: stored, waits its turn. */
-  state: "sending" | "stored" | "queued" | "refused";
+  /**
+   * `sending`: no word from the server; `stored`: acknowledged; `queued`: stored, waits its turn;
+   * `to_person`: stored, a person will answer.
+   */
+  state: "sending" | "stored" | "queued" | "to_person" | "refused";
   error: { message: string; code: string; correlationId: string } | null;
 }
 
@@ -71,7 +74,7 @@ export function receive(transcript: Transcript, frame: TranscriptFrame): Transcr
   if ("ack" in frame) {
     const { thread_id, message_id, status } = frame.ack;
     if (thread_id !== transcript.threadId) return transcript;
-    const state = status === "queued" ? "queued" : "stored";
+    const state = status === "queued" || status === "to_person" ? status : "stored";
     return outgoing(transcript, message_id, (message) => ({ ...message, state, error: null }));
   }
   if ("resumed" in frame) {
@@ -123,7 +126,7 @@ function apply(transcript: Transcript, event: AgentEvent, frame: EventFrame): Tr
   const at = frame.at;
   switch (event.type) {
     case "TEXT_MESSAGE_START":
-      return startMessage(transcript, event.messageId, event.role, at);
+      return startMessage(transcript, event, at);
     case "TEXT_MESSAGE_CONTENT":
       return editMessage(transcript, event.messageId, (message) =>
         addText(message, event.delta, frame.offset ?? null),
@@ -135,7 +138,9 @@ function apply(transcript: Transcript, event: AgentEvent, frame: EventFrame): Tr
     case "RUN_FINISHED": {
       const outcome = event.outcome?.type ?? "success";
       if (outcome === "interrupt") return { ...transcript, openRun: null };
-      const ended = endRun(transcript, outcome === "cancelled");
+      // A queued turn can be closed, unanswered, while another is being answered.
+      const other = transcript.openRun !== null && transcript.openRun !== event.runId;
+      const ended = other ? transcript : endRun(transcript, outcome === "cancelled");
       return outcome === "cancelled" ? notice(ended, "info", WORDS.stopped, null, frame) : ended;
     }
     case "RUN_ERROR":
@@ -198,6 +203,16 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
         ...notice(transcript, "handoff", WORDS.handoff, null, frame),
         status: "handed_off",
       };
+    case "person_joined":
+      return {
+        ...notice(transcript, "handoff", WORDS.joined(event.value.person), null, frame),
+        status: "handed_off",
+      };
+    case "person_left":
+      return {
+        ...notice(transcript, "info", WORDS.left(event.value.person), null, frame),
+        status: transcript.status === "handed_off" ? "open" : transcript.status,
+      };
     case "thread_status": {
       const status = event.value.status === "abandoned" ? "abandoned" : "resolved";
       return { ...notice(transcript, "resolved", WORDS[status], null, frame), status };
@@ -210,11 +225,20 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
 /** Words still being spoken stand where they began; a message begun before begins anew there. */
 function startMessage(
   transcript: Transcript,
-  id: string,
-  role: MessageItem["role"],
+  event: Extract<AgentEvent, { type: "TEXT_MESSAGE_START" }>,
   at: string | null,
 ): Transcript {
-  const fresh: MessageItem = { kind: "message", id, role, text: "", state: "streaming", at };
+  const { messageId: id, role } = event;
+  const person = event.metadata?.person ?? null;
+  const fresh: MessageItem = {
+    kind: "message",
+    id,
+    role,
+    person,
+    text: "",
+    state: "streaming",
+    at,
+  };
   const started = put(withdraw(transcript, id), fresh);
   const reopened = role === "user" && transcript.status !== "handed_off";
   return reopened ? { ...started, status: "open" } : started;

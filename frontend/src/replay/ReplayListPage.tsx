@@ -63,6 +63,14 @@ function EveryConversation() {
               })
             }
           />
+          <WaitingFilter
+            on={status === "handed_off"}
+            onToggle={(on) =>
+              void navigate({
+                search: (now) => ({ ...now, status: on ? "handed_off" : undefined }),
+              })
+            }
+          />
           <NativeSelect
             aria-label="State"
             data={STATES}
@@ -125,6 +133,31 @@ function EveryConversation() {
         )}
       </div>
     </main>
+  );
+}
+
+const MOST_COUNTED = 100;
+
+/** How many conversations a person has or is asked for; it counts anew while the tab is seen. */
+function WaitingFilter({ on, onToggle }: { on: boolean; onToggle: (on: boolean) => void }) {
+  const { api } = useSession();
+  const waiting = api.query.useQuery(
+    "get",
+    "/api/threads",
+    { params: { query: { status: "handed_off", limit: MOST_COUNTED } } },
+    { refetchInterval: 5_000 },
+  );
+  const count = waiting.data?.threads.length;
+  const more = waiting.data?.next_cursor ? "+" : "";
+  return (
+    <Button
+      variant={on ? "filled" : "default"}
+      aria-pressed={on}
+      leftSection={<Icon name="person" size={16} />}
+      onClick={() => onToggle(!on)}
+    >
+      Waiting for a person{count === undefined ? "" : ` (${count}${more})`}
+    </Button>
   );
 }
 

@@ -154,6 +154,10 @@ describe("a replay", () => {
       fact.answered("r1", "Done **now**."),
       fact.changed(),
       fact.handoff(),
+      fact.tookOver(),
+      fact.wrote("m2", "Hello?", "t2", true),
+      fact.personSaid("d1", "Hello Ada"),
+      fact.gaveBack("Be kind"),
       fact.closed(),
       fact.resolved(),
     ];

@@ -10,6 +10,7 @@ import { StatusBadge } from "../ui/StatusBadge";
 import { dayAndTime, plural } from "../ui/time";
 import { usePageTitle } from "../ui/usePageTitle";
 import { asSeen } from "./as-seen";
+import { DeskPanel } from "./DeskPanel";
 import { ReplayTimeline } from "./ReplayTimeline";
 import classes from "./replay.module.css";
 import { SeenTranscript } from "./SeenTranscript";
@@ -22,7 +23,7 @@ export function ReplayPage() {
   const { threadId } = useParams({ from: "/lead/replay/$threadId" });
   const search = useSearch({ from: "/lead/replay/$threadId" });
   const navigate = useNavigate({ from: "/replay/$threadId" });
-  const { replay, events, thread, complete } = useReplay(threadId);
+  const { replay, events, thread, complete, news, refresh } = useReplay(threadId);
   usePageTitle(thread?.title || "Replay");
 
   const steps = useMemo(() => stepsOf(events), [events]);
@@ -30,7 +31,9 @@ export function ReplayPage() {
   const wanted = search.step ?? failures[0]?.seq ?? steps[0]?.seq ?? 0;
   const index = useMemo(() => steps.findIndex((step) => step.seq === wanted), [steps, wanted]);
   const selected = steps[index];
-  const seen = search.view === "seen";
+  const desk = thread?.handling?.with_person === true;
+  // Who is about to answer reads the conversation, until a step is asked for.
+  const seen = search.view === "seen" || (desk && search.step === undefined);
 
   const choose = useCallback(
     (seq: number) =>
@@ -155,14 +158,17 @@ export function ReplayPage() {
               value={seen ? "seen" : "details"}
               onChange={(value) =>
                 void navigate({
-                  search: (now) => ({ ...now, view: value === "seen" ? "seen" : undefined }),
+                  search: (now) =>
+                    value === "seen"
+                      ? { ...now, view: "seen" as const }
+                      : { step: now.step ?? wanted },
                   replace: true,
                   resetScroll: false,
                 })
               }
             />
             {seen ? (
-              <Seen events={events} />
+              <Seen events={events} follow={desk} />
             ) : selected !== undefined ? (
               <StepDetails step={selected} steps={steps} onSelect={choose} />
             ) : complete ? (
@@ -175,13 +181,15 @@ export function ReplayPage() {
           </section>
         </div>
       )}
+      {news.isError && <ProblemBanner problem={problemOf(news.error)} />}
+      {thread && complete && <DeskPanel thread={thread} refresh={refresh} />}
     </main>
   );
 }
 
-function Seen({ events }: { events: Parameters<typeof asSeen>[0] }) {
+function Seen({ events, follow }: { events: Parameters<typeof asSeen>[0]; follow: boolean }) {
   const items = useMemo(() => asSeen(events), [events]);
-  return <SeenTranscript items={items} />;
+  return <SeenTranscript items={items} follow={follow} />;
 }
 
 /** j and k go by step, e and Shift+e by error; never while something is being typed. */

@@ -1,12 +1,21 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useRef } from "react";
+import { useEffect, useRef } from "react";
 import { EmptyState } from "../ui/EmptyState";
 import type { Item } from "../ui/transcript/items";
 import { TranscriptItem } from "../ui/transcript/TranscriptItem";
 import classes from "./replay.module.css";
 
+interface SeenTranscriptProps {
+  items: readonly Item[];
+  /** Begin at the end, and stay there as it grows, until somebody scrolls up. */
+  follow: boolean;
+}
+
+/** How near to the end is still at the end, in pixels. */
+const NEAR = 80;
+
 /** The conversation with the customer's eyes; drawn by the parts that the chat is drawn by. */
-export function SeenTranscript({ items }: { items: readonly Item[] }) {
+export function SeenTranscript({ items, follow }: SeenTranscriptProps) {
   const scroller = useRef<HTMLDivElement>(null);
   const rows = useVirtualizer({
     count: items.length,
@@ -15,6 +24,12 @@ export function SeenTranscript({ items }: { items: readonly Item[] }) {
     getItemKey: (index) => `${items[index]?.kind}-${items[index]?.id}`,
     overscan: 6,
   });
+  const atEnd = useRef(true);
+  const top = useRef(0);
+  useEffect(() => {
+    if (follow && atEnd.current && items.length > 0)
+      rows.scrollToIndex(items.length - 1, { align: "end" });
+  }, [rows, follow, items.length]);
   if (items.length === 0)
     return (
       <EmptyState icon="chat" title="The customer saw nothing yet">
@@ -28,6 +43,12 @@ export function SeenTranscript({ items }: { items: readonly Item[] }) {
       role="region"
       tabIndex={0}
       aria-label="What the customer saw"
+      onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => {
+        // What grows below moves nothing; only a person scrolls up.
+        if (scrollHeight - scrollTop - clientHeight < NEAR) atEnd.current = true;
+        else if (scrollTop < top.current) atEnd.current = false;
+        top.current = scrollTop;
+      }}
     >
       <div style={{ height: rows.getTotalSize(), position: "relative" }}>
         {rows.getVirtualItems().map((row) => {

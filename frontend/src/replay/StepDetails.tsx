@@ -41,6 +41,7 @@ interface AboutProps {
 function About({ fact, steps, onSelect }: AboutProps) {
   switch (fact.type) {
     case "message_received":
+    case "person_answered":
       return <p className={classes.quote}>{fact.text}</p>;
     case "message_finished":
       return (
@@ -137,12 +138,33 @@ function About({ fact, steps, onSelect }: AboutProps) {
       return (
         <Facts
           rows={[
-            ["Reason", fact.reason],
+            ["Reason", fact.reason.replaceAll("_", " ")],
             ["Note", fact.note],
+            ["Asked by", fact.by],
           ]}
         />
       );
-    default:
+    case "person_took_over":
+      return (
+        <Facts
+          rows={[
+            ["Name", fact.name],
+            ["Id", <code key="id">{fact.by}</code>],
+          ]}
+        />
+      );
+    case "given_back":
+      return (
+        <Facts
+          rows={[
+            ["Name", fact.name],
+            ["Remark for the agents", fact.remark],
+          ]}
+        />
+      );
+    case "turn_parked":
+    case "thread_resolved":
+    case "thread_abandoned":
       return null;
   }
 }

@@ -34,6 +34,7 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
 
   // Calls of the open run, so that closing it need not look at everything.
   let running = new Set<string>();
+  let open: string | null = null;
 
   for (const { seq, at, fact } of events) {
     const notice = (tone: NoticeItem["tone"], text: string, code: string | null = null) =>
@@ -41,14 +42,22 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
     switch (fact.type) {
       case "message_received":
       case "message_finished":
+      case "person_answered":
         put({
           kind: "message",
           id: fact.message_id,
           role: fact.type === "message_received" ? "user" : "assistant",
+          person: fact.type === "person_answered" ? fact.name : null,
           text: fact.text,
           state: "finished",
           at,
         });
+        break;
+      case "turn_opened":
+        open = runOf(fact);
+        break;
+      case "turn_parked":
+        open = null;
         break;
       case "tool_called":
         running.add(fact.tool_call_id);
@@ -98,9 +107,21 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
       case "handoff_asked":
         notice("handoff", WORDS.handoff);
         break;
+      case "person_took_over":
+        notice("handoff", WORDS.joined(fact.name));
+        break;
+      case "given_back":
+        notice("info", WORDS.left(fact.name));
+        break;
+      case "agent_changed":
+        break;
       case "turn_closed":
-        for (const id of running) call(id, { state: "stopped" });
-        running = new Set();
+        // A queued turn can be closed, unanswered, while another is being answered.
+        if (open === null || open === runOf(fact) || fact.status === "failed") {
+          for (const id of running) call(id, { state: "stopped" });
+          running = new Set();
+          open = null;
+        }
         if (fact.status === "cancelled") notice("info", WORDS.stopped);
         if (fact.status === "failed") notice("error", fact.message ?? "", fact.code);
         break;
@@ -114,3 +135,5 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
   }
   return items;
 }
+
+const runOf = ({ turn_id, run }: { turn_id: string; run: number }) => `${turn_id} ${run}`;

@@ -82,7 +82,12 @@ const DECIDED = { approved: "Approved", rejected: "Not approved", expired: "Expi
 function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
   switch (fact.type) {
     case "message_received":
-      return { title: "Customer wrote", detail: fact.text, tone: "plain", depth: 0 };
+      return {
+        title: fact.to_person ? "Customer wrote to the person" : "Customer wrote",
+        detail: fact.text,
+        tone: "plain",
+        depth: 0,
+      };
     case "turn_opened":
       return {
         title: fact.run === 1 ? "Turn opened" : `Turn went on (run ${fact.run})`,
@@ -161,9 +166,25 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
       };
     case "handoff_asked":
       return {
-        title: "Handed to a person",
-        detail: [fact.reason, fact.note].filter(Boolean).join(" · "),
+        title: "Person asked for",
+        detail: [fact.reason.replaceAll("_", " "), fact.note].filter(Boolean).join(" · "),
         tone: "wait",
+        depth: 0,
+      };
+    case "person_took_over":
+      return { title: `${fact.name} took over`, detail: "", tone: "wait", depth: 0 };
+    case "person_answered":
+      return {
+        title: `${fact.name} answered`,
+        detail: oneLine(fact.text),
+        tone: "plain",
+        depth: 0,
+      };
+    case "given_back":
+      return {
+        title: `${fact.name} gave back to the agents`,
+        detail: oneLine(fact.remark),
+        tone: "plain",
         depth: 0,
       };
     case "turn_closed": {

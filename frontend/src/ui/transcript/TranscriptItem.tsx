@@ -24,9 +24,25 @@ export const TranscriptItem = memo(function TranscriptItem({ item }: { item: Ite
 function Message({ item }: { item: MessageItem }) {
   const mine = item.role === "user";
   return (
-    <article className={classes.message} data-role={item.role} data-state={item.state}>
-      <span className={classes.hidden}>{mine ? "You said:" : "Support said:"}</span>
-      {mine ? <p className={classes.plain}>{item.text}</p> : <Markdown text={item.text} />}
+    <article
+      className={classes.message}
+      data-role={item.role}
+      data-state={item.state}
+      data-person={item.person ?? undefined}
+    >
+      {item.person === null ? (
+        <span className={classes.hidden}>{mine ? "You said:" : "Support said:"}</span>
+      ) : (
+        <p className={classes.person}>
+          <Icon name="person" size={14} /> {item.person}
+          <span className={classes.hidden}> said:</span>
+        </p>
+      )}
+      {mine || item.person !== null ? (
+        <p className={classes.plain}>{item.text}</p>
+      ) : (
+        <Markdown text={item.text} />
+      )}
       {item.state === "stopped" && <p className={classes.meta}>Stopped before it was finished</p>}
       {item.state === "finished" && item.at !== null && (
         <time className={classes.meta} dateTime={item.at}>

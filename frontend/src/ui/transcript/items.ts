@@ -4,6 +4,8 @@ export interface MessageItem {
   kind: "message";
   id: string;
   role: "user" | "assistant";
+  /** Who of the support team wrote it; null for the agent and the customer. */
+  person: string | null;
   text: string;
   /** `stopped`: the turn ended before the message was whole. */
   state: "streaming" | "finished" | "stopped";
@@ -66,4 +68,6 @@ export const WORDS = {
   resolved: "This conversation is marked as resolved. Write again at any time to reopen it.",
   abandoned: "This conversation was closed after a long silence. Write again to reopen it.",
   handoff: "A person from the team is asked to take over.",
+  joined: (person: string) => `${person} from the team has joined and answers you now.`,
+  left: (person: string) => `${person} has left. The assistant answers again.`,
 } as const;

@@ -1,8 +1,8 @@
 import { ActionIcon, Text, Textarea } from "@mantine/core";
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
-import { Icon } from "../ui/icons";
-import { useCountdown } from "../ui/useCountdown";
-import classes from "./chat.module.css";
+import classes from "./composer.module.css";
+import { Icon } from "./icons";
+import { useCountdown } from "./useCountdown";
 
 /** The longest message that the protocol takes, in characters. */
 export const LONGEST_MESSAGE = 8_000;
@@ -11,6 +11,8 @@ interface ComposerProps {
   /** Where the draft is kept across reloads. */
   draftKey: string;
   storage: Storage;
+  /** What is written here, as its field is called. */
+  label?: string | undefined;
   /** False when the message could not be taken; the draft stays. */
   onSend: (text: string) => boolean | Promise<boolean>;
   onStop?: (() => void) | undefined;
@@ -24,6 +26,7 @@ interface ComposerProps {
 /** Where a message is written. Enter sends, Shift+Enter breaks the line. */
 export function Composer(props: ComposerProps) {
   const { draftKey, storage, onSend, onStop, returned, onReturned, limitedUntil = 0 } = props;
+  const { label = "Your message" } = props;
   const [draft, setDraft] = useState(() => storage.getItem(draftKey) ?? "");
   const [busy, setBusy] = useState(false);
   const wait = useCountdown(limitedUntil);
@@ -73,16 +76,15 @@ export function Composer(props: ComposerProps) {
 
   return (
     <form
-      className={classes.composer}
       onSubmit={(event) => {
         event.preventDefault();
         void send();
       }}
     >
-      <div className={classes.composerBox}>
+      <div className={classes.box}>
         <Textarea
           ref={input}
-          aria-label="Your message"
+          aria-label={label}
           placeholder="Write a message"
           variant="unstyled"
           autosize
