@@ -165,9 +165,10 @@ describe("the dashboard", () => {
     await expectAccessible();
 
     giveFigures(server);
-    await page.getByRole("button", { name: "Load Conversations again" }).click();
+    await page.getByRole("button", { name: "Try again: Conversations" }).click();
     await expect.element(card("Conversations")).toHaveTextContent("60");
-    await page.getByRole("button", { name: "Load Charts again" }).click();
+    // The banner tries all that failed, the previous period too.
+    await page.getByRole("button", { name: "Try again", exact: true }).click();
     await drawn();
     await expect.element(page.getByRole("alert")).not.toBeInTheDocument();
   });

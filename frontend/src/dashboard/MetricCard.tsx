@@ -93,7 +93,7 @@ export function FailedCard({ title, retry }: { title: string; retry: () => void 
         size="compact-sm"
         variant="default"
         onClick={retry}
-        aria-label={`Load ${title} again`}
+        aria-label={`Try again: ${title}`}
         className={classes.again}
       >
         Try again
