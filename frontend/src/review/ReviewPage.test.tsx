@@ -216,36 +216,25 @@ describe("a review", () => {
     await expectAccessible();
   });
 
-  test("of six hundred operations opens and moves in an instant", async () => {
+  test("of six hundred operations draws only what is in sight and goes where the keys go", async () => {
     const server = fakeServer("operator");
     server.review(reviewDesk(Array.from({ length: 600 }, (_, n) => operationOf(n))));
-    const began = performance.now();
     const { history } = await openPage(server, { path: PATH });
     await expect.element(page.getByText("600 of 600 left")).toBeVisible();
-    const opened = performance.now() - began;
     expect(page.getByRole("row").elements().length).toBeLessThan(40);
 
     const grid = page.getByRole("grid").element();
-    const walk = performance.now();
     for (let n = 0; n < 100; n += 1) {
       window.dispatchEvent(new KeyboardEvent("keydown", { key: "j", bubbles: true }));
       await new Promise((resolve) => setTimeout(resolve));
     }
-    const walked = performance.now() - walk;
     await expect.element(title()).toHaveTextContent("GET /things/250");
     await vi.waitFor(() => expect(history.location.search).toContain("op="));
-    const scroll = performance.now();
     grid.scrollTop = grid.scrollHeight;
     await expect.element(row("POST /things/596")).toBeVisible();
-    const scrolled = performance.now() - scroll;
-    console.info("600 operations, ms:", { opened, walked, scrolled });
     grid.scrollTop = 0;
     await page.getByRole("button", { name: "Approve 240 clear reads" }).click();
     await expect.element(page.getByText("360 of 600 left")).toBeVisible();
-
-    expect(opened).toBeLessThan(15_000);
-    expect(walked / 100).toBeLessThan(200);
-    expect(scrolled).toBeLessThan(1_500);
   }, 60_000);
 });
 
