@@ -45,15 +45,14 @@ export function AskForPerson({ threadId, onDone, onCancel }: AskForPersonProps) 
           value={note}
           onChange={(event) => setNote(event.currentTarget.value)}
           error={tooLong && `Up to ${LONGEST_NOTE.toLocaleString("en-GB")} characters`}
-          data-autofocus
           autoFocus
         />
         {asking.isError && <ProblemBanner problem={problemOf(asking.error)} />}
         <Group gap={8}>
-          <Button type="submit" size="compact-md" loading={asking.isPending} disabled={tooLong}>
+          <Button type="submit" size="sm" loading={asking.isPending} disabled={tooLong}>
             Ask for a person
           </Button>
-          <Button size="compact-md" variant="default" onClick={onCancel}>
+          <Button size="sm" variant="default" onClick={onCancel}>
             Cancel
           </Button>
         </Group>

@@ -254,7 +254,10 @@ describe("a person of the team", () => {
     ]);
     const left = read([...facts, fact.gaveBack("a secret remark")]);
     expect(left.status).toBe("open");
-    expect(left.items.at(-1)).toMatchObject({ tone: "info", text: expect.stringMatching(/^Kim/) });
+    expect(left.items.at(-1)).toMatchObject({
+      tone: "handoff",
+      text: expect.stringMatching(/has left/),
+    });
     expect(JSON.stringify(left)).not.toContain("secret");
   });
 

@@ -210,14 +210,17 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
       };
     case "person_left":
       return {
-        ...notice(transcript, "info", WORDS.left(event.value.person), null, frame),
+        ...notice(transcript, "handoff", WORDS.left(event.value.person), null, frame),
         status: transcript.status === "handed_off" ? "open" : transcript.status,
       };
     case "thread_status": {
       const status = event.value.status === "abandoned" ? "abandoned" : "resolved";
       return { ...notice(transcript, "resolved", WORDS[status], null, frame), status };
     }
+    case "agent_changed":
+      return transcript;
     default:
+      event satisfies never;
       return transcript;
   }
 }

@@ -62,6 +62,7 @@ describe("the desk", () => {
     await expect
       .element(desk().getByText(/Ada Park waits for a person \(customer request\)/))
       .toBeVisible();
+    await expect.element(desk().getByText("Wants to talk about order 1002")).toBeVisible();
     await expectAccessible();
 
     await button("Take over").click();

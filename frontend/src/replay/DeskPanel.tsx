@@ -11,12 +11,14 @@ const LONGEST_REMARK = 1_000;
 
 interface DeskPanelProps {
   thread: Thread;
+  /** What was said when a person was asked for last. */
+  note: string;
   /** Reads what has happened since. */
   refresh: () => Promise<unknown>;
 }
 
 /** Who has the conversation, and what the lead can do about it. */
-export function DeskPanel({ thread, refresh }: DeskPanelProps) {
+export function DeskPanel({ thread, note, refresh }: DeskPanelProps) {
   const { api, me, storage } = useSession();
   const [remark, setRemark] = useState<string | null>(null);
   const path = { thread_id: thread.id };
@@ -61,12 +63,15 @@ export function DeskPanel({ thread, refresh }: DeskPanelProps) {
           role="status"
         >
           <Icon name={with_person ? "person" : "spark"} size={18} />
-          <span>{whoHas(thread, mine)}</span>
+          <span>
+            {whoHas(thread, mine)}
+            {with_person && note !== "" && <span className={classes.deskNote}>{note}</span>}
+          </span>
         </p>
         <Group gap={8}>
           {assigned_to === null && (
             <Button
-              size="compact-md"
+              size="sm"
               variant={with_person ? "filled" : "default"}
               loading={take.isPending}
               disabled={busy}
@@ -80,7 +85,7 @@ export function DeskPanel({ thread, refresh }: DeskPanelProps) {
           )}
           {with_person && !others && (
             <Button
-              size="compact-md"
+              size="sm"
               variant="default"
               disabled={busy}
               aria-expanded={remark !== null}
@@ -91,7 +96,7 @@ export function DeskPanel({ thread, refresh }: DeskPanelProps) {
           )}
           {with_person && !others && (
             <Button
-              size="compact-md"
+              size="sm"
               variant="default"
               loading={resolve.isPending}
               disabled={busy}
@@ -120,7 +125,7 @@ export function DeskPanel({ thread, refresh }: DeskPanelProps) {
           }}
         />
       )}
-      {mine && (
+      {mine && remark === null && (
         <Composer
           draftKey={draftKey(thread.id)}
           storage={storage}
@@ -134,7 +139,7 @@ export function DeskPanel({ thread, refresh }: DeskPanelProps) {
 
 function whoHas({ handling, customer }: Thread, mine: boolean): ReactNode {
   if (handling?.with_person !== true) return "The agents answer here.";
-  if (mine) return "You have this conversation; the agents are silent.";
+  if (mine) return "You have this conversation.";
   if (handling.assigned_name !== null) return `${handling.assigned_name} has this conversation.`;
   const why = handling.reason === null ? "" : ` (${handling.reason.replaceAll("_", " ")})`;
   return `${customer.name} waits for a person${why}. The agents are silent.`;
@@ -159,7 +164,7 @@ function Remark({ remark, onRemark, loading, onGiveBack }: RemarkProps) {
       }}
     >
       <TextInput
-        label="Remark for the agents (the customer does not see it)"
+        label="Remark for the agents only"
         value={remark}
         onChange={(event) => onRemark(event.currentTarget.value)}
         error={tooLong && `Up to ${LONGEST_REMARK.toLocaleString("en-GB")} characters`}

@@ -31,6 +31,10 @@ export function ReplayPage() {
   const wanted = search.step ?? failures[0]?.seq ?? steps[0]?.seq ?? 0;
   const index = useMemo(() => steps.findIndex((step) => step.seq === wanted), [steps, wanted]);
   const selected = steps[index];
+  const note = useMemo(() => {
+    const asked = events.findLast(({ fact }) => fact.type === "handoff_asked")?.fact;
+    return asked?.type === "handoff_asked" ? asked.note : "";
+  }, [events]);
   const desk = thread?.handling?.with_person === true;
   // Who is about to answer reads the conversation, until a step is asked for.
   const seen = search.view === "seen" || (desk && search.step === undefined);
@@ -144,7 +148,7 @@ export function ReplayPage() {
           The conversation was opened, but nobody has written.
         </EmptyState>
       ) : (
-        <div className={classes.panes}>
+        <div className={classes.panes} data-desk={desk}>
           <ReplayTimeline steps={steps} selected={index} onSelect={choose} />
           <section className={classes.pane} aria-label="Beside the steps">
             <SegmentedControl
@@ -182,7 +186,7 @@ export function ReplayPage() {
         </div>
       )}
       {news.isError && <ProblemBanner problem={problemOf(news.error)} />}
-      {thread && complete && <DeskPanel thread={thread} refresh={refresh} />}
+      {thread && complete && <DeskPanel thread={thread} note={note} refresh={refresh} />}
     </main>
   );
 }

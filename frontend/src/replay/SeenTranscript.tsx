@@ -30,7 +30,18 @@ export function SeenTranscript({ items, follow }: SeenTranscriptProps) {
     if (follow && atEnd.current && items.length > 0)
       rows.scrollToIndex(items.length - 1, { align: "end" });
   }, [rows, follow, items.length]);
-  if (items.length === 0)
+  const empty = items.length === 0;
+  useEffect(() => {
+    const view = scroller.current;
+    if (!follow || empty || view === null) return;
+    // The desk below takes room for an answer; the end stays in sight.
+    const resized = new ResizeObserver(() => {
+      if (atEnd.current) view.scrollTop = view.scrollHeight;
+    });
+    resized.observe(view);
+    return () => resized.disconnect();
+  }, [follow, empty]);
+  if (empty)
     return (
       <EmptyState icon="chat" title="The customer saw nothing yet">
         Nothing has been said.

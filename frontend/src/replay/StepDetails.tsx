@@ -166,6 +166,9 @@ function About({ fact, steps, onSelect }: AboutProps) {
     case "thread_resolved":
     case "thread_abandoned":
       return null;
+    default:
+      fact satisfies never;
+      return null;
   }
 }
 

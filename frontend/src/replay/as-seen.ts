@@ -111,7 +111,7 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         notice("handoff", WORDS.joined(fact.name));
         break;
       case "given_back":
-        notice("info", WORDS.left(fact.name));
+        notice("handoff", WORDS.left(fact.name));
         break;
       case "agent_changed":
         break;
@@ -131,6 +131,8 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
       case "thread_abandoned":
         notice("resolved", WORDS.abandoned);
         break;
+      default:
+        fact satisfies never; // a later version's; the chat leaves it out too
     }
   }
   return items;

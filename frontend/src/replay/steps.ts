@@ -213,6 +213,7 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
         depth: 0,
       };
     default:
+      fact satisfies never;
       return {
         title: String((fact as { type: unknown }).type),
         detail: "",
