@@ -16,6 +16,9 @@ import { ThreadTable } from "./ThreadTable";
 
 const PAGE = 50;
 
+/** How often those who wait for a person are looked for, in milliseconds. */
+const COUNT_AGAIN = 5_000;
+
 const STATES = [
   { value: "", label: "All states" },
   ...Object.entries(STATUS_WORDS).map(([value, label]) => ({ value, label })),
@@ -44,6 +47,8 @@ function EveryConversation() {
       pageParamName: "cursor",
       initialPageParam: null,
       getNextPageParam: (page: { next_cursor: string | null }) => page.next_cursor ?? undefined,
+      // Who waits for a person should not wait for somebody to press reload.
+      refetchInterval: status === "handed_off" && COUNT_AGAIN,
     },
   );
   const rows = threads.data?.pages.flatMap((page) => page.threads) ?? [];
@@ -145,7 +150,7 @@ function WaitingFilter({ on, onToggle }: { on: boolean; onToggle: (on: boolean) 
     "get",
     "/api/threads",
     { params: { query: { status: "handed_off", limit: MOST_COUNTED } } },
-    { refetchInterval: 5_000 },
+    { refetchInterval: COUNT_AGAIN },
   );
   const count = waiting.data?.threads.length;
   const more = waiting.data?.next_cursor ? "+" : "";
