@@ -1,5 +1,6 @@
 """What every test may use: a real PostgreSQL, started once for the whole run."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,7 +27,8 @@ from smart_support.database.schema import migrate
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("ours", deadline=None)
-settings.load_profile("ours")
+settings.register_profile("soak", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
 
 
 @pytest.fixture(scope="session")
