@@ -28,6 +28,7 @@ from tests.operations.documents import openapi, parameter, spec_of
 from tests.support.model_endpoint import ModelEndpoint
 from tests.support.upstream import Upstream
 
+from smart_support.agent.agents import Agents, read_agents
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.model import StreamingChatOpenAI, open_model
@@ -204,6 +205,8 @@ class Desk:
     limits: TurnLimits
     consumers: Sequence[EventConsumer]
     stack: AsyncExitStack
+    agents: Agents = field(default_factory=lambda: read_agents(None))
+    """Who new turns are answered by; a test may put others here."""
     shop: dict[str, Operation] = field(default_factory=dict)
     thread_id: str = ""
     _first: Process | None = None
@@ -242,6 +245,7 @@ class Desk:
                 limiter=limiter,
                 limits=self.limits,
                 noticed=noticed.append,
+                agents=lambda: self.agents,
                 forget=partial(forget, self.saver),
                 clock=self.clock,
                 monotonic=self.clock.monotonic,
