@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -379,14 +378,12 @@ def test_the_lock_of_a_start_that_hangs_is_not_waited_for_for_ever(
 ) -> None:
     lock = os.open(folder / "lock", os.O_RDONLY | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    before = time.monotonic()
 
     with (
         pytest.raises(SetupError, match="starting or stopping"),
         embedded._exclusive(folder / "lock", within=0.05),
     ):
         raise AssertionError
-    assert time.monotonic() - before < 5
     os.close(lock)
 
 
