@@ -1,4 +1,4 @@
-"""The dashboard with many conversations: all are counted, and no query reads more than its range."""
+"""The dashboard with many conversations: all are counted, and no query reads beyond its range."""
 
 from datetime import datetime, timedelta
 
