@@ -5,10 +5,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .make
 UI := backend/smart_support/static
+# Test processes at once; each has a PostgreSQL of its own.
+WORKERS ?= 2
+
+LOCKED := --python-version 3.11 --universal --generate-hashes --no-annotate --no-header
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check bench soak format page api-client browser setup clean
+.PHONY: run test check bench soak format page api-client browser setup lock clean
 
 run: $(STAMPS)/run $(UI)/index.html
 	@exec $(BIN)/smart-support serve --demo
@@ -16,7 +20,7 @@ run: $(STAMPS)/run $(UI)/index.html
 test: check browser
 	cd frontend && npm run --silent test
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
@@ -54,13 +58,13 @@ $(STAMPS)/run: requirements/run.txt pyproject.toml
 	@mkdir -p $(STAMPS)
 	@echo "Installing what the backend needs (once, about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt
+	@$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/run.txt
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/run
 	@echo "Installing what the tests need"
-	@$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(STAMPS)/npm: frontend/package-lock.json
@@ -84,6 +88,11 @@ browser:
 	fi
 	@command -v chromium >/dev/null || \
 	  { echo "The browser tests need chromium: install it and try again."; exit 1; }
+
+# Writes what is installed, by version and hash, after a change of the dependencies. Needs uv.
+lock:
+	uv pip compile --quiet --group build $(LOCKED) --output-file requirements/run.txt pyproject.toml
+	uv pip compile --quiet --group dev $(LOCKED) --output-file requirements/dev.txt pyproject.toml
 
 clean:
 	rm -rf $(STAMPS) .venv $(UI) frontend/node_modules
