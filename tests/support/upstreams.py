@@ -1,18 +1,21 @@
-"""Calls to a `FaultServer`, with time that passes only by waiting."""
+"""Calls to a `FaultServer`, with time that passes only by waiting, and a chance of a half."""
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import httpx
 from tests.support.faults import FaultServer
 
-from smart_support.resilience.address import AddressPolicy
+from smart_support.resilience.address import AddressPolicy, Resolve, resolve
+from smart_support.resilience.transport import Connect
 from smart_support.resilience.upstream import (
     Answer,
     AttemptReport,
     CallPlan,
+    Hooks,
     Upstreams,
     UpstreamSettings,
 )
@@ -39,13 +42,27 @@ class Time:
 class Calls:
     """`Upstreams` that may call loopback, and what its calls reported."""
 
-    def __init__(self, server: FaultServer, *, chance: float = 0.5, **changes: Any) -> None:
+    def __init__(
+        self,
+        server: FaultServer,
+        *,
+        hooks: Hooks | None = None,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+        resolver: Resolve = resolve,
+        connect: Connect | None = None,
+        **changes: Any,
+    ) -> None:
         self.server = server
         self.time = Time()
         self.reports: list[AttemptReport] = []
-        settings = UpstreamSettings(**{"addresses": LOOPBACK} | changes)
         self.upstreams = Upstreams(
-            settings, clock=self.time.clock, sleep=self.time.sleep, chance=lambda: chance
+            UpstreamSettings(**{"addresses": LOOPBACK} | changes),
+            hooks=hooks,
+            clock=self.time.clock,
+            sleep=sleep or self.time.sleep,
+            chance=lambda: 0.5,
+            resolver=resolver,
+            connect=connect,
         )
 
     async def __aenter__(self) -> Self:
