@@ -12,7 +12,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.support.faults import FaultServer, after_effect, hang, ok, reset, status, wait_for
+from tests.support.faults import (
+    FaultServer,
+    after_effect,
+    free_port,
+    hang,
+    ok,
+    reset,
+    status,
+    wait_for,
+)
 from tests.support.upstreams import LOOPBACK, Calls, Time
 
 from smart_support.errors import DatabaseUnavailable, ErrorCategory
@@ -114,10 +123,7 @@ class TestTheRequestOnTheWire:
 
 class TestNeverSent:
     async def test_a_server_that_comes_up_is_reached_by_a_keyless_write(self) -> None:
-        with socket.socket() as held:  # bound, so that nobody else has it; not listening
-            held.bind(("127.0.0.1", 0))
-            port = held.getsockname()[1]
-        late, moved = FaultServer(port=port), Time()
+        late, moved = FaultServer(port=free_port()), Time()
 
         async def sleep(seconds: float) -> None:
             await moved.sleep(seconds)
@@ -134,7 +140,7 @@ class TestNeverSent:
         assert [each.outcome for each in calls.reports] == ["not_sent"] * 4 + ["done"]
 
     async def test_it_gives_up_after_five(self) -> None:
-        async with Calls(FaultServer(port=1)) as calls:  # tcpmux: nobody listens there
+        async with Calls(FaultServer(port=free_port())) as calls:
             failure = await failure_of(calls, "POST")
 
         assert (failure.category, failure.outcome) == (ErrorCategory.NETWORK, "not_sent")
@@ -269,7 +275,7 @@ class TestBeforeSending:
         async def before() -> None:
             raise AssertionError("nothing is about to be sent")
 
-        async with Calls(FaultServer(port=1)) as calls:
+        async with Calls(FaultServer(port=free_port())) as calls:
             failure = await failure_of(calls, "POST", before_sending=before)
 
         assert failure.outcome == "not_sent"
@@ -407,7 +413,7 @@ class TestTheBudget:
 
     async def test_attempts_that_were_never_sent_count_too(self) -> None:
         async with Calls(
-            FaultServer(port=1), retry_burst=2, breaker=BreakerPolicy(least_calls=10**9)
+            FaultServer(port=free_port()), retry_burst=2, breaker=BreakerPolicy(least_calls=10**9)
         ) as calls:
             for _ in range(20):
                 await failure_of(calls)
@@ -699,7 +705,7 @@ class TestAnotherOrigin:
         async def before() -> None:
             begun.append("begun")
 
-        dead = FaultServer(port=1)
+        dead = FaultServer(port=free_port())
         async with Calls(dead) as calls:
             await calls.call(
                 "POST", alternatives=self.request(server, "POST"), before_sending=before

@@ -215,6 +215,14 @@ def gzip_bomb(mebibytes: int) -> bytes:
     return b"".join(packer.compress(block) for _ in range(mebibytes)) + packer.flush()
 
 
+def free_port() -> int:
+    """A port of loopback on which nobody listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+    return port
+
+
 class FaultServer:
     """Serves scripts between entering and leaving the context, on a port that was free."""
 
