@@ -222,8 +222,8 @@ async def test_operations_are_found_by_state_access_and_words(
     assert await names(access=Access.READ, state=ReviewState.PENDING) == ["look"]
 
 
-@pytest.mark.parametrize("unknown", [str(uuid4())])
-async def test_what_is_not_there_is_not_found(operations: PostgresOperations, unknown: str) -> None:
+async def test_what_is_not_there_is_not_found(operations: PostgresOperations) -> None:
+    unknown = str(uuid4())
     with pytest.raises(NotFound):
         await operations.spec(unknown)
     with pytest.raises(NotFound):
