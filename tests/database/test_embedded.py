@@ -10,8 +10,8 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
