@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 from langchain_openai import ChatOpenAI
@@ -70,6 +70,8 @@ class TurnContext:
     log: PostgresEventLog
     handoffs: PostgresHandoffs
     max_model_calls: int
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    """Tool call id -> what was decided about it before the run began; not asked again."""
 
     def at(self, name: str) -> AgentAtWork:
         """The agent with this name; who begins, if there is none (any more)."""
