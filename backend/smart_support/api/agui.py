@@ -94,6 +94,8 @@ class Speaker:
         if message_id in self._finished:
             return
         shown = self._shown.get(message_id)
+        if item.offset > len(shown or ""):
+            return  # what comes before is not here yet; the finished message brings it all
         if shown is None:
             yield self._unnumbered(_started(message_id, "assistant"))
             shown = ""

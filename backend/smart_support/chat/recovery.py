@@ -1,6 +1,7 @@
 """What a crash or a deadline leaves behind is found and finished, at start and ever after."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -47,28 +48,30 @@ class Recovery:
     async def run(
         self, every: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Sweep every `every` seconds until cancelled."""
-        while True:
-            await self.sweep()
+        """Sweep every `every` seconds until cancelled, what reads much at every sixth time."""
+        for number in itertools.count():
+            await self.sweep(thoroughly=number % 6 == 0)
             await sleep(every)
 
-    async def sweep(self) -> None:
+    async def sweep(self, *, thoroughly: bool = True) -> None:
         """Do every step once."""
-        for step in (
+        steps: list[Callable[[], Awaitable[None]]] = [
             self.take_up_orphans,
             self.take_up_forgotten,
             self.expire_approvals,
             self.unpark_decided,
             self.open_queued,
-            self._derivation.sweep,
-            self.mark_abandoned,
-        ):
+        ]
+        if thoroughly:
+            steps += [self._derivation.sweep, self.mark_abandoned]
+        for step in steps:
+            name = getattr(step, "__name__", "")
             try:
                 await step()
             except SupportError as error:
-                log.warning("recovery_step_failed", step=step.__name__, code=error.code)
+                log.warning("recovery_step_failed", step=name, code=error.code)
             except Exception:
-                log.exception("recovery_step_crashed", step=step.__name__)
+                log.exception("recovery_step_crashed", step=name)
 
     async def take_up_orphans(self) -> None:
         """Go on with the turns of processes that are gone."""

@@ -194,6 +194,14 @@ class PostgresEventLog:
             )
         return found or 0
 
+    async def last_seqs(self, thread_ids: Sequence[ThreadId]) -> dict[ThreadId, int]:
+        """How many events each of the threads has."""
+        statement = sa.select(event_logs.c.thread_id, event_logs.c.last_seq).where(
+            event_logs.c.thread_id.in_(thread_ids)
+        )
+        async with self._sessions() as session:
+            return {row.thread_id: row.last_seq for row in await session.execute(statement)}
+
 
 def storable(value: Any) -> Any:
     """The same JSON with the two things that PostgreSQL refuses in text replaced by U+FFFD."""
