@@ -76,11 +76,12 @@ async def work(
     say: Say,
     first: bool,
     document: str | None,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on `listener` with the database at `url` until `stop`.
 
     Of several processes the `first` one approves the demo company's API, whose document is at
-    `document`, and welcomes people.
+    `document`, and welcomes people. `ready` is called once it serves.
     """
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(settings, url))
@@ -93,6 +94,7 @@ async def work(
         server = await stack.enter_async_context(serving(app, listener))
         for line in _welcome(parts, address, document) if first else ():
             say(line)
+        ready()
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({stopped, server}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

@@ -1,11 +1,13 @@
 """One of several processes that serve behind one port."""
 
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import Callable
 
 from smart_support.cli.serve import stopped_by_signals, work
+from smart_support.cli.workers import READY
 from smart_support.errors import SetupError
 from smart_support.settings import Settings
 
@@ -38,12 +40,18 @@ async def serve_as_worker(
                 settings.database_url.get_secret_value(),
                 listener,
                 stop=stop,
-                say=say,
+                say=lambda line: _repeat(say, line),
+                ready=lambda: _repeat(say, READY),
                 first=first,
                 document=document,
             )
         finally:
             watching.cancel()
+
+
+def _repeat(say: Callable[[str], None], line: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody is left to hear it
+        say(line)
 
 
 async def _until_gone(parent: asyncio.StreamReader, stop: asyncio.Event) -> None:

@@ -21,6 +21,9 @@ from smart_support.settings import Settings
 log = structlog.get_logger()
 Say: TypeAlias = Callable[[str], None]
 
+READY = "\x1eready"
+"""What a worker says, to us alone, once it serves."""
+
 RESTART_SECONDS = 1.0
 QUICK_DEATHS = 5
 """Times in a row a worker may die young before everything is given up."""
@@ -49,7 +52,7 @@ async def run_workers(
         _Worker(number, listener, environment, document, settings.smart_support_stop_grace, say)
         for number in range(settings.smart_support_workers)
     ]
-    tasks = [asyncio.create_task(crew.keep(stop), name=f"worker {crew.number}") for crew in crews]
+    tasks = [asyncio.create_task(crews[0].keep(stop), name="worker 0")]
     loop = asyncio.get_running_loop()
 
     def reload() -> None:
@@ -58,6 +61,13 @@ async def run_workers(
 
     loop.add_signal_handler(signal.SIGHUP, reload)
     try:
+        # It prepares what the others rely on.
+        ready = asyncio.create_task(crews[0].ready.wait())
+        await asyncio.wait([ready, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        tasks += [
+            asyncio.create_task(crew.keep(stop), name=f"worker {crew.number}") for crew in crews[1:]
+        ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         stop.set()
@@ -95,6 +105,7 @@ class _Worker:
         self._grace = grace
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
+        self.ready = asyncio.Event()
 
     def tell(self, number: signal.Signals) -> None:
         """Send the process a signal, if there is one."""
@@ -154,5 +165,9 @@ class _Worker:
         """Repeat what the process says until it ends."""
         assert process.stdout is not None
         while line := await process.stdout.readline():
-            self._say(line.decode(errors="replace").rstrip("\n"))
+            said = line.decode(errors="replace").rstrip("\n")
+            if said == READY:
+                self.ready.set()
+            else:
+                self._say(said)
         await process.wait()
