@@ -208,6 +208,7 @@ async def open_parts(
                     max_model_calls=settings.smart_support_turn_max_model_calls,
                     approval_ttl=settings.smart_support_approval_ttl,
                     interrupt=settings.smart_support_while_answering == "interrupt",
+                    tools_per_turn=settings.smart_support_tools_per_turn,
                 ),
                 alive=lambda: life.held,
                 cancel_elsewhere=lambda thread_id: relay.cancel(thread_id) if relay else None,
