@@ -185,6 +185,10 @@ class Skipped:
 
     key: str
     reason: str
+    line: int | None = None
+    """Where the document speaks of it, from 1; None if that is not known."""
+    pointer: str | None = None
+    """Where it stands, as a JSON pointer, if it stands in the document itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

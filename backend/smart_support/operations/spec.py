@@ -2,17 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-import jsonschema_rs
 import orjson
 
 from smart_support.operations.document import METHODS, Document, Unusable
 from smart_support.operations.naming import tool_names
 from smart_support.operations.plan import ArgumentReader, Arguments
+from smart_support.operations.pruning import SCHEMA_BUDGET
 from smart_support.operations.records import (
     DraftOperation,
     DraftSpec,
@@ -20,7 +20,7 @@ from smart_support.operations.records import (
     RequestPlan,
     Skipped,
 )
-from smart_support.operations.schema import SCHEMA_BUDGET, Schemas, fit
+from smart_support.operations.schema import Schemas
 from smart_support.operations.suggest import HINTS, suggest
 from smart_support.operations.text import DESCRIPTION_LIMIT, clean
 
@@ -28,6 +28,8 @@ _LEFT_OUT = "Details of large inputs are left out here."
 # U+0000 in JSON text, which PostgreSQL's jsonb cannot hold; an escaped backslash before it is
 # another thing.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_TELL_EVERY = 50
+_MEDIA_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
 _METHOD = re.compile(r"[A-Z][A-Z0-9-]{0,19}")
 
 
@@ -48,10 +50,25 @@ class _Entry:
 
 
 def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -> DraftSpec:
+    """All operations of `document`, each with a suggestion of what it is; see `convert`."""
+    converted = convert(document, schema_budget=schema_budget)
+    operations = (
+        replace(operation, suggestion=suggest(operation)) for operation in converted.operations
+    )
+    return replace(converted, operations=tuple(operations))
+
+
+def convert(
+    document: Document,
+    *,
+    schema_budget: int = SCHEMA_BUDGET,
+    told: Callable[[int, int], None] = lambda _done, _all: None,
+) -> DraftSpec:
     """All operations of `document`, converted one at a time, in the document's order.
 
     CPU-bound; for large documents call it in another process. What cannot be used is listed in
-    `skipped`; a document without operations gives an empty spec.
+    `skipped`; a document without operations gives an empty spec. `told` hears how many
+    operations are done, of how many.
     """
     skipped = list(document.remarks)
     index = list(_index(document, skipped))
@@ -60,17 +77,17 @@ def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -
     schemas = Schemas(document)
     reader = ArgumentReader(document, schemas, _credentials(document))
     operations = []
-    for entry, name in zip(index, names, strict=True):
+    for done, (entry, name) in enumerate(zip(index, names, strict=True)):
+        if done % _TELL_EVERY == 0:
+            told(done, len(index))
         try:
             arguments = reader.read(entry.path, entry.path_item, entry.operation)
-            definitions = schemas.definitions(arguments.definitions)
-            schema = _schema(arguments, definitions)
+            schema, cut = schemas.fit(_schema(arguments), arguments.definitions, schema_budget)
             plan = _plan(document, entry, arguments, base_url)
-            draft = _draft(entry, arguments, schema, plan, name=name, budget=schema_budget)
+            operations.append(_draft(entry, arguments, schema, plan, name=name, cut=cut))
         except Unusable as reason:
-            skipped.append(Skipped(entry.key, f"It cannot be used: {reason}."))
-        else:
-            operations.append(draft)
+            why = f"It cannot be used: {reason}."
+            skipped.append(Skipped(entry.key, why, pointer=entry.pointer))
     info = document.root.get("info")
     info = info if isinstance(info, dict) else {}
     return DraftSpec(
@@ -176,19 +193,18 @@ def _draft(
     plan: RequestPlan,
     *,
     name: str,
-    budget: int,
+    cut: bool,
 ) -> DraftOperation:
     try:
-        schema, cut = fit(schema, budget)
         facts = orjson.dumps([schema, plan], option=orjson.OPT_SORT_KEYS)
-        jsonschema_rs.Draft202012Validator(schema)
-    except (orjson.JSONEncodeError, jsonschema_rs.ValidationError) as error:
+    except orjson.JSONEncodeError as error:
         raise Unusable(f"its schema is not valid ({clean(str(error), 200)})") from error
-    if _NUL.search(facts):
+    if b"u0000" in facts and _NUL.search(facts):
         raise Unusable("its schema has a NUL character")
-    summary = clean(entry.operation.get("summary") or entry.path_item.get("summary"), 200)
-    tags = entry.operation.get("tags")
-    draft = DraftOperation(
+    operation = entry.operation
+    summary = clean(operation.get("summary") or entry.path_item.get("summary"), 200)
+    tags = operation.get("tags")
+    return DraftOperation(
         key=entry.key,
         method=entry.method,
         path=entry.path,
@@ -197,25 +213,23 @@ def _draft(
         summary=summary,
         description=_description(entry, summary, cut=cut),
         tags=tuple(clean(tag, 100) for tag in tags) if isinstance(tags, list) else (),
-        deprecated=entry.operation.get("deprecated") is True,
+        deprecated=operation.get("deprecated") is True,
         pointer=entry.pointer,
         schema=schema,
         schema_hash=hashlib.sha256(facts).hexdigest(),
         request_plan=plan,
-        hints=_hints(entry.operation, arguments),
+        hints=_hints(operation, arguments),
     )
-    return replace(draft, suggestion=suggest(draft))
 
 
-def _schema(arguments: Arguments, definitions: dict[str, Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = {
+def _schema(arguments: Arguments) -> dict[str, Any]:
+    return {
         "type": "object",
         "properties": arguments.properties,
         "required": arguments.required,
         # An argument that nobody described would silently not be sent.
         "additionalProperties": False,
     }
-    return {**schema, "$defs": definitions} if definitions else schema
 
 
 def _description(entry: _Entry, summary: str, *, cut: bool) -> str:
@@ -230,7 +244,9 @@ def _description(entry: _Entry, summary: str, *, cut: bool) -> str:
 
 def _hints(operation: Mapping[str, Any], arguments: Arguments) -> JsonObject:
     hints = {
-        name: operation[name] for name in HINTS if isinstance(operation.get(name), (bool, str))
+        name: operation[name]
+        for name in HINTS
+        if name in operation and isinstance(operation[name], (bool, str))
     }
     if arguments.idempotency_header:
         hints["idempotency_header"] = arguments.idempotency_header
@@ -244,21 +260,25 @@ def _accept(document: Document, operation: Mapping[str, Any]) -> str | None:
         offered = produces if isinstance(produces, list) else []
     else:
         offered = _answer_types(document, operation)
-    types = [
-        t for t in offered if isinstance(t, str) and re.fullmatch(r"[\x21-\x7e][\x20-\x7e]*", t)
-    ]
-    return min(types, key=lambda t: "json" not in t, default=None)
+    first = None
+    for each in offered:
+        if isinstance(each, str) and _MEDIA_TYPE.fullmatch(each):
+            if "json" in each:
+                return each
+            first = first or each
+    return first
 
 
 def _answer_types(document: Document, operation: Mapping[str, Any]) -> list[str]:
     responses = operation.get("responses")
     offered: list[str] = []
-    for status, entry in responses.items() if isinstance(responses, dict) else ():
-        if str(status).startswith("2") or status == "default":
-            try:
-                response = document.resolved(entry)
-            except Unusable:
-                continue
+    for status, response in responses.items() if isinstance(responses, dict) else ():
+        if status[:1] == "2" or status == "default":
+            if isinstance(response, dict) and "$ref" in response:
+                try:
+                    response = document.resolved(response)  # noqa: PLW2901 - what it stands for
+                except Unusable:
+                    continue
             content = response.get("content") if isinstance(response, dict) else None
             offered.extend(content if isinstance(content, dict) else ())
     return offered
@@ -288,7 +308,7 @@ def _server(document: Document, entry: _Entry, base_url: str | None) -> str | No
     if document.swagger:
         return None
     for holder in (entry.operation, entry.path_item):
-        servers = holder.get("servers")
+        servers = holder.get("servers") if "servers" in holder else None
         if isinstance(servers, list) and servers:
             url = _expanded(servers[0])
             absolute = _absolute(url, document.source)

@@ -23,6 +23,8 @@ def clean(value: object, limit: int = DESCRIPTION_LIMIT) -> str:
 
     Anything but a string is empty text, numbers aside: YAML reads `version: 1.0` as one.
     """
+    if value.__class__ is str and len(value) <= limit and value.isascii() and value.isprintable():
+        return value.strip()  # nearly all that comes
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return ""
     raw = str(value)[: limit * 4]  # what is cut off below need not be read first
