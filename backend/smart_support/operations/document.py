@@ -261,21 +261,29 @@ class Files:
             Unresolved: there is no such file.
         """
         if path not in self._roots:
-            if path.startswith(("/", "..")):
-                raise Unusable(
-                    f"it refers to a file outside of the import ({clean(path, 200)}), "
-                    "which is not read"
-                )
+            try:
+                self._roots[path] = self._read(path)
+            except Unusable as unusable:
+                self._roots[path] = unusable
+        known = self._roots[path]
+        if isinstance(known, Unusable):
+            raise type(known)(str(known))
+        return known
+
+    def _read(self, path: str) -> Any:
+        if path.startswith(("/", "..")):
+            raise Unusable(
+                f"it refers to a file outside of the import ({clean(path, 200)}), which is not read"
+            )
+        try:
             raw = self._content(path)
             if raw is None:
                 raise Unresolved(f"it refers to the file {clean(path, 200)}, which is not there")
-            try:
-                root, _ = _parse(decode(raw, path), path)
-            except SupportError as error:
-                raise Unusable(f"{clean(str(error), 300).rstrip('.')}") from error
-            self.anchor(root, path)
-            self._roots[path] = root
-        return self._roots[path]
+            root, _ = _parse(decode(raw, path), path)
+        except SupportError as error:
+            raise Unusable(clean(str(error), 300).rstrip(".")) from error
+        self.anchor(root, path)
+        return root
 
     def anchor(self, root: Any, path: str) -> None:
         """Write each reference in the file at `path` as seen from the import's root."""
@@ -521,7 +529,7 @@ class _YamlBuilder:
             return
         if key in mapping and (key.startswith("/") or key in METHODS):
             reason = "The document has it twice under one name; the last one counts."
-            self.remarks.append(Skipped(f"{clean(key, 200)} (before line {_line(event)})", reason))
+            self.remarks.append(Skipped(clean(key, 200), reason, line=_line(event)))
         mapping[key] = value
 
     def _merged(self, value: Any) -> dict[str, Any] | None:

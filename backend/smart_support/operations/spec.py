@@ -52,10 +52,12 @@ class _Entry:
 def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -> DraftSpec:
     """All operations of `document`, each with a suggestion of what it is; see `convert`."""
     converted = convert(document, schema_budget=schema_budget)
-    operations = (
-        replace(operation, suggestion=suggest(operation)) for operation in converted.operations
-    )
-    return replace(converted, operations=tuple(operations))
+    return replace(converted, operations=tuple(map(suggested, converted.operations)))
+
+
+def suggested(operation: DraftOperation) -> DraftOperation:
+    """`operation` with a suggestion of what it is."""
+    return replace(operation, suggestion=suggest(operation))
 
 
 def convert(
@@ -106,42 +108,49 @@ def _index(document: Document, skipped: list[Skipped]) -> Iterator[_Entry]:
     seen: set[str] = set()
     for path, pointer, item in _path_items(document, skipped):
         for method, at, operation in _methods(item):
-            key = f"{method} {path}"
+            key, place = f"{method} {path}", f"{pointer}/{at}"
             if key in seen:
-                skipped.append(Skipped(key, "It cannot be used: the document has it twice."))
+                reason = "It cannot be used: the document has it twice."
+                skipped.append(Skipped(key, reason, pointer=place))
                 continue
             seen.add(key)
             if not isinstance(operation, dict):
-                skipped.append(Skipped(key, "It cannot be used: it is not described."))
+                reason = "It cannot be used: it is not described."
+                skipped.append(Skipped(key, reason, pointer=place))
                 continue
-            yield _Entry(key, method, path, f"{pointer}/{at}", item, operation)
+            yield _Entry(key, method, path, place, item, operation)
 
 
 def _path_items(
     document: Document, skipped: list[Skipped]
-) -> Iterator[tuple[str, str, dict[str, Any]]]:
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     try:
         paths = document.resolved(document.root.get("paths"))
     except Unusable as reason:
-        skipped.append(Skipped("paths", f"They cannot be used: {reason}."))
+        why = f"They cannot be used: {reason}."
+        skipped.append(Skipped("paths", why, pointer="#/paths"))
         return
     for written, item in paths.items() if isinstance(paths, dict) else ():
         if written.startswith("x-") or written == "$ref":
             continue
+        pointer = f"#/paths/{written.replace('~', '~0').replace('/', '~1')}"
         path = written if written.startswith("/") else f"/{written}"
         if clean(path, len(path) + 1) != path.strip():
-            skipped.append(Skipped(clean(path, 500), "Its path has invisible characters."))
-            continue
-        try:
-            target = document.resolved(item)
-        except Unusable as reason:
-            skipped.append(Skipped(path, f"It cannot be used: {reason}."))
-            continue
-        if isinstance(target, dict):
-            # What stands beside the reference counts too, and before what it refers to.
-            own = item if isinstance(item, dict) and target is not item else {}
-            pointer = f"#/paths/{written.replace('~', '~0').replace('/', '~1')}"
-            yield path, pointer, {**target, **{k: v for k, v in own.items() if k != "$ref"}}
+            why = "Its path has invisible characters."
+            skipped.append(Skipped(clean(path, 500), why, pointer=pointer))
+        elif isinstance(item, dict) and "$ref" in item:
+            try:
+                target = document.resolved(item)
+            except Unusable as reason:
+                why = f"It cannot be used: {reason}."
+                skipped.append(Skipped(path, why, pointer=pointer))
+                continue
+            if isinstance(target, dict):
+                # What stands beside the reference counts too, and before what it refers to.
+                own = {k: v for k, v in item.items() if k != "$ref"}
+                yield path, pointer, {**target, **own}
+        elif isinstance(item, dict):
+            yield path, pointer, item
 
 
 def _methods(item: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
