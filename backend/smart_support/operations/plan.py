@@ -47,6 +47,7 @@ _OWN_HEADERS = {
 }  # fmt: skip
 _OWN_PREFIXES = ("x-forwarded-", "proxy-", "sec-")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TEMPLATE = re.compile(r"\{([?&+#./;])([^{}/]+)\}|\{()([^{}/]+\*)\}")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
 
 _FILE_TYPES = ("image/", "audio/", "video/", "application/octet-stream", "application/pdf")
@@ -87,6 +88,8 @@ class Arguments:
     parameters: list[ParameterPlan] = field(default_factory=list)
     body: BodyPlan | None = None
     idempotency_header: str | None = None
+    path: str | None = None
+    """The template with nothing but names in it, if there are any."""
 
     def add(self, name: str, schema: Any, *, required: bool) -> None:
         """Offer the argument `name`."""
@@ -132,6 +135,8 @@ class ArgumentReader:
         if places.count("body") > 1:
             raise Unusable("it has more than one body parameter")
         arguments = Arguments()
+        if "{" in path:
+            path = arguments.path = _plain_template(path, merged)
         variables = dict.fromkeys(_VARIABLE.findall(path)) if "{" in path else {}
         sent = {
             at: parameter
@@ -345,6 +350,8 @@ class ArgumentReader:
             encoding={},
         )
         schema, used = self._schemas.convert(source if source is not None else {})
+        if hidden := self._schemas.read_only(source):
+            plan["read_only"] = sorted(hidden)
         if rank in {3, 4}:
             properties = self._properties(source)
             plan["encoding"] = self._encodings(properties, encodings, multipart=rank == 4)
@@ -449,6 +456,22 @@ class ArgumentReader:
             name: _file(part) if name in files else part for name, part in properties.items()
         }
         return {**schema, "properties": changed}, used
+
+
+def _plain_template(path: str, merged: dict[tuple[str, str], Mapping[str, Any]]) -> str:
+    """`path` without RFC 6570's operators, which some documents write; adds what they name."""
+
+    def plain(match: re.Match[str]) -> str:
+        operator, names = match[1] or "", match[2] or match[4]
+        if operator in {"?", "&"}:
+            for name in names.split(","):
+                merged.setdefault(("query", name.strip("*")), _UNDESCRIBED)
+            return ""
+        name = names.strip("*")
+        # Not if the document means it: a parameter with that very name.
+        return match[0] if ("path", f"{operator}{names}") in merged else f"{{{name}}}"
+
+    return _TEMPLATE.sub(plain, path)
 
 
 def _argument_names(sent: Mapping[tuple[str, str], Any]) -> dict[tuple[str, str], str]:

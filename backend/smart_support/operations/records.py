@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Literal, NewType, TypedDict
+from typing import Any, Literal, NewType, NotRequired, TypedDict
 
 SpecId = NewType("SpecId", str)
 OperationId = NewType("OperationId", str)
@@ -157,6 +157,8 @@ class BodyPlan(TypedDict):
     binary: bool
     """The whole body is a file: given as text, or as `{"base64": ...}`."""
     encoding: dict[str, EncodingPlan]
+    read_only: NotRequired[list[str]]
+    """Fields that only answers have. They are not in the schema, and not sent if given anyway."""
 
 
 class RequestPlan(TypedDict):

@@ -142,6 +142,10 @@ class Schemas:
         except (orjson.JSONEncodeError, ValueError) as error:
             raise Unusable(f"its schema is not valid ({clean(str(error), 200)})") from error
 
+    def read_only(self, schema: Any) -> frozenset[str]:
+        """Names of the properties of `schema` that only answers have."""
+        return self._read_only_names(schema) if self._document.read_only else _NOBODY
+
     def _definition(self, name: str) -> Definition:
         done = self._done.get(name)
         if done is None:

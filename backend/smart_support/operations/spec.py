@@ -187,7 +187,7 @@ def _plan(
 ) -> RequestPlan:
     return RequestPlan(
         method=entry.method,
-        path=entry.path,
+        path=arguments.path or entry.path,
         server=_server(document, entry, base_url),
         parameters=arguments.parameters,
         body=arguments.body,

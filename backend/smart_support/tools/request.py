@@ -37,6 +37,7 @@ _DELIMITERS = {"spaceDelimited": "%20", "pipeDelimited": "%7C", "tabDelimited": 
 # Of RFC 3986's reserved characters those that mean nothing inside a query value; the others
 # would end it, or start another parameter.
 _RESERVED = "/:?@!$'()*,;="
+_TRIPLE = re.compile(r"(%[0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
 _DEEP = 20
@@ -174,6 +175,12 @@ def _text(value: Any) -> str:
 
 
 def _encode(text: str, safe: str = "") -> str:
+    if safe == _RESERVED and "%" in text:
+        # RFC 6570, 3.2.3: what is encoded already passes as it is, a percent sign alone does not.
+        pieces = _TRIPLE.split(text)
+        return "".join(
+            piece if place % 2 else quote(piece, safe=safe) for place, piece in enumerate(pieces)
+        )
     return quote(text, safe=safe)
 
 
@@ -362,6 +369,8 @@ class _File:
 
 def _body(plan: BodyPlan, value: Any) -> tuple[bytes, str]:
     media_type = plan["media_type"]
+    if isinstance(value, dict) and (hidden := plan.get("read_only")):
+        value = {name: item for name, item in value.items() if name not in hidden}
     essence = media_type.partition(";")[0].strip().lower()
     if plan["binary"]:
         return _file(plan["argument"], value).content, media_type
@@ -392,8 +401,10 @@ def _form_pairs(value: Mapping[str, Any], encoding: Mapping[str, EncodingPlan]) 
         plan = encoding.get(name, {})
         if item is None:
             continue
-        if isinstance(item, dict) and "style" not in plan:
-            pairs.append((name, _encode(_text(item))))
+        json_wanted = "json" in plan.get("content_type", "")
+        if "style" not in plan and (isinstance(item, dict) or json_wanted):
+            text = orjson.dumps(item).decode() if json_wanted else _text(item)
+            pairs.append((name, _encode(text)))
         else:
             pairs.extend(_pairs(plan, item, name))
     return pairs
