@@ -10,12 +10,13 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import jsonschema_rs
 import orjson
 
 from smart_support.operations.document import Document, Unresolved, Unusable
+from smart_support.operations.paging import Pagination
 from smart_support.operations.pruning import (
     MAX_NESTING,
     ONE_SCHEMA,
@@ -30,7 +31,9 @@ from smart_support.operations.pruning import (
 from smart_support.operations.records import Operation
 from smart_support.operations.text import clean
 
-__all__ = ["MAX_NESTING", "SCHEMA_BUDGET", "Schemas", "fit", "size_of", "tool_schema"]
+__all__ = [
+    "MAX_NESTING", "SCHEMA_BUDGET", "Schemas", "cursor_of", "fit", "size_of", "tool_schema",
+]  # fmt: skip
 
 _DESCRIPTION_LIMIT = 700
 _MAX_WRITTEN_OUT = 200
@@ -73,6 +76,12 @@ def _compiles(pattern: str) -> bool:
     return True
 
 
+_CURSOR = "cursor"
+_CURSOR_SCHEMA = {
+    "type": "string",
+    "description": "From an earlier answer with has_more, to go on from there. Without it: the "
+    "first page.",
+}
 _COPIED: Mapping[str, Callable[[Any], bool]] = {
     "format": lambda v: isinstance(v, str),
     "pattern": lambda v: isinstance(v, str) and _compiles(v),
@@ -389,10 +398,28 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def cursor_of(operation: Operation) -> tuple[str, Pagination | None]:
+    """The argument that takes a cursor, and how its pages are walked, if they are."""
+    decided = operation.classification.pagination
+    if not decided or decided.get("parameter") not in operation.schema["properties"]:
+        return _CURSOR, None
+    pagination = cast("Pagination", decided)
+    taken = _CURSOR in operation.schema["properties"] and pagination["parameter"] != _CURSOR
+    return (f"page_{_CURSOR}" if taken else _CURSOR), pagination
+
+
 def tool_schema(operation: Operation) -> dict[str, Any]:
-    """The input schema as the model sees it: without the arguments bound to the customer."""
-    bound = operation.classification.bindings
+    """The input schema as the model sees it: without the arguments bound to the customer.
+
+    Where pages are walked, one cursor stands for the argument that asks for a page.
+    """
+    hidden = set(operation.classification.bindings)
+    cursor, pagination = cursor_of(operation)
+    if pagination is not None:
+        hidden.add(pagination["parameter"])
     schema = dict(operation.schema)
-    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in bound}
-    schema["required"] = [name for name in schema["required"] if name not in bound]
+    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in hidden}
+    schema["required"] = [name for name in schema["required"] if name not in hidden]
+    if pagination is not None:
+        schema["properties"][cursor] = _CURSOR_SCHEMA
     return schema

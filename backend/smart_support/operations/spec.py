@@ -11,9 +11,11 @@ import orjson
 
 from smart_support.operations.document import METHODS, Document, Unusable
 from smart_support.operations.naming import tool_names
+from smart_support.operations.paging import pagination_of
 from smart_support.operations.plan import ArgumentReader, Arguments
 from smart_support.operations.pruning import SCHEMA_BUDGET
 from smart_support.operations.records import (
+    Access,
     DraftOperation,
     DraftSpec,
     JsonObject,
@@ -57,7 +59,10 @@ def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -
 
 def suggested(operation: DraftOperation) -> DraftOperation:
     """`operation` with a suggestion of what it is."""
-    return replace(operation, suggestion=suggest(operation))
+    suggestion = suggest(operation)
+    if suggestion.access is Access.READ and "pagination" in operation.hints:
+        suggestion = replace(suggestion, pagination=operation.hints["pagination"])
+    return replace(operation, suggestion=suggestion)
 
 
 def convert(
@@ -86,7 +91,8 @@ def convert(
             arguments = reader.read(entry.path, entry.path_item, entry.operation)
             schema, cut = schemas.fit(_schema(arguments), arguments.definitions, schema_budget)
             plan = _plan(document, entry, arguments, base_url)
-            operations.append(_draft(entry, arguments, schema, plan, name=name, cut=cut))
+            hints = _hints(document, entry, arguments)
+            operations.append(_draft(entry, hints, schema, plan, name=name, cut=cut))
         except Unusable as reason:
             why = f"It cannot be used: {reason}."
             skipped.append(Skipped(entry.key, why, pointer=entry.pointer))
@@ -197,7 +203,7 @@ def _plan(
 
 def _draft(
     entry: _Entry,
-    arguments: Arguments,
+    hints: JsonObject,
     schema: dict[str, Any],
     plan: RequestPlan,
     *,
@@ -227,7 +233,7 @@ def _draft(
         schema=schema,
         schema_hash=hashlib.sha256(facts).hexdigest(),
         request_plan=plan,
-        hints=_hints(operation, arguments),
+        hints=hints,
     )
 
 
@@ -251,7 +257,8 @@ def _description(entry: _Entry, summary: str, *, cut: bool) -> str:
     return (text or clean(entry.key, room)) + remark
 
 
-def _hints(operation: Mapping[str, Any], arguments: Arguments) -> JsonObject:
+def _hints(document: Document, entry: _Entry, arguments: Arguments) -> JsonObject:
+    operation = entry.operation
     hints = {
         name: operation[name]
         for name in HINTS
@@ -259,6 +266,10 @@ def _hints(operation: Mapping[str, Any], arguments: Arguments) -> JsonObject:
     }
     if arguments.idempotency_header:
         hints["idempotency_header"] = arguments.idempotency_header
+    if entry.method == "GET" and arguments.parameters:
+        pagination = pagination_of(document, operation, arguments.parameters, arguments.properties)
+        if pagination is not None:
+            hints["pagination"] = pagination
     return hints
 
 

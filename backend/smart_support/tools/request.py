@@ -28,6 +28,7 @@ from smart_support.operations.records import (
     RequestPlan,
 )
 from smart_support.operations.schema import tool_schema
+from smart_support.tools.paging import turned
 
 MAX_PROBLEMS = 5
 """Problems named at once; more would crowd out the conversation."""
@@ -65,6 +66,7 @@ def validate_arguments(operation: Operation, arguments: Mapping[str, Any]) -> No
     Arguments bound to the customer are therefore refused here; the executor adds them after.
 
     Raises:
+        CursorInvalid: no answer gave such a cursor.
         ArgumentsInvalid: naming each place and what is wrong there, MAX_PROBLEMS at most.
     """
     validator = _validator(orjson.dumps(tool_schema(operation)))
@@ -72,6 +74,7 @@ def validate_arguments(operation: Operation, arguments: Mapping[str, Any]) -> No
         shown = "; ".join(dict.fromkeys(problems[:MAX_PROBLEMS]))
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
         raise ArgumentsInvalid(f"{operation.tool_name}: {shown}{more}")
+    turned(operation, arguments)
 
 
 def _problem(error: jsonschema_rs.ValidationError) -> str:
