@@ -6,6 +6,7 @@ away. `tools.paging` acts on it.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, TypedDict
 
 from smart_support.operations.document import Document, Unusable
@@ -56,12 +57,14 @@ CONTAINERS = _names(
     searchmetadata pageable result"""
 )
 _MORE = _names("hasmore hasnext hasnextpage more morepages")
+_PUNCTUATION = re.compile(r"[^a-z0-9]")
 _NUMBERS = {"integer", "number"}
 
 
+@lru_cache(maxsize=8192)
 def plain(name: str) -> str:
     """A name without what sets one way of writing it apart from others."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return _PUNCTUATION.sub("", name.lower())
 
 
 def pagination_of(
@@ -84,14 +87,14 @@ def pagination_of(
     response = _success(document, operation)
     if response is None:
         return None
-    fields = dict(_fields(document, response.get("schema"), ()))
-    linked = "link" in response["headers"]
-    ways = [way for path in fields if (way := _way(path))]
-    if marks and ways:
-        return _pagination("cursor", marks[0], size, list(min(ways)[1]), 0)
-    if marks and any(plain(path[-1]) in _MORE for path in fields):
-        return _pagination("cursor", marks[0], size, None, 0)
-    if linked:
+    fields = list(_fields(document, response.get("schema"), ()))
+    if marks:
+        ways = [(_distance(path), path) for path in fields if plain(path[-1]) in NEXT]
+        if ways:
+            return _pagination("cursor", marks[0], size, list(min(ways)[1]), 0)
+        if any(plain(path[-1]) in _MORE for path in fields):
+            return _pagination("cursor", marks[0], size, None, 0)
+    if "link" in response["headers"]:
         return _pagination("link", (marks or pages or offsets)[0], size, None, 0)
     if size or fields or response["list"]:
         for name in (*pages, *offsets):
@@ -112,14 +115,10 @@ def _pagination(
     }  # fmt: skip
 
 
-def _way(path: tuple[str, ...]) -> tuple[int, tuple[str, ...]] | None:
-    """How far a field is from saying where the next page is; None if it does not."""
-    name = plain(path[-1])
-    if name not in NEXT:
-        return None
-    if name in {"cursor", "after", "marker", "next", "scrollid", "pagetoken"} and len(path) == 1:
-        return (1, path)
-    return (0, path)
+def _distance(path: tuple[str, ...]) -> int:
+    """How far a field is from saying surely where the next page is."""
+    doubtful = {"cursor", "after", "marker", "next", "scrollid", "pagetoken"}
+    return int(len(path) == 1 and plain(path[0]) in doubtful)
 
 
 def _success(document: Document, operation: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -156,28 +155,28 @@ def _json_schema(document: Document, response: Mapping[str, Any]) -> Any:
     return None
 
 
-def _fields(
-    document: Document, schema: Any, path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The fields of an answer, at its top and in what speaks of pages there."""
+def _fields(document: Document, schema: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Paths of the fields of an answer, at its top and in what speaks of pages there."""
     for part in _parts(document, schema):
         properties = part.get("properties")
         for name, value in properties.items() if isinstance(properties, dict) else ():
-            inside = plain(name) in CONTAINERS and len(path) < 3
+            inside = len(path) < 3 and plain(name) in CONTAINERS
             held = list(_fields(document, value, (*path, name))) if inside else []
-            yield from held or [((*path, name), value)]
+            yield from held or [(*path, name)]
 
 
 def _parts(document: Document, schema: Any) -> Iterator[dict[str, Any]]:
     waiting, seen = [schema], 0
     while waiting and seen < 30:
         seen += 1
-        try:
-            part = document.resolved(waiting.pop())
-        except Unusable:
-            continue
+        part = waiting.pop()
+        if isinstance(part, dict) and "$ref" in part:
+            try:
+                part = document.resolved(part)
+            except Unusable:
+                continue
         if isinstance(part, dict):
             yield part
             for key in ("allOf", "anyOf", "oneOf"):
-                more = part.get(key)
-                waiting.extend(more if isinstance(more, list) else ())
+                if isinstance(more := part.get(key), list):
+                    waiting.extend(more)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
+import orjson
+
 from smart_support.operations.document import Document, Unresolved, Unusable
 from smart_support.operations.records import BodyPlan, EncodingPlan, Location, ParameterPlan
 from smart_support.operations.schema import Schemas
@@ -111,8 +113,9 @@ class ArgumentReader:
         self._schemas = schemas
         self._credentials = credentials
         self._swagger = document.swagger
-        # By identity: one that is shared or inherited is converted once for all that have it.
-        self._converted: dict[int, _Parameter] = {}
+        # One that is shared, or written again with the same words, is converted once.
+        self._known: dict[int, _Parameter] = {}
+        self._alike: dict[bytes, _Parameter] = {}
         self._inherited: tuple[Any, dict[tuple[str, str], Mapping[str, Any]]] = (None, {})
 
     def read(
@@ -201,10 +204,16 @@ class ArgumentReader:
         argument: str,
         parameter: Mapping[str, Any],
     ) -> None:
-        converted = self._converted.get(id(parameter))
-        if converted is None or converted[0] is not parameter or converted[3]["name"] != at[1]:
-            converted = self._convert_parameter(at, parameter)
-            self._converted[id(parameter)] = converted
+        converted = self._known.get(id(parameter))
+        if converted is None or converted[0] is not parameter:
+            try:
+                content = orjson.dumps([at, parameter])
+            except orjson.JSONEncodeError:  # half a character, which costs the operation later
+                content = b""
+            converted = self._alike.get(content)
+            if converted is None or not content:
+                converted = self._alike[content] = self._convert_parameter(at, parameter)
+            self._known[id(parameter)] = (parameter, *converted[1:])
         _, schema, used, plan = converted
         arguments.definitions |= used
         arguments.add(argument, schema, required=plan["required"])

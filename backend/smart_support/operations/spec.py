@@ -12,7 +12,7 @@ import orjson
 from smart_support.operations.document import METHODS, Document, Unusable
 from smart_support.operations.naming import tool_names
 from smart_support.operations.paging import pagination_of
-from smart_support.operations.plan import ArgumentReader, Arguments
+from smart_support.operations.plan import ArgumentReader
 from smart_support.operations.pruning import SCHEMA_BUDGET
 from smart_support.operations.records import (
     Access,
@@ -36,7 +36,7 @@ _METHOD = re.compile(r"[A-Z][A-Z0-9-]{0,19}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     """One operation in the index: where it stands, not yet what it takes."""
 
     key: str
@@ -48,7 +48,68 @@ class _Entry:
 
     @property
     def operation_id(self) -> str | None:
+        """As the document has it."""
         return clean(self.operation.get("operationId"), 500) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """One operation as a tool: what a call of it depends on."""
+
+    schema: dict[str, Any]
+    plan: RequestPlan
+    schema_hash: str
+    cut: bool
+    """Whether details were left out of the schema."""
+    idempotency_header: str | None
+
+
+class Catalogue:
+    """The operations of one document: indexed at once, converted on demand."""
+
+    def __init__(self, document: Document, *, schema_budget: int = SCHEMA_BUDGET) -> None:
+        self.document = document
+        self.base_url = base_url_of(document)
+        self.skipped = list(document.remarks)
+        """What cannot be used; `convert` tells of more."""
+        self.entries = list(_index(document, self.skipped))
+        self.names = tool_names([(entry.key, entry.operation_id) for entry in self.entries])
+        """The tool names of `entries`."""
+        self._schemas = Schemas(document)
+        self._reader = ArgumentReader(document, self._schemas, _credentials(document))
+        self._budget = schema_budget
+
+    def convert(self, entry: Entry) -> Converted:
+        """One operation as a tool.
+
+        Raises:
+            Unusable: with the reason.
+        """
+        arguments = self._reader.read(entry.path, entry.path_item, entry.operation)
+        own = {
+            "type": "object",
+            "properties": arguments.properties,
+            "required": arguments.required,
+            # An argument that nobody described would silently not be sent.
+            "additionalProperties": False,
+        }
+        schema, cut = self._schemas.fit(own, arguments.definitions, self._budget)
+        plan: RequestPlan = {
+            "method": entry.method,
+            "path": arguments.path or entry.path,
+            "server": _server(self.document, entry, self.base_url),
+            "parameters": arguments.parameters,
+            "body": arguments.body,
+            "accept": _accept(self.document, entry.operation),
+        }
+        try:
+            facts = orjson.dumps([schema, plan], option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError as error:
+            raise Unusable(f"its schema is not valid ({clean(str(error), 200)})") from error
+        if b"u0000" in facts and _NUL.search(facts):
+            raise Unusable("its schema has a NUL character")
+        digest = hashlib.sha256(facts).hexdigest()
+        return Converted(schema, plan, digest, cut, arguments.idempotency_header)
 
 
 def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -> DraftSpec:
@@ -77,22 +138,14 @@ def convert(
     `skipped`; a document without operations gives an empty spec. `told` hears how many
     operations are done, of how many.
     """
-    skipped = list(document.remarks)
-    index = list(_index(document, skipped))
-    names = tool_names([(entry.key, entry.operation_id) for entry in index])
-    base_url = base_url_of(document)
-    schemas = Schemas(document)
-    reader = ArgumentReader(document, schemas, _credentials(document))
+    catalogue = Catalogue(document, schema_budget=schema_budget)
+    skipped = catalogue.skipped
     operations = []
-    for done, (entry, name) in enumerate(zip(index, names, strict=True)):
+    for done, (entry, name) in enumerate(zip(catalogue.entries, catalogue.names, strict=True)):
         if done % _TELL_EVERY == 0:
-            told(done, len(index))
+            told(done, len(catalogue.entries))
         try:
-            arguments = reader.read(entry.path, entry.path_item, entry.operation)
-            schema, cut = schemas.fit(_schema(arguments), arguments.definitions, schema_budget)
-            plan = _plan(document, entry, arguments, base_url)
-            hints = _hints(document, entry, arguments)
-            operations.append(_draft(entry, hints, schema, plan, name=name, cut=cut))
+            operations.append(_draft(document, entry, name, catalogue.convert(entry)))
         except Unusable as reason:
             why = f"It cannot be used: {reason}."
             skipped.append(Skipped(entry.key, why, pointer=entry.pointer))
@@ -104,13 +157,13 @@ def convert(
         dialect=document.dialect,
         source=document.source,
         hash=document.hash,
-        base_url=base_url,
+        base_url=catalogue.base_url,
         operations=tuple(operations),
         skipped=tuple(skipped),
     )
 
 
-def _index(document: Document, skipped: list[Skipped]) -> Iterator[_Entry]:
+def _index(document: Document, skipped: list[Skipped]) -> Iterator[Entry]:
     seen: set[str] = set()
     for path, pointer, item in _path_items(document, skipped):
         for method, at, operation in _methods(item):
@@ -124,7 +177,7 @@ def _index(document: Document, skipped: list[Skipped]) -> Iterator[_Entry]:
                 reason = "It cannot be used: it is not described."
                 skipped.append(Skipped(key, reason, pointer=place))
                 continue
-            yield _Entry(key, method, path, place, item, operation)
+            yield Entry(key, method, path, place, item, operation)
 
 
 def _path_items(
@@ -188,34 +241,8 @@ def _credentials(document: Document) -> set[tuple[str, str]]:
     return found
 
 
-def _plan(
-    document: Document, entry: _Entry, arguments: Arguments, base_url: str | None
-) -> RequestPlan:
-    return RequestPlan(
-        method=entry.method,
-        path=arguments.path or entry.path,
-        server=_server(document, entry, base_url),
-        parameters=arguments.parameters,
-        body=arguments.body,
-        accept=_accept(document, entry.operation),
-    )
-
-
-def _draft(
-    entry: _Entry,
-    hints: JsonObject,
-    schema: dict[str, Any],
-    plan: RequestPlan,
-    *,
-    name: str,
-    cut: bool,
-) -> DraftOperation:
-    try:
-        facts = orjson.dumps([schema, plan], option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError as error:
-        raise Unusable(f"its schema is not valid ({clean(str(error), 200)})") from error
-    if b"u0000" in facts and _NUL.search(facts):
-        raise Unusable("its schema has a NUL character")
+def _draft(document: Document, entry: Entry, name: str, converted: Converted) -> DraftOperation:
+    """All that a person reviews of one operation."""
     operation = entry.operation
     summary = clean(operation.get("summary") or entry.path_item.get("summary"), 200)
     tags = operation.get("tags")
@@ -226,28 +253,18 @@ def _draft(
         operation_id=entry.operation_id,
         tool_name=name,
         summary=summary,
-        description=_description(entry, summary, cut=cut),
+        description=_description(entry, summary, cut=converted.cut),
         tags=tuple(clean(tag, 100) for tag in tags) if isinstance(tags, list) else (),
         deprecated=operation.get("deprecated") is True,
         pointer=entry.pointer,
-        schema=schema,
-        schema_hash=hashlib.sha256(facts).hexdigest(),
-        request_plan=plan,
-        hints=hints,
+        schema=converted.schema,
+        schema_hash=converted.schema_hash,
+        request_plan=converted.plan,
+        hints=_hints(document, entry, converted),
     )
 
 
-def _schema(arguments: Arguments) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": arguments.properties,
-        "required": arguments.required,
-        # An argument that nobody described would silently not be sent.
-        "additionalProperties": False,
-    }
-
-
-def _description(entry: _Entry, summary: str, *, cut: bool) -> str:
+def _description(entry: Entry, summary: str, *, cut: bool) -> str:
     remark = f"\n\n{_LEFT_OUT}" if cut else ""
     room = DESCRIPTION_LIMIT - len(remark)
     written = entry.operation.get("description") or entry.path_item.get("description")
@@ -257,17 +274,19 @@ def _description(entry: _Entry, summary: str, *, cut: bool) -> str:
     return (text or clean(entry.key, room)) + remark
 
 
-def _hints(document: Document, entry: _Entry, arguments: Arguments) -> JsonObject:
+def _hints(document: Document, entry: Entry, converted: Converted) -> JsonObject:
     operation = entry.operation
     hints = {
         name: operation[name]
         for name in HINTS
         if name in operation and isinstance(operation[name], (bool, str))
     }
-    if arguments.idempotency_header:
-        hints["idempotency_header"] = arguments.idempotency_header
-    if entry.method == "GET" and arguments.parameters:
-        pagination = pagination_of(document, operation, arguments.parameters, arguments.properties)
+    if converted.idempotency_header:
+        hints["idempotency_header"] = converted.idempotency_header
+    parameters = converted.plan["parameters"]
+    if entry.method == "GET" and parameters:
+        properties = converted.schema["properties"]
+        pagination = pagination_of(document, operation, parameters, properties)
         if pagination is not None:
             hints["pagination"] = pagination
     return hints
@@ -323,7 +342,7 @@ def base_url_of(document: Document) -> str | None:
     return _absolute(f"{scheme}://{host}/{base_path.lstrip('/')}", document.source)
 
 
-def _server(document: Document, entry: _Entry, base_url: str | None) -> str | None:
+def _server(document: Document, entry: Entry, base_url: str | None) -> str | None:
     """The server that this operation has of its own, unless it is the document's anyway."""
     if document.swagger:
         return None
