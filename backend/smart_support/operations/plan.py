@@ -257,6 +257,7 @@ class ArgumentReader:
 
     def _style(self, place: str, parameter: Mapping[str, Any]) -> tuple[str, bool]:
         style, explode = parameter.get("style"), parameter.get("explode")
+        style = style if isinstance(style, str) else None
         if self._swagger:
             how = parameter.get("collectionFormat", "csv")
             style = _COLLECTION_STYLES.get(how) if isinstance(how, str) else None
