@@ -114,7 +114,7 @@ class ArgumentReader:
         self._credentials = credentials
         self._swagger = document.swagger
         # One that is shared, or written again with the same words, is converted once.
-        self._known: dict[int, _Parameter] = {}
+        self._known: dict[tuple[int, str], _Parameter] = {}
         self._alike: dict[bytes, _Parameter] = {}
         self._inherited: tuple[Any, dict[tuple[str, str], Mapping[str, Any]]] = (None, {})
 
@@ -204,7 +204,7 @@ class ArgumentReader:
         argument: str,
         parameter: Mapping[str, Any],
     ) -> None:
-        converted = self._known.get(id(parameter))
+        converted = self._known.get((id(parameter), at[1]))
         if converted is None or converted[0] is not parameter:
             try:
                 content = orjson.dumps([at, parameter])
@@ -213,7 +213,7 @@ class ArgumentReader:
             converted = self._alike.get(content)
             if converted is None or not content:
                 converted = self._alike[content] = self._convert_parameter(at, parameter)
-            self._known[id(parameter)] = (parameter, *converted[1:])
+            self._known[id(parameter), at[1]] = (parameter, *converted[1:])
         _, schema, used, plan = converted
         arguments.definitions |= used
         arguments.add(argument, schema, required=plan["required"])
