@@ -46,7 +46,7 @@ from smart_support.resilience import (
 )
 from smart_support.resilience.decision import Sense
 
-LONGEST = 3.0
+LONGEST = 1.5
 """Seconds for a test that a mutant makes hang."""
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -196,6 +196,9 @@ POLICY_SOON = property(lambda _: retry.RetryPolicy(0.2, 5.0, 4))
 POLICY_UNSENT = property(lambda _: retry.RetryPolicy(0.2, 5.0, 3))
 
 Up = test_upstream
+DEAD_UPSTREAM = (
+    Up.TestTheBudget.test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst
+)
 MUTANTS = [
     # Whether to send again.
     Mutant(
@@ -330,7 +333,7 @@ MUTANTS = [
     ),
     # How much one API is asked.
     Mutant("no retry budget", put(budget.RetryBudget, "take", lambda *_: True),
-           proof(Up.TestTheBudget.test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst)),
+           proof(DEAD_UPSTREAM, number=50)),
     Mutant(
         "a budget that each call fills",
         put(budget.RetryBudget, "called", lambda self: setattr(self, "tokens", self.burst)),
