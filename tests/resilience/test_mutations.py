@@ -179,6 +179,10 @@ def forgets_what_came_before(self: call.Progress) -> None:
     self.unknown_before = False
 
 
+def sees_only_the_socket(self: transport.WatchedStream, info: str) -> object:
+    return self._stream.get_extra_info(info)
+
+
 class NoCut:
     def __init__(self, _: float) -> None: ...
 
@@ -435,6 +439,20 @@ MUTANTS = [
         proof(Up.TestForbiddenAddresses.test_one_forbidden_address_among_good_ones_is_enough),
     ),
     # What comes back.
+    *(
+        Mutant(
+            f"what is too much answers the next request ({name})",
+            put(transport.WatchedStream, "get_extra_info", sees_only_the_socket),
+            proof(
+                Up.TestKeptConnections.test_are_not_used_again_after_more_than_was_asked_for,
+                answer=answer,
+            ),
+        )
+        for name, answer in (
+            ("counted", Up.ANSWER + Up.OF_ADA),
+            ("chunked", Up.CHUNKED + Up.OF_ADA),
+        )
+    ),
     Mutant(
         "inflation has no limit",
         put(body._Inflater, "inflate", lambda self, piece, _: inflate(self, piece, 10**9)),

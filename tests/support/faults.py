@@ -118,6 +118,16 @@ def raw(data: bytes) -> Step:
     return step
 
 
+def says(data: bytes) -> Step:
+    """These bytes; the connection stays open."""
+
+    async def step(exchange: Exchange) -> bool:
+        await exchange.send(data)
+        return True
+
+    return step
+
+
 def reset() -> Step:
     """A reset instead of an answer."""
 
