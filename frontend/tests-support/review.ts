@@ -43,6 +43,8 @@ export function classified(more: Partial<Classification> = {}): Classification {
     idempotency_header: null,
     confirm_locked: false,
     reasons: ["GET only reads."],
+    answer_fields: [],
+    pagination: null,
     ...more,
   };
 }
