@@ -1,9 +1,10 @@
 """One run of a turn's graph, as a stream of what it says and does."""
 
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from smart_support.agent.graph import TurnGraph
@@ -39,13 +40,21 @@ async def run_turn(
     `decisions` (tool call id -> decision) go on with a turn that stopped for them; None begins.
     Nothing of it is kept in a checkpoint before it ends: the log and the ledger have the facts.
     """
+    config: RunnableConfig = {
+        "configurable": {"thread_id": context.turn_id},
+        "recursion_limit": _MAX_STEPS,
+    }
     given: Any = {"messages": [], "agent": context.agent}
     if decisions is not None:
         given = Command(resume=dict(decisions))
+        if not (await graph.aget_state(config)).next:
+            # The checkpoint is a cache; what the turn said and did stands in the log.
+            given = {"messages": context.begun, "agent": context.agent}
+            context = replace(context, decisions=decisions)
     item: Any
     async for mode, item in graph.astream(
         given,
-        {"configurable": {"thread_id": context.turn_id}, "recursion_limit": _MAX_STEPS},
+        config,
         context=context,
         stream_mode=["custom", "updates"],
         durability="exit",
@@ -54,5 +63,5 @@ async def run_turn(
             yield item
         elif "__interrupt__" in item:
             yield Asked(tuple(item["__interrupt__"][0].value))
-        elif (thought := item.get("think")) is not None:
+        elif (thought := item.get("think")) is not None and thought["model_calls"]:
             yield Thought(thought["input_tokens"], thought["output_tokens"])

@@ -7,24 +7,28 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
-from uuid import UUID, uuid5
 
 import structlog
 from uuid_utils import uuid7
 
 from smart_support.agent.agents import Agents, read_agents
-from smart_support.agent.graph import TurnGraph, parse_arguments
-from smart_support.agent.history import HISTORY_TYPES, MAX_EVENTS, past_messages
+from smart_support.agent.caps import DEFAULT_CAPS, Caps
+from smart_support.agent.graph import TurnGraph
+from smart_support.agent.history import (
+    HISTORY_TYPES,
+    MAX_EVENTS,
+    past_messages,
+    turn_messages,
+)
 from smart_support.agent.prompts import PROMPT_VERSION
 from smart_support.agent.routing import choose_agent
 from smart_support.agent.run import Asked, Step, Thought, run_turn
 from smart_support.agent.state import (
     Answer,
     ChatModel,
-    Decision,
     LiveText,
     ToolCallState,
     TurnContext,
@@ -32,6 +36,8 @@ from smart_support.agent.state import (
 from smart_support.agent.work import WHO_TYPES, at_work, last_agent, share_out
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
+from smart_support.chat.questions import Asking
+from smart_support.chat.remember import Remembering
 from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
 from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnStatus
 from smart_support.errors import ErrorCategory, InternalError, NotAllowed, Severity, SupportError
@@ -41,6 +47,7 @@ from smart_support.events.records import (
     ApprovalAsked,
     Event,
     Fact,
+    HandoffAsked,
     MessageFinished,
     ThreadId,
     TurnClosed,
@@ -50,11 +57,11 @@ from smart_support.events.records import (
 )
 from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
+from smart_support.ledger.records import Approval
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.tools.build import Tool, build_tools
-from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
-from smart_support.tools.preview import address_of, fields_of
+from smart_support.tools.call import ToolCaller
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -75,7 +82,9 @@ class TurnTimeout(SupportError):
     status = 504
     category = ErrorCategory.TIMEOUT
     severity = Severity.MEDIUM
-    user_message = "That took longer than I can wait. Please try again."
+    user_message = (
+        "That took longer than I can wait. Somebody of our team has been asked to go on here."
+    )
 
 
 class TurnInterrupted(SupportError):
@@ -105,6 +114,7 @@ class TurnLimits:
     timeout: float = 180.0
     max_model_calls: int = 8
     approval_ttl: float = 86_400.0
+    caps: Caps = DEFAULT_CAPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +138,8 @@ class TurnParts:
     """The agents as they are now; they may be loaded anew between turns."""
     forget: Callable[[TurnId], Any]
     """Deletes the checkpoints of a turn that is over."""
+    remember: Remembering | None = None
+    """Keeps the history short; without it old turns are drawn out anew for each turn."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
 
@@ -146,6 +158,7 @@ class _Run:
     output_tokens: int = 0
     answer: Answer | None = None
     asked: tuple[ToolCallState, ...] = ()
+    approvals: list[str] = field(default_factory=list)
 
 
 class TurnRunner:
@@ -160,6 +173,13 @@ class TurnRunner:
         self._cancelled: set[TurnId] = set()
         self._admitting: set[asyncio.Task[Any]] = set()
         self._closing = False
+        self._asking = Asking(
+            ledger=parts.ledger,
+            operations=parts.operations,
+            caller=parts.caller,
+            clock=parts.clock,
+            ttl=parts.limits.approval_ttl,
+        )
 
     async def open_thread(self, person: Person) -> Thread:
         """Begin a conversation of a customer.
@@ -233,30 +253,59 @@ class TurnRunner:
         return True
 
     async def decide(
-        self, person: Person, approval_id: str, *, approved: bool, reason: str | None
+        self,
+        person: Person,
+        approval_id: str,
+        *,
+        approved: bool,
+        reason: str | None,
+        answered: bool = False,
+        standing: bool = False,
     ) -> Decided:
         """Answer a question for approval; the last answer that a turn waits for lets it go on.
 
-        Raises:
-            NotFound: no such question for this person.
-            ApprovalSettled: it was answered before.
+        The errors are those of `Asking.decide`.
         """
-        return await self._whole(
-            self._decide(person, approval_id, approved=approved, reason=reason)
-        )
 
-    async def _decide(
-        self, person: Person, approval_id: str, *, approved: bool, reason: str | None
-    ) -> Decided:
-        decided = await self._parts.ledger.decide(
-            approval_id,
-            actor=person.id,
-            approved=approved,
-            reason=reason,
-            now=self._parts.clock(),
+        async def work() -> Decided:
+            decided = await self._asking.decide(
+                person,
+                approval_id,
+                approved=approved,
+                reason=reason,
+                answered=answered,
+                standing=standing,
+            )
+            await self.go_on(decided)
+            return decided
+
+        return await self._whole(work())
+
+    async def change(
+        self, person: Person, approval_id: str, arguments: Mapping[str, Any]
+    ) -> Approval:
+        """Change the arguments of a call that waits for a yes; the question is asked again.
+
+        The errors are those of `Asking.change`.
+        """
+
+        async def work() -> Approval:
+            approval, events = await self._asking.change(person, approval_id, arguments)
+            self.publish(approval.thread_id, events)
+            return approval
+
+        return await self._whole(work())
+
+    async def revoke_consent(self, person: Person, thread_id: ThreadId, consent_id: str) -> None:
+        """Let a standing consent count no more.
+
+        Raises:
+            NotFound: there is none with this id in this thread.
+        """
+        events = await self._parts.ledger.revoke(
+            thread_id, consent_id, by=person.role.value, now=self._parts.clock()
         )
-        await self.go_on(decided)
-        return decided
+        self.publish(thread_id, events)
 
     async def go_on(self, decided: Decided) -> None:
         """Tell of a decision; let its turn go on if it waits for nothing else."""
@@ -347,6 +396,7 @@ class TurnRunner:
                     await self._close(run, "failed", TurnInterrupted("the process is stopping"))
                 raise
             except TimeoutError:
+                await self._hand_off_at_deadline(run)
                 await self._close(run, "failed", TurnTimeout("the turn's time is over"))
             except SupportError as error:
                 log.warning("turn_failed", code=error.code, error=str(error))
@@ -359,6 +409,15 @@ class TurnRunner:
                     await self._park(run)
                 else:
                     await self._close(run, "done", None)
+
+    async def _hand_off_at_deadline(self, run: _Run) -> None:
+        turn = run.turn
+        asked = HandoffAsked(
+            turn_id=turn.id,
+            reason="usage_limit",
+            note=f"The agent stopped after {self._parts.limits.timeout:g} seconds.",
+        )
+        self.publish(turn.thread_id, await self._parts.handoffs.ask(turn.thread_id, asked))
 
     async def _answer_in_time(self, run: _Run) -> None:
         self._answering.add(run.turn.id)
@@ -408,16 +467,21 @@ class TurnRunner:
             agents=at_work(agents, tools, customer=person.name, today=parts.clock().date()),
             actor=person.id,
             claims=person.claims(),
-            history=past_messages(past, turn.id, turn.text),
+            history=past_messages(past, turn.id, turn.text)
+            if parts.remember is None
+            else await parts.remember.history(turn, past),
             model=parts.model,
             caller=parts.caller,
             log=parts.log,
             handoffs=parts.handoffs,
             max_model_calls=parts.limits.max_model_calls,
+            caps=parts.limits.caps,
+            seconds=lambda: parts.monotonic() - run.started,
+            begun=turn_messages(past, turn.id),
         )
         decisions = None
         if turn.run > 1:
-            decisions = _decisions(await parts.ledger.decisions(turn.id))
+            decisions = await parts.ledger.verdicts(turn.id)
         async with contextlib.aclosing(run_turn(parts.graph, context, decisions)) as steps:
             async for step in steps:
                 self._take(run, step)
@@ -457,38 +521,22 @@ class TurnRunner:
                 self.publish(run.turn.thread_id, step)
 
     async def _ask(self, run: _Run, context: TurnContext) -> None:
-        parts = self._parts
-        expires_at = parts.clock() + timedelta(seconds=parts.limits.approval_ttl)
-        questions = []
-        for called in run.asked:
-            tool = context.at(run.agent).tools[called["tool"]]
-            arguments = parse_arguments(called["arguments_json"])
-            planned = plan_call(
-                tool,
-                complete_arguments(tool, arguments, context.claims),
-                call_id=called["id"],
-                thread_id=context.thread_id,
-                turn_id=context.turn_id,
-            )
-            request = parts.caller.request(tool, planned, {})
-            asked = ApprovalAsked(
-                turn_id=context.turn_id,
-                tool_call_id=called["id"],
-                approval_id=approval_id_of(called["id"]),
-                title=tool.title,
-                method=request.method,
-                url=address_of(request),
-                fields=fields_of(planned),
-                expires_at=expires_at.isoformat(),
-            )
-            questions.append((planned, asked))
-        events = await parts.ledger.ask(questions, actor=context.actor)
+        events = await self._asking.ask(
+            run.asked,
+            context.at(run.agent).tools,
+            context.claims,
+            thread_id=context.thread_id,
+            turn_id=context.turn_id,
+            actor=context.actor,
+        )
+        run.approvals = [
+            event.fact.approval_id for event in events if isinstance(event.fact, ApprovalAsked)
+        ]
         self.publish(run.turn.thread_id, events)
 
     async def _park(self, run: _Run) -> None:
         turn = run.turn
-        approvals = [approval_id_of(called["id"]) for called in run.asked]
-        fact = TurnParked(turn_id=turn.id, run=turn.run, approval_ids=approvals)
+        fact = TurnParked(turn_id=turn.id, run=turn.run, approval_ids=run.approvals)
         await self._settle(run, TurnStatus.PARKED, [fact])
         if "pending" not in (await self._parts.ledger.decisions(turn.id)).values():
             await self.unpark(turn.id)  # answered while it was being parked
@@ -525,6 +573,8 @@ class TurnRunner:
             )
         )
         await self._settle(run, TurnStatus(status), facts)
+        if parts.remember is not None:
+            parts.remember.notice(turn.thread_id)
         await parts.forget(turn.id)
 
     def _said(self, run: _Run) -> Answer | None:
@@ -543,21 +593,6 @@ class TurnRunner:
         self._parts.followers.stop_writing(turn.thread_id)
         if following is not None:
             self._spawn(following)
-
-
-def approval_id_of(tool_call_id: str) -> str:
-    """The id of the question about a tool call; a call has one, however often it is asked."""
-    return str(uuid5(UUID(tool_call_id), "approval"))
-
-
-def _decisions(states: dict[str, str]) -> dict[str, Decision]:
-    known: dict[str, Decision] = {
-        "approved": "approved",
-        "used": "approved",
-        "rejected": "rejected",
-        "expired": "expired",
-    }
-    return {call_id: known[state] for call_id, state in states.items() if state in known}
 
 
 def _milliseconds(seconds: float) -> float:
