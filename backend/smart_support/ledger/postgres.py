@@ -21,11 +21,8 @@ from smart_support.events.records import (
     ToolReturned,
     TurnId,
 )
-from smart_support.ledger.consent import (
-    BY_CONSENT,
-    NO_DEMAND,
-    Demand,
-    NewConsent,
+from smart_support.ledger.consent import BY_CONSENT, NO_DEMAND, Demand, NewConsent
+from smart_support.ledger.consent_postgres import (
     PostgresConsents,
     give_consent,
     insert_question,
