@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from smart_support.agent.tokens import tokens_of_message
+from smart_support.settings import Settings
 
 Refusal = Literal["repeated", "too_many"]
 
@@ -13,6 +14,7 @@ MOST_CALLS_OF_A_REPLY = 128
 """Calls beyond are not even listed: no model means that many."""
 
 _SAME_READS = 2
+_SHARE_OF_TIMEOUT = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,3 +135,17 @@ def _had_no_effect(content: str | None) -> bool:
     except (ValueError, AttributeError):
         return False
     return isinstance(error, Mapping) and error.get("outcome") in {"failed", "declined"}
+
+
+def caps_of(settings: Settings) -> Caps:
+    """The caps that an installation has chosen."""
+    return Caps(
+        tool_calls=settings.smart_support_turn_max_tool_calls,
+        tokens=settings.smart_support_turn_max_tokens,
+        cost=settings.smart_support_turn_max_cost or None,
+        # So that there is time left to say so before the turn is cut off.
+        seconds=settings.smart_support_turn_timeout * _SHARE_OF_TIMEOUT,
+        prices=Prices(
+            input=settings.smart_support_price_input, output=settings.smart_support_price_output
+        ),
+    )

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from smart_support.agent.model import Message, StreamingChatOpenAI, stream_reply
+from smart_support.agent.model import Message, StreamingChatOpenAI, open_model, stream_reply
 from smart_support.agent.model_errors import (
     ModelContextTooLong,
     ModelRateLimited,
@@ -27,6 +27,7 @@ from smart_support.agent.reply import Reply, Restarted, Switched, Token
 from smart_support.errors import ErrorCategory, SupportError
 from smart_support.resilience.classify import classify_error
 from smart_support.resilience.retry import RetryPolicy, backoff_ceiling
+from smart_support.settings import Settings
 
 log = structlog.get_logger()
 
@@ -106,7 +107,7 @@ class ModelChain:
             SupportError: the failure of the last model that was asked, one of `model_errors`.
         """
         order = self._order()
-        shown = False
+        shown = broken_off = False
         for place, member in enumerate(order):
             last = place == len(order) - 1
             failures = 0
@@ -116,8 +117,11 @@ class ModelChain:
                         stream_reply(member.model, messages, tools)
                     ) as pieces:
                         async for piece in pieces:
-                            if isinstance(piece, Token):
-                                shown = True
+                            if broken_off:
+                                # Not before: if nobody goes on, the beginning is all there is.
+                                broken_off = False
+                                yield Restarted()
+                            shown = shown or isinstance(piece, Token)
                             yield piece
                 except (ModelRefused, ModelContextTooLong):
                     member.probing = False
@@ -130,15 +134,11 @@ class ModelChain:
                         if last:
                             raise
                         log.warning("model_switched", model=member.name, code=error.code)
-                        if shown:
-                            shown = False
-                            yield Restarted()
+                        broken_off, shown = broken_off or shown, False
                         yield Switched(member.name, order[place + 1].name, error.code)
                         break
                     log.info("model_retried", model=member.name, code=error.code, wait=wait)
-                    if shown:
-                        shown = False
-                        yield Restarted()
+                    broken_off, shown = broken_off or shown, False
                     await self._sleep(wait)
                 except BaseException:
                     member.probing = False
@@ -188,3 +188,21 @@ class ModelChain:
         member.rests_until = 0.0
         member.probing = False
         member.why = None
+
+
+def stand_bys(settings: Settings, *, offline: bool) -> list[StreamingChatOpenAI]:
+    """The models that stand in for the configured one; none for the offline model.
+
+    Raises:
+        SetupError: there is a stand-by, and no key for it.
+    """
+    if offline or not (settings.openai_fallback_model or settings.openai_fallback_base_url):
+        return []
+    other = settings.model_copy(
+        update={
+            "openai_model": settings.openai_fallback_model or settings.openai_model,
+            "openai_base_url": settings.openai_fallback_base_url or settings.openai_base_url,
+            "openai_api_key": settings.openai_fallback_api_key or settings.openai_api_key,
+        }
+    )
+    return [open_model(other)]

@@ -582,7 +582,7 @@ class TurnRunner:
         if run.answer is not None:
             return run.answer if run.answer.text else None
         writing = self._parts.followers.written(run.turn.thread_id)
-        return Answer(writing.message_id, writing.text) if writing else None
+        return Answer(writing.message_id, writing.text) if writing and writing.text else None
 
     async def _settle(self, run: _Run, status: TurnStatus, facts: Sequence[Fact]) -> None:
         turn = run.turn
