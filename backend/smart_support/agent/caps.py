@@ -13,7 +13,7 @@ Refusal = Literal["repeated", "too_many"]
 MOST_CALLS_OF_A_REPLY = 128
 """Calls beyond are not even listed: no model means that many."""
 
-_SAME_READS = 2
+_SAME_CALLS = 2
 _SHARE_OF_TIMEOUT = 0.8
 
 
@@ -75,12 +75,12 @@ def reached(caps: Caps, spent: Spent) -> str | None:
 
 
 def refusals(
-    messages: Sequence[Mapping[str, Any]], caps: Caps, writes: frozenset[str]
+    messages: Sequence[Mapping[str, Any]], caps: Caps, unasked: frozenset[str]
 ) -> dict[str, Refusal]:
     """Tool call id -> why it is not made, for a turn's messages in OpenAI's wire form.
 
-    A read may be asked for twice with the same arguments, a write only once, unless the first
-    was declined or has surely failed. `writes` are the names of the tools that write.
+    The same call may be made twice in a turn. A write that no person looks at (`unasked`, by
+    tool name) is made again only if it has surely had no effect.
     """
     results = {
         message["tool_call_id"]: message["content"]
@@ -94,11 +94,9 @@ def refusals(
             name = wire["function"]["name"]
             key = (name, _canonical(wire["function"]["arguments"]))
             same = made.setdefault(key, [])
-            if name in writes:
-                again = any(not _had_no_effect(results.get(one)) for one in same)
-                if again or len(same) >= _SAME_READS:
-                    refused[wire["id"]] = "repeated"
-            elif len(same) >= _SAME_READS:
+            if len(same) >= _SAME_CALLS or (
+                name in unasked and not all(_had_no_effect(results.get(one)) for one in same)
+            ):
                 refused[wire["id"]] = "repeated"
             if place >= caps.parallel:
                 refused.setdefault(wire["id"], "too_many")

@@ -215,7 +215,7 @@ def _cap(state: TurnState, context: TurnContext, agent: AgentAtWork) -> str | No
     input_tokens, output_tokens = state.get("input_tokens", 0), state.get("output_tokens", 0)
     messages = state.get("messages", [])
     spent = Spent(
-        tool_calls=made_calls(messages, refusals(messages, caps, _writes(agent))),
+        tool_calls=made_calls(messages, refusals(messages, caps, _unasked(agent))),
         tokens=input_tokens + output_tokens,
         cost=caps.prices.of(input_tokens, output_tokens),
         seconds=context.seconds(),
@@ -240,11 +240,13 @@ async def _ask_for_person(runtime: Runtime[TurnContext], cap: str) -> None:
     runtime.stream_writer(await context.handoffs.ask(context.thread_id, asked))
 
 
-def _writes(agent: AgentAtWork) -> frozenset[str]:
+def _unasked(agent: AgentAtWork) -> frozenset[str]:
+    """The tools whose writes nobody may have looked at."""
     return frozenset(
         name
         for name, tool in agent.tools.items()
-        if tool.operation.classification.access is Access.WRITE
+        if (what := tool.operation.classification).access is Access.WRITE
+        and (not what.confirm or what.approval_rules.standing_consent)
     )
 
 
@@ -296,7 +298,7 @@ def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[
     if not calls:
         return END
     agent = runtime.context.at(state["agent"])
-    refused = refusals(state["messages"], runtime.context.caps, _writes(agent))
+    refused = refusals(state["messages"], runtime.context.caps, _unasked(agent))
     free = [
         called for called in calls if called["id"] in refused or not _needs_approval(agent, called)
     ]
