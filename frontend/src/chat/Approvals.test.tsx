@@ -95,7 +95,7 @@ describe.each([1280, 390])("a question for approval, %i pixels wide,", (width) =
       decision: "approve",
       standing: true,
     });
-    server.happen(fact.decided("approved"), consent);
+    server.happen(fact.decided("approved"), consent, fact.returned(), fact.closed());
     const standing = page.getByRole("region", { name: "Done without asking" });
     await expect.element(standing.getByText(/Leave a note/)).toBeVisible();
     await expectAccessible();
@@ -111,7 +111,9 @@ describe.each([1280, 390])("a question for approval, %i pixels wide,", (width) =
 
     await vi.waitFor(() => expect(asked).toEqual([`/api/threads/${THREAD}/consents/s1`]));
     await expect.element(standing).not.toBeInTheDocument();
-    await expect.element(page.getByText("You are asked again from now on.")).toBeVisible();
+    await expect
+      .element(page.getByRole("log").getByText("You are asked again from now on."))
+      .toBeVisible();
   });
 });
 
@@ -156,5 +158,5 @@ test("a stand-by model is told of", async () => {
     code: "MODEL_UNAVAILABLE",
   });
 
-  await expect.element(page.getByText(/a stand-by answers for now/)).toBeVisible();
+  await expect.element(page.getByRole("log").getByText(/a stand-by answers for now/)).toBeVisible();
 });

@@ -32,7 +32,7 @@ export function ApprovalCard({ item }: { item: ApprovalItem }) {
   const actions = useContext(ApprovalActionsContext);
   const titleId = `approval-${item.id}`;
   return (
-    <section
+    <article
       className={classes.approval}
       data-decision={item.decision ?? "pending"}
       aria-labelledby={titleId}
@@ -77,7 +77,7 @@ export function ApprovalCard({ item }: { item: ApprovalItem }) {
       ) : (
         <Question item={item} actions={actions} />
       )}
-    </section>
+    </article>
   );
 }
 
