@@ -19,6 +19,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="postgresql://… of a server. Empty: an embedded PostgreSQL is started."
     )
+    smart_support_database_direct_url: SecretStr | None = Field(
+        None,
+        description="The same database past any pooler, for locks and notifications."
+        " Empty: DATABASE_URL.",
+    )
     openai_api_key: SecretStr | None = Field(
         None, description="Key of the model endpoint. Empty: the offline model answers."
     )
@@ -72,6 +77,28 @@ class Settings(BaseSettings):
         pattern="^[1-9][0-9]*/(second|minute|hour|day)$",
         description="REST calls per address, such as 300/minute.",
     )
+    smart_support_allowed_origins: str = Field(
+        "",
+        description="Other sites whose pages may open the chat, such as https://shop.example;"
+        " several with commas.",
+    )
+    smart_support_sockets_per_person: int = Field(
+        20, gt=0, description="Chat sockets that one person may have open in one process."
+    )
+    smart_support_sockets_per_address: int = Field(
+        1_000, gt=0, description="Chat sockets that one address may have open in one process."
+    )
+    smart_support_while_answering: str = Field(
+        "queue",
+        pattern="^(queue|interrupt)$",
+        description="What a message does while one is answered: wait, or stop that answer.",
+    )
+    smart_support_workers: int = Field(
+        1, gt=0, le=64, description="Processes that serve, behind one port."
+    )
+    smart_support_stop_grace: Seconds = Field(
+        10.0, description="Seconds that answers get to finish when the server is stopped."
+    )
     smart_support_tool_timeout: Seconds = Field(
         30.0, description="Seconds a tool call may take in all, retries included."
     )
@@ -80,6 +107,43 @@ class Settings(BaseSettings):
     )
     smart_support_tool_max_bytes: int = Field(
         2 * 1024 * 1024, gt=0, description="Largest answer read from an upstream API, in bytes."
+    )
+    smart_support_tool_attempts: int = Field(
+        3, gt=0, description="Attempts of one tool call, where repeating it is safe."
+    )
+    smart_support_tool_concurrency: int = Field(
+        32, gt=0, description="Calls to one upstream API at the same time; others wait."
+    )
+    smart_support_tool_allowed_hosts: str = Field(
+        "",
+        description="Private hosts, addresses and networks that upstream APIs may have, "
+        "such as orders.internal,10.1.0.0/16. Public ones always may.",
+    )
+    smart_support_tool_quotas: str = Field(
+        "",
+        description="Most calls to an upstream API, such as https://api.example.com=10/second, "
+        "separated by commas.",
+    )
+    smart_support_tool_retry_ratio: float = Field(
+        0.1, ge=0, le=1, description="Retries that an upstream API is sent, as a share of calls."
+    )
+    smart_support_tool_retry_burst: int = Field(
+        10, ge=0, description="Retries beyond that share which it may be sent in a row."
+    )
+    smart_support_breaker_calls: int = Field(
+        10, gt=0, description="Calls within 10 s before an upstream API is judged."
+    )
+    smart_support_breaker_share: float = Field(
+        0.5, gt=0, description="Share of failed or slow calls after which it is left alone."
+    )
+    smart_support_breaker_slow_after: Seconds = Field(
+        8.0, description="Seconds after which a call counts as slow."
+    )
+    smart_support_breaker_open_for: Seconds = Field(
+        2.0, description="Seconds that it is left alone the first time; doubles while it fails."
+    )
+    smart_support_breaker_open_at_most: Seconds = Field(
+        30.0, description="Seconds that it is left alone at most."
     )
     smart_support_model_timeout: Seconds = Field(
         60.0, description="Seconds to wait for the next piece of the model's answer."
@@ -117,6 +181,12 @@ class Settings(BaseSettings):
     smart_support_handoff_webhook_secret: SecretStr | None = Field(
         None, min_length=16, description="Signs them; at least 16 characters."
     )
+    smart_support_tools_per_turn: int = Field(
+        20,
+        ge=1,
+        le=100,
+        description="Tools an agent is offered for a message; of more, those that fit its words.",
+    )
     smart_support_approval_ttl: Seconds = Field(
         86_400.0, description="Seconds an approval can be given after it was asked for."
     )
@@ -126,6 +196,11 @@ class Settings(BaseSettings):
     smart_support_token_ttl: Seconds = Field(
         43_200.0, description="Seconds a sign-in link and its token are valid."
     )
+
+    def origins(self) -> frozenset[str]:
+        """The sites whose pages may open the chat, besides our own."""
+        named = self.smart_support_allowed_origins.split(",")
+        return frozenset(site.strip().rstrip("/") for site in named if site.strip())
 
 
 def read_settings() -> Settings:

@@ -10,6 +10,7 @@ node that interrupts does nothing else, since LangGraph runs it from its beginni
 """
 
 import contextlib
+import itertools
 import json
 import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -38,6 +39,8 @@ from smart_support.agent.model_chain import ModelChain
 from smart_support.agent.model_errors import ModelContextTooLong
 from smart_support.agent.prompts import (
     AT_A_CAP,
+    FIND_TOOLS,
+    FIND_TOOLS_TOOL,
     HAND_OVER,
     HANDOFF,
     HANDOFF_REASONS,
@@ -50,6 +53,7 @@ from smart_support.agent.state import (
     Answer,
     ChatModel,
     Decision,
+    Find,
     LiveText,
     ToolCallState,
     TurnContext,
@@ -69,7 +73,7 @@ from smart_support.events.records import (
 )
 from smart_support.operations.records import Access
 from smart_support.tools import answer
-from smart_support.tools.build import Tool
+from smart_support.tools.build import MAX_TOOLS, Tool
 from smart_support.tools.call import complete_arguments, plan_call
 from smart_support.tools.request import validate_arguments
 
@@ -289,8 +293,8 @@ def _as_made(messages: list[Wire], edited: Mapping[str, dict[str, Any]]) -> list
 
 
 def _begin(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[Send]:
-    after = _after_think(state, runtime)
-    return "think" if after == END else after
+    """Think first, unless the turn was taken over with calls that have no result yet."""
+    return _after_think(state, runtime) if _unanswered(state) else "think"
 
 
 def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[Send]:
@@ -327,7 +331,7 @@ async def gate(
     if not calls:
         return Command(goto="think")
     decisions: Mapping[str, Decision] = runtime.context.decisions
-    if not all(called["id"] in decisions for called in calls):
+    if any(called["id"] not in decisions for called in calls):
         decisions = interrupt(calls)
     return Command(
         goto=[
@@ -416,6 +420,8 @@ async def _called_content(
         arguments = decision["arguments"]
     if called["tool"] == HANDOFF:
         return await _hand_off(runtime, called, arguments)
+    if called["tool"] == FIND_TOOLS and agent.more and context.find is not None:
+        return await _find(runtime, agent, called, arguments, context.find)
     # Only what the agent itself may call, whoever it took over from.
     tool = agent.tools.get(called["tool"])
     if tool is None:
@@ -446,6 +452,26 @@ def _declined(decision: Decision) -> str:
             return f"{who} did not answer in time."
         case _:
             return f"{who} said no{said or '.'}"
+
+
+async def _find(
+    runtime: Runtime[TurnContext],
+    agent: AgentAtWork,
+    called: ToolCallState,
+    arguments: Mapping[str, Any],
+    find: Find,
+) -> str:
+    """Give the agent more of its own tools, and tell the model what they are."""
+    found = await find(agent.name, str(arguments.get("query") or "")[:500])
+    room = MAX_TOOLS - len(agent.tools)
+    new = {name: tool for name, tool in found.items() if name not in agent.tools}
+    agent.tools.update(itertools.islice(new.items(), max(0, room)))
+    tools = [
+        {"name": name, "title": tool.title} for name, tool in found.items() if name in agent.tools
+    ]
+    content = json.dumps({"tools": tools}, ensure_ascii=False)
+    await _returned(runtime, called, "done", content, None)
+    return content
 
 
 async def _hand_off(
@@ -597,7 +623,8 @@ def _unanswered(state: TurnState) -> list[ToolCallState]:
 def _functions(agent: AgentAtWork) -> list[Wire]:
     own = [tool.function() for tool in agent.tools.values()]
     passing = [hand_over_tool(agent.hands_over_to)] if agent.hands_over_to else []
-    return [*own, *passing, HANDOFF_TOOL]
+    finding = [FIND_TOOLS_TOOL] if agent.more else []
+    return [*own, *finding, *passing, HANDOFF_TOOL]
 
 
 def _assistant(text: str, calls: list[ToolCallState]) -> Wire:
@@ -614,6 +641,9 @@ def _assistant(text: str, calls: list[ToolCallState]) -> Wire:
     return message
 
 
+_TITLES = {FIND_TOOLS: "Find the right tool"}
+
+
 def _called(context: TurnContext, agent: AgentAtWork, called: ToolCallState) -> ToolCalled:
     tool: Tool | None = agent.tools.get(called["tool"])
     try:
@@ -626,7 +656,7 @@ def _called(context: TurnContext, agent: AgentAtWork, called: ToolCallState) -> 
         tool=called["tool"],
         operation_id=tool.operation.id if tool else None,
         operation=tool.operation.key if tool else None,
-        title=tool.title if tool else called["tool"],
+        title=tool.title if tool else _TITLES.get(called["tool"], called["tool"]),
         access=tool.operation.classification.access.value if tool else None,
         arguments=arguments,
     )

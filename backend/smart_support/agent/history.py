@@ -5,7 +5,7 @@ call gets its result here, if only the remark that there is none.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,26 +104,6 @@ def divide(
     return Past(tuple(turns), ())
 
 
-def turn_messages(events: Iterable[Event], turn_id: TurnId) -> list[Wire]:
-    """What one turn has said and done so far, its open calls last and without results."""
-    events = list(events)
-    results = _results(events)
-    done: list[Wire] = []
-    open_: list[Wire] = []
-    for event in events:
-        fact = event.fact
-        if isinstance(fact, ToolCalled) and fact.turn_id == turn_id:
-            if fact.tool_call_id in results:
-                done += _said(fact, results, {})
-            else:
-                open_ += _said(fact, results, {})[0]["tool_calls"]
-        elif isinstance(fact, MessageFinished) and fact.turn_id == turn_id:
-            done += _said(fact, results, {})
-    if open_:
-        done.append({"role": "assistant", "content": None, "tool_calls": open_})
-    return done
-
-
 def shortened(messages: Sequence[Wire]) -> list[Wire]:
     """A history for a model that could not read all of it: what stands for the past, and the end.
 
@@ -156,11 +136,7 @@ def shortened_results(messages: Sequence[Wire]) -> list[Wire]:
 def _turns(events: Iterable[Event], current: TurnId | None) -> list[TurnPast]:
     events = list(events)
     results = _results(events)
-    made = {
-        event.fact.tool_call_id: event.fact.arguments
-        for event in events
-        if isinstance(event.fact, ApprovalAsked) and event.fact.arguments is not None
-    }
+    made = _made(events)
     turns: dict[TurnId, TurnPast] = {}
     asked = False
     queued: set[TurnId] = set()
@@ -184,11 +160,72 @@ def _turns(events: Iterable[Event], current: TurnId | None) -> list[TurnPast]:
     return [turn for turn in turns.values() if not (turn.id in queued and len(turn.messages) == 1)]
 
 
+def _made(events: Sequence[Event]) -> dict[str, Any]:
+    """Tool call id -> the arguments that were shown last, which a person may have changed."""
+    return {
+        event.fact.tool_call_id: event.fact.arguments
+        for event in events
+        if isinstance(event.fact, ApprovalAsked) and event.fact.arguments is not None
+    }
+
+
 def _results(events: Sequence[Event]) -> dict[str, ToolReturned]:
     return {
         event.fact.tool_call_id: event.fact
         for event in events
         if isinstance(event.fact, ToolReturned)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """What a turn did before whoever answered it was gone: as its state would have held it."""
+
+    messages: list[Wire]
+    model_calls: int
+
+
+def turn_so_far(events: Iterable[Event], turn_id: TurnId) -> SoFar:
+    """The steps of the turn that are in the log; calls without a result are left open.
+
+    Each time the model was asked, what it decided was written in one piece, and nothing else
+    before every result of it. So the first call after anything else is the next decision.
+    """
+    events = list(events)
+    made = _made(events)
+    messages: list[Wire] = []
+    decided: Wire | None = None
+    text, model_calls = None, 0
+    for event in events:
+        fact = event.fact
+        if getattr(fact, "turn_id", None) != turn_id:
+            continue
+        if isinstance(fact, MessageFinished):
+            text, decided = fact.text, None
+        elif isinstance(fact, ToolCalled):
+            if decided is None:
+                decided = {"role": "assistant", "content": text, "tool_calls": []}
+                messages.append(decided)
+                text, model_calls = None, model_calls + 1
+            decided["tool_calls"].append(_call_of(fact, made))
+        elif isinstance(fact, ToolReturned):
+            decided = None
+            messages.append(
+                {"role": "tool", "tool_call_id": fact.tool_call_id, "content": fact.content}
+            )
+    return SoFar(messages, model_calls)
+
+
+def _call_of(fact: ToolCalled, made: Mapping[str, Any]) -> Wire:
+    return {
+        "id": fact.tool_call_id,
+        "type": "function",
+        "function": {
+            "name": fact.tool,
+            "arguments": json.dumps(
+                made.get(fact.tool_call_id, fact.arguments), ensure_ascii=False
+            ),
+        },
     }
 
 
@@ -205,7 +242,6 @@ def _said_by_person(fact: PersonAnswered | GivenBack) -> Wire:
 def _said(
     fact: MessageFinished | ToolCalled, results: dict[str, ToolReturned], made: dict[str, Any]
 ) -> list[Wire]:
-    """`made`: tool call id -> the arguments that were shown last, which may have been changed."""
     if isinstance(fact, MessageFinished):
         return [{"role": "assistant", "content": fact.text}]
     returned = results.get(fact.tool_call_id)
@@ -214,21 +250,11 @@ def _said(
         if returned is None
         else returned.content[:_OLD_RESULT]
     )
-    arguments = made.get(fact.tool_call_id, fact.arguments)
     return [
         {
             "role": "assistant",
             "content": None,
-            "tool_calls": [
-                {
-                    "id": fact.tool_call_id,
-                    "type": "function",
-                    "function": {
-                        "name": fact.tool,
-                        "arguments": json.dumps(arguments, ensure_ascii=False),
-                    },
-                }
-            ],
+            "tool_calls": [_call_of(fact, made)],
         },
         {"role": "tool", "tool_call_id": fact.tool_call_id, "content": content},
     ]

@@ -1,13 +1,14 @@
 """One run of a turn's graph, as a stream of what it says and does."""
 
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from smart_support.agent.graph import TurnGraph
+from smart_support.agent.history import SoFar
 from smart_support.agent.state import Answer, Decision, LiveText, ToolCallState, TurnContext
 from smart_support.events.records import Event
 
@@ -33,11 +34,15 @@ Step: TypeAlias = LiveText | tuple[Event, ...] | Answer | Thought | Asked
 
 
 async def run_turn(
-    graph: TurnGraph, context: TurnContext, decisions: Mapping[str, Decision] | None
+    graph: TurnGraph,
+    context: TurnContext,
+    decisions: Mapping[str, Decision] | None,
+    so_far: SoFar | None = None,
 ) -> AsyncGenerator[Step, None]:
     """Run the turn of `context` until its answer, or until it needs a yes.
 
-    `decisions` (tool call id -> decision) go on with a turn that stopped for them; None begins.
+    `decisions` (tool call id -> decision) go on with a turn that stopped for them; `so_far` goes
+    on, without a checkpoint, after what the log has of it; without either, the turn begins.
     Nothing of it is kept in a checkpoint before it ends: the log and the ledger have the facts.
     """
     config: RunnableConfig = {
@@ -45,12 +50,18 @@ async def run_turn(
         "recursion_limit": _MAX_STEPS,
     }
     given: Any = {"messages": [], "agent": context.agent}
-    if decisions is not None:
+    if so_far is not None:
+        given |= {"messages": so_far.messages, "model_calls": so_far.model_calls}
+    elif decisions is not None:
         given = Command(resume=dict(decisions))
         if not (await graph.aget_state(config)).next:
             # The checkpoint is a cache; what the turn said and did stands in the log.
-            given = {"messages": context.begun, "agent": context.agent}
-            context = replace(context, decisions=decisions)
+            begun = context.begun or SoFar([], 0)
+            given = {
+                "messages": begun.messages,
+                "model_calls": begun.model_calls,
+                "agent": context.agent,
+            }
     item: Any
     async for mode, item in graph.astream(
         given,

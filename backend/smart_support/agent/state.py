@@ -1,13 +1,14 @@
 """What one turn remembers between its steps, and what it is given to work with."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias, TypedDict
 
 from langchain_openai import ChatOpenAI
 
 from smart_support.agent.caps import DEFAULT_CAPS, Caps
+from smart_support.agent.history import SoFar
 from smart_support.agent.model_chain import ModelChain
 from smart_support.conversations.postgres import PostgresHandoffs
 from smart_support.events.postgres import PostgresEventLog
@@ -17,6 +18,9 @@ from smart_support.tools.call import ToolCaller
 
 ChatModel: TypeAlias = ChatOpenAI | ModelChain
 """The one model client, or several that stand in for one another."""
+
+Find: TypeAlias = Callable[[str, str], Awaitable[Mapping[str, Tool]]]
+"""(agent, words) -> the likeliest tools of that agent."""
 
 Decision: TypeAlias = Verdict
 """What was decided about a call that a turn stopped for."""
@@ -52,9 +56,12 @@ class AgentAtWork:
 
     name: str
     system: str
-    tools: Mapping[str, Tool]
+    tools: dict[str, Tool]
+    """What it may call; grows when it looks for more."""
     hands_over_to: Mapping[str, str]
     """Name -> what that agent is for."""
+    more: bool = False
+    """It may call more than `tools`, and is offered a tool to find it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +86,12 @@ class TurnContext:
     caps: Caps = DEFAULT_CAPS
     seconds: Callable[[], float] = lambda: 0.0
     """Since this run began."""
-    begun: list[dict[str, Any]] = field(default_factory=list)
+    begun: SoFar | None = None
     """What this turn has said and done in earlier runs, as the log has it."""
     decisions: Mapping[str, Decision] = field(default_factory=dict)
-    """What was decided, where no checkpoint is left to go on from."""
+    """Tool call id -> what was decided about it before the run began; not asked again."""
+    find: Find | None = None
+    """Finds more tools of an agent by words; None: every agent has all of its own."""
 
     def at(self, name: str) -> AgentAtWork:
         """The agent with this name; who begins, if there is none (any more)."""

@@ -18,6 +18,7 @@ from smart_support.cli import serve as serving
 from smart_support.cli import specs
 from smart_support.cli.doctor import examine
 from smart_support.cli.reference import reference
+from smart_support.cli.worker import serve_as_worker
 from smart_support.errors import SupportError
 from smart_support.identity.people import Person, Role
 from smart_support.operations.records import Access, ReviewState, Risk
@@ -62,9 +63,29 @@ def serve(
     demo: Annotated[
         bool, typer.Option("--demo", help="Also start the demo company and approve its API.")
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that serve; default: SMART_SUPPORT_WORKERS."),
+    ] = None,
 ) -> None:
     """Start the server, with an embedded PostgreSQL unless DATABASE_URL is set."""
-    _run(lambda settings: serving.serve(settings, demo=demo, say=_say))
+
+    async def work(settings: Settings) -> None:
+        if workers is not None:
+            settings = settings.model_copy(update={"smart_support_workers": workers})
+        await serving.serve(settings, demo=demo, say=_say)
+
+    _run(work)
+
+
+@cli.command(hidden=True)
+def worker(
+    listener: Annotated[int, typer.Option(help="The descriptor of the socket to serve on.")],
+    first: Annotated[bool, typer.Option("--first", help="Whether to welcome people.")] = False,
+    document: Annotated[str | None, typer.Option(help="Of the demo company.")] = None,
+) -> None:
+    """One of several processes that serve; started by `serve`, ends with it."""
+    _run(lambda settings: serve_as_worker(settings, listener, first, document, say=_say))
 
 
 @cli.command()
@@ -80,7 +101,13 @@ def migrate() -> None:
 
 @cli.command("import-spec")
 def import_spec(
-    source: Annotated[str, typer.Argument(help="File or URL of an OpenAPI document.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="File, directory, archive or URL of an OpenAPI document; DIR!/FILE names the "
+            "main file of several."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="What to call it; default: its title.")] = None,
     base_url: Annotated[
         str | None, typer.Option(help="Where the API is, if not where the document says.")
@@ -99,7 +126,8 @@ def import_spec(
             f"{imported.unchanged} unchanged"
         )
         for skipped in spec.skipped:
-            _say(f"left out: {skipped.key}: {skipped.reason}")
+            where = f" (line {skipped.line})" if skipped.line else ""
+            _say(f"left out: {skipped.key}{where}: {skipped.reason}")
         if spec.base_url is None:
             _say("The document does not say where its API is: set it with --base-url.")
         _say(f"Review with: smart-support operations {json.dumps(spec.name)}")

@@ -114,6 +114,19 @@ class PostgresConsents:
                 found.setdefault(row.tool_call_id, []).append(row)
         return {call_id: _verdict(rows) for call_id, rows in found.items()}
 
+    async def open_questions(self, turn_id: TurnId) -> list[str]:
+        """Ids of the approvals that a turn waits for."""
+        statement = (
+            sa.select(approvals.c.id)
+            .where(
+                approvals.c.turn_id == turn_id,
+                approvals.c.state == ApprovalState.PENDING.value,
+            )
+            .order_by(approvals.c.asked_at, approvals.c.id)
+        )
+        async with self._sessions() as session:
+            return list(await session.scalars(statement))
+
     async def writes(self, thread_id: ThreadId, limit: int = 40) -> list[tuple[TurnId, str]]:
         """The newest writes of a thread, oldest first: the turn, and the call with its outcome."""
         statement = (

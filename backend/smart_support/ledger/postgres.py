@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.errors import NotFound
-from smart_support.events.postgres import append, storable
+from smart_support.events.postgres import append, hold, storable
 from smart_support.events.records import (
     ApprovalAsked,
     ApprovalDecided,
@@ -344,6 +344,7 @@ class PostgresLedger(PostgresConsents):
             ApprovalMissing, ApprovalExpired, LimitReached: as of `use_approvals`.
         """
         async with self._sessions.begin() as session:
+            await hold(session, call.thread_id)
             await use_approvals(session, call, demand, actor=actor, now=now)
             await _move(session, call.id, CallState.APPROVED, CallState.SENT, sent_at=now)
 
@@ -354,6 +355,7 @@ class PostgresLedger(PostgresConsents):
             CallMoved: this very call was sent before.
         """
         async with self._sessions.begin() as session:
+            await hold(session, call.thread_id)
             statement = _insert(call, CallState.SENT, sent_at=now).on_conflict_do_nothing()
             if (await session.execute(statement.returning(tool_calls.c.id))).one_or_none() is None:
                 raise CallMoved(f"call {call.id} was sent before")

@@ -185,6 +185,7 @@ function About({ fact, steps, onSelect }: AboutProps) {
       );
     case "consent_revoked":
     case "turn_parked":
+    case "turn_taken_over":
     case "thread_resolved":
     case "thread_abandoned":
       return null;

@@ -134,6 +134,7 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         notice("info", WORDS.standBy);
         break;
       case "agent_changed":
+      case "turn_taken_over":
         break;
       case "turn_closed":
         // A queued turn can be closed, unanswered, while another is being answered.
