@@ -44,6 +44,8 @@ export function classified(more: Partial<Classification> = {}): Classification {
     confirm_locked: false,
     reasons: ["GET only reads."],
     approval_rules: { standing_consent: false, thresholds: [], limits: [] },
+    answer_fields: [],
+    pagination: null,
     ...more,
   };
 }

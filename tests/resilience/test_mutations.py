@@ -179,23 +179,17 @@ def forgets_what_came_before(self: call.Progress) -> None:
     self.unknown_before = False
 
 
-class NoTimeout:
+class NoCut:
     def __init__(self, _: float) -> None: ...
 
-    async def __aenter__(self) -> None: ...
+    def __enter__(self) -> None: ...
 
-    async def __aexit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
 class NoDeadline(call.Progress):
     def __setattr__(self, name: str, value: object) -> None:
         object.__setattr__(self, name, float("inf") if name == "deadline" else value)
-
-
-class Untimed:
-    """asyncio, without the timeout of an attempt."""
-
-    timeout = NoTimeout
 
 
 POLICY_SOON = property(lambda _: retry.RetryPolicy(0.2, 5.0, 4))
@@ -325,7 +319,7 @@ MUTANTS = [
         put(upstream, "Progress", NoDeadline),
         meaning("time: the deadline cuts the running attempt"),
     ),
-    Mutant("an attempt has no timeout", put(call, "asyncio", Untimed),
+    Mutant("an attempt has no timeout", put(call, "Cut", NoCut),
            meaning("time: silence once")),
     Mutant("no chance in the wait", put(call, "backoff_ceiling", lambda *_: 1.0),
            proof(Up.TestHooks.test_are_told_of_everything)),

@@ -30,6 +30,10 @@ class Correction:
     idempotency_header: str | None = None
     """Empty: the operation takes none."""
     approval_rules: ApprovalRules | None = None
+    answer_fields: tuple[str, ...] | None = None
+    """Empty: the whole answer is shown."""
+    paged: bool | None = None
+    """Whether its pages are walked as suggested, or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,8 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
     }
     if changes.get("idempotency_header") == "":
         changes["idempotency_header"] = None
+    if (paged := changes.pop("paged", None)) is not None:
+        changes["pagination"] = operation.suggestion.pagination if paged else None
     classification = replace(operation.classification, **changes)
     check_classification(operation, classification)
     return classification
