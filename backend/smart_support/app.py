@@ -22,6 +22,7 @@ from smart_support import __version__
 from smart_support.agent.agents import LiveAgents
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
+from smart_support.agent.graph_errors import error_of_agent
 from smart_support.agent.model import open_model
 from smart_support.agent.model_check import check_model
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
@@ -57,16 +58,17 @@ from smart_support.conversations.postgres import (
 )
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
+from smart_support.database.errors import map_database_error
 from smart_support.database.schema import current_revision, migrate
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.settings import Settings
+from smart_support.telemetry.handler import ErrorContext, ErrorHandler
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.tools.call import Limits, ToolCaller
-
-log = structlog.get_logger()
 
 SWEEP_SECONDS = 30.0
 GRACE_SECONDS = 10.0
@@ -132,6 +134,7 @@ async def open_parts(
     """Everything behind the edge, running on the migrated database at `url`."""
     seams = seams or Seams()
     async with AsyncExitStack() as stack:
+        errors = await stack.enter_async_context(error_handler())
         engine = open_engine(url)
         stack.push_async_callback(engine.dispose)
         connected = sessions(engine)
@@ -157,7 +160,7 @@ async def open_parts(
         operations = PostgresOperations(connected)
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
-        derivation = Derivation(event_log, [tracker, recorder])
+        derivation = Derivation(event_log, [tracker, recorder], errors)
         followers = Followers()
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
@@ -192,6 +195,7 @@ async def open_parts(
                 agents=agents.current,
                 forget=partial(forget, saver),
                 clock=seams.clock,
+                errors=errors,
             )
         )
         recovery = Recovery(
@@ -202,13 +206,14 @@ async def open_parts(
             derivation,
             abandon_after=settings.smart_support_abandon_after,
             clock=seams.clock,
+            errors=errors,
         )
-        await stack.enter_async_context(_task(derivation.run(), "derivation"))
+        await stack.enter_async_context(_task(derivation.run(), "derivation", errors))
         stack.push_async_callback(derivation.sweep)
         stack.push_async_callback(runner.close, GRACE_SECONDS)
         await recovery.sweep()
         await stack.enter_async_context(
-            _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery")
+            _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery", errors)
         )
         yield Parts(
             settings=settings,
@@ -232,7 +237,18 @@ async def open_parts(
             model_name=model.model_name,
             hello_seconds=seams.hello_seconds,
             clock=seams.clock,
+            errors=errors,
         )
+
+
+@asynccontextmanager
+async def error_handler() -> AsyncIterator[ErrorHandler]:
+    """The handler of every error, which knows the exceptions of the libraries that we use."""
+    errors = ErrorHandler()
+    for mapper in (map_database_error, error_of_upstream, error_of_agent):
+        errors.map(mapper)
+    async with errors.running():
+        yield errors
 
 
 def create_app(
@@ -319,10 +335,10 @@ _SETUP_LOCK = 0x534D5351  # any number that nothing else of ours uses
 
 
 @asynccontextmanager
-async def _task(work: Awaitable[None], name: str) -> AsyncIterator[None]:
+async def _task(work: Awaitable[None], name: str, errors: ErrorHandler) -> AsyncIterator[None]:
     """Run `work` in the background for as long as the block lasts."""
     task = asyncio.ensure_future(work)
-    task.add_done_callback(partial(_ended, name))
+    task.add_done_callback(partial(_ended, name, errors))
     try:
         yield
     finally:
@@ -331,6 +347,6 @@ async def _task(work: Awaitable[None], name: str) -> AsyncIterator[None]:
             await task
 
 
-def _ended(name: str, task: "asyncio.Future[None]") -> None:
+def _ended(name: str, errors: ErrorHandler, task: "asyncio.Future[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background_task_failed", task=name, exc_info=error)
+        errors.handle(error, ErrorContext(place="job", operation=name))

@@ -17,17 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from smart_support.api.agui import Speaker
 from smart_support.api.parts import Parts, parts_of
 from smart_support.chat.follow import TooSlow
-from smart_support.errors import (
-    InternalError,
-    InvalidInput,
-    NotAllowed,
-    NotSignedIn,
-    RateLimited,
-    SupportError,
-)
+from smart_support.errors import InvalidInput, NotAllowed, NotSignedIn, SupportError
 from smart_support.events.records import Event
 from smart_support.identity.people import Person, Role
+from smart_support.telemetry import metrics
+from smart_support.telemetry.handler import ErrorContext, Handled
 from smart_support.telemetry.logs import new_correlation_id
+from smart_support.telemetry.words import preferred
 
 log = structlog.get_logger()
 router = APIRouter()
@@ -38,8 +34,6 @@ HELLO_SECONDS = 10.0
 SEND_SECONDS = 20.0
 PAGE = 500
 
-CLOSE_GOING_AWAY = 1001
-CLOSE_TOO_SLOW = 1013
 CLOSE_NOT_SIGNED_IN = 4401
 CLOSE_NOT_ALLOWED = 4403
 
@@ -132,7 +126,8 @@ async def chat(socket: WebSocket) -> None:
         return
     if person is not None:
         async with _Conversation(socket, parts, person) as conversation:
-            await conversation.listen()
+            with metrics.SOCKETS.track_inprogress():
+                await conversation.listen()
 
 
 def _same_site(socket: WebSocket) -> bool:
@@ -154,10 +149,14 @@ async def _greet(socket: WebSocket, parts: Parts) -> Person | None:
         person = parts.tokens.read(frame.token)
         if person.role is Role.OPERATOR:
             raise NotAllowed("operators have no chat")
-    except SupportError as error:
-        signed_in = isinstance(error, NotAllowed)
-        await _send(socket, {"error": _error(error, None)})
-        await socket.close(CLOSE_NOT_ALLOWED if signed_in else CLOSE_NOT_SIGNED_IN)
+    except WebSocketDisconnect:
+        raise
+    except Exception as error:  # noqa: BLE001 - the handler has them all
+        handled = _handled(socket, parts, error, "hello")
+        await _send(socket, {"error": _error(handled, None)})
+        # Whatever a client says wrong at first, it has not signed in.
+        ours = handled.status >= 500 or isinstance(error, NotAllowed)
+        await socket.close(handled.close_code if ours else CLOSE_NOT_SIGNED_IN)
         return None
     about = {"id": person.id, "role": person.role.value, "name": person.name}
     await _send(socket, {"ready": {"person": about, "offline_model": parts.offline_model}})
@@ -197,19 +196,21 @@ class _Conversation:
     async def _take(self, message: Any) -> None:
         correlation_id = new_correlation_id()
         with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
-            ref: str | None = None
+            ref, kind = None, "frame"
             try:
                 frame = _parse(message)
-                ref = _ref(frame)
+                ref, kind = _ref(frame), type(frame).__name__.lower()
                 await self._act(frame)
-            except SupportError as error:
-                log.info("frame_refused", code=error.code, error=str(error))
-                await self._say({"error": _error(error, ref, correlation_id)})
             except (WebSocketDisconnect, TimeoutError):
                 raise
-            except Exception:
-                log.exception("frame_crashed")
-                await self._say({"error": _error(InternalError(), ref, correlation_id)})
+            except Exception as error:  # noqa: BLE001 - the handler has them all
+                handled = self._handled(error, kind)
+                await self._say({"error": _error(handled, ref)})
+
+    def _handled(self, error: Exception, operation: str, thread_id: str | None = None) -> Handled:
+        return _handled(
+            self._socket, self._parts, error, operation, person=self._person, thread_id=thread_id
+        )
 
     async def _act(self, frame: BaseModel) -> None:
         runner = self._parts.runner
@@ -280,22 +281,16 @@ class _Conversation:
                     elif not isinstance(item, Event) or item.seq == seq + 1:
                         await self._say_all(speaker, item)
                         seq += isinstance(item, Event)
-        except (TooSlow, TimeoutError):
-            log.info("socket_too_slow", thread_id=thread_id)
-            with contextlib.suppress(RuntimeError):
-                await self._socket.close(CLOSE_TOO_SLOW)
         except WebSocketDisconnect:
             return
-        except SupportError as error:
-            log.warning("follow_failed", code=error.code, error=str(error))
-            with contextlib.suppress(WebSocketDisconnect, TimeoutError):
-                await self._say({"error": _error(error, thread_id)})
-                await self._socket.close(CLOSE_GOING_AWAY)
-        except Exception:
-            log.exception("follow_crashed", thread_id=thread_id)
-            with contextlib.suppress(WebSocketDisconnect, TimeoutError):
-                await self._say({"error": _error(InternalError(), thread_id)})
-                await self._socket.close(CLOSE_GOING_AWAY)
+        except Exception as error:  # noqa: BLE001 - the handler has them all
+            if isinstance(error, TimeoutError):
+                error = TooSlow("a frame was not taken in time")
+            handled = self._handled(error, "follow", thread_id)
+            with contextlib.suppress(WebSocketDisconnect, TimeoutError, RuntimeError):
+                if not isinstance(error, TooSlow):  # it would not take a frame either
+                    await self._say({"error": _error(handled, thread_id)})
+                await self._socket.close(handled.close_code)
 
     async def _say_past(self, speaker: Speaker, thread_id: str, seq: int) -> int:
         """Say everything after `seq`; the number of the last of it."""
@@ -345,18 +340,38 @@ def _ref(frame: BaseModel) -> str | None:
     return None
 
 
-def _error(
-    error: SupportError, ref: str | None, correlation_id: str | None = None
-) -> dict[str, Any]:
+def _handled(
+    socket: WebSocket,
+    parts: Parts,
+    error: Exception,
+    operation: str,
+    *,
+    person: Person | None = None,
+    thread_id: str | None = None,
+) -> Handled:
+    return parts.errors.handle(
+        error,
+        ErrorContext(
+            place="socket",
+            operation=operation,
+            user_id=person.id if person else None,
+            thread_id=thread_id,
+            language=preferred(socket.headers.get("accept-language")),
+        ),
+    )
+
+
+def _error(handled: Handled, ref: str | None) -> dict[str, Any]:
     said: dict[str, Any] = {
-        "code": error.code,
-        "message": error.user_message,
-        "correlation_id": correlation_id or new_correlation_id(),
+        "code": handled.code,
+        "message": handled.message,
+        "action": handled.action.value,
+        "correlation_id": handled.correlation_id,
     }
-    if isinstance(error, InvalidInput):
-        said["detail"] = str(error)
-    if isinstance(error, RateLimited):
-        said["retry_after"] = round(error.retry_after, 3)
+    if isinstance(handled.error, InvalidInput):
+        said["detail"] = str(handled.error)
+    if handled.retry_after is not None:
+        said["retry_after"] = round(handled.retry_after, 3)
     if ref is not None:
         said["ref"] = ref
     return said

@@ -1,7 +1,7 @@
 """What the routes work with, put together by the application."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -22,6 +22,7 @@ from smart_support.identity.tokens import Tokens
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.settings import Settings
+from smart_support.telemetry.handler import ErrorHandler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class Parts:
     hello_seconds: float
     """How long a socket may stay silent before it says who it is."""
     clock: Callable[[], datetime]
+    errors: ErrorHandler = field(default_factory=ErrorHandler)
+    """Every error of this application goes through it."""
 
 
 def parts_of(connection: HTTPConnection) -> Parts:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from smart_support.agent.state import LiveText
-from smart_support.errors import Severity, SupportError
+from smart_support.errors import ClientAction, RetryStrategy, Severity, SupportError
 from smart_support.events.records import Event, MessageFinished, ThreadId
 
 Item: TypeAlias = Event | LiveText
@@ -23,6 +23,9 @@ class TooSlow(SupportError):
     status = 503
     severity = Severity.LOW
     user_message = "The connection was too slow. Reconnecting…"
+    close_code = 1013
+    retry = RetryStrategy.BACKOFF
+    action = ClientAction.RECONNECT
 
 
 class Follower:

@@ -11,9 +11,9 @@ from smart_support.chat.turn import UNKNOWN_AFTER_CRASH, TurnInterrupted, TurnRu
 from smart_support.conversations.lifecycle import ConversationTracker
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.conversations.records import Turn, TurnNotOpen, TurnStatus
-from smart_support.errors import SupportError
 from smart_support.events.records import ThreadAbandoned, TurnClosed, TurnId
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 from smart_support.telemetry.logs import new_correlation_id
 
 log = structlog.get_logger()
@@ -32,6 +32,7 @@ class Recovery:
         *,
         abandon_after: float,
         clock: Callable[[], datetime],
+        errors: ErrorHandler = ERROR_HANDLER,
     ) -> None:
         """`abandon_after`: seconds of silence."""
         self._runner = runner
@@ -41,6 +42,7 @@ class Recovery:
         self._derivation = derivation
         self._abandon_after = abandon_after
         self._clock = clock
+        self._errors = errors
         self._suspected: set[TurnId] = set()
 
     async def run(
@@ -62,12 +64,9 @@ class Recovery:
             self._derivation.sweep,
             self.mark_abandoned,
         ):
-            try:
+            context = ErrorContext(place="job", operation=f"recovery {step.__name__}")
+            with self._errors.guarding(context):
                 await step()
-            except SupportError as error:
-                log.warning("recovery_step_failed", step=step.__name__, code=error.code)
-            except Exception:
-                log.exception("recovery_step_crashed", step=step.__name__)
 
     async def close_orphans(self) -> None:
         """Close the turns of processes that are gone, with honest words."""

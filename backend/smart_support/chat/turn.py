@@ -34,7 +34,13 @@ from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
 from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnStatus
-from smart_support.errors import ErrorCategory, InternalError, NotAllowed, Severity, SupportError
+from smart_support.errors import (
+    ClientAction,
+    ErrorCategory,
+    NotAllowed,
+    Severity,
+    SupportError,
+)
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import (
     AgentChanged,
@@ -51,6 +57,7 @@ from smart_support.events.records import (
 from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
@@ -88,6 +95,8 @@ class TurnInterrupted(SupportError):
         "I was interrupted while answering. Anything that I had already done is listed above; "
         "please ask again if something is missing."
     )
+    close_code = 1001
+    action = ClientAction.RETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,7 @@ class TurnParts:
     """Deletes the checkpoints of a turn that is over."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
+    errors: ErrorHandler = ERROR_HANDLER
 
 
 @dataclass(slots=True)
@@ -331,7 +341,10 @@ class TurnRunner:
             if self._open.get(turn.thread_id) == turn.id:
                 del self._open[turn.thread_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("turn_task_failed", turn_id=turn.id, exc_info=error)
+            context = ErrorContext(
+                place="job", operation="turn_task", thread_id=turn.thread_id, turn_id=turn.id
+            )
+            self._parts.errors.handle(error, context)
 
     async def _run(self, turn: Turn) -> None:
         run = _Run(turn, new_correlation_id(), self._parts.monotonic())
@@ -344,21 +357,24 @@ class TurnRunner:
                 if turn.id in self._cancelled:
                     await self._close(run, "cancelled", None)
                 else:
-                    await self._close(run, "failed", TurnInterrupted("the process is stopping"))
+                    error = self._handled(run, TurnInterrupted("the process is stopping"))
+                    await self._close(run, "failed", error)
                 raise
             except TimeoutError:
-                await self._close(run, "failed", TurnTimeout("the turn's time is over"))
-            except SupportError as error:
-                log.warning("turn_failed", code=error.code, error=str(error))
+                error = self._handled(run, TurnTimeout("the turn's time is over"))
                 await self._close(run, "failed", error)
-            except Exception:
-                log.exception("turn_crashed")
-                await self._close(run, "failed", InternalError())
+            except Exception as failure:  # noqa: BLE001 - the handler has them all
+                await self._close(run, "failed", self._handled(run, failure))
             else:
                 if run.asked:
                     await self._park(run)
                 else:
                     await self._close(run, "done", None)
+
+    def _handled(self, run: _Run, error: Exception) -> SupportError:
+        """The error as the catalogue names it, after the handler has seen it."""
+        context = ErrorContext(place="turn", operation=run.agent)
+        return self._parts.errors.handle(error, context).error
 
     async def _answer_in_time(self, run: _Run) -> None:
         self._answering.add(run.turn.id)
