@@ -25,6 +25,12 @@ from smart_support.agent.graph import build_graph
 from smart_support.agent.graph_errors import error_of_agent
 from smart_support.agent.model import open_model
 from smart_support.agent.model_check import check_model
+from smart_support.agent.model_errors import (
+    ModelAuth,
+    ModelRateLimited,
+    ModelRejected,
+    ModelUnavailable,
+)
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
@@ -37,6 +43,7 @@ from smart_support.api import (
     dashboard,
     health,
     installation,
+    observability,
     replay,
     review,
     threads,
@@ -49,6 +56,7 @@ from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
+from smart_support.chat.observe import Observer, Prices
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.turn import TurnLimits, TurnParts, TurnRunner
 from smart_support.conversations.postgres import (
@@ -57,17 +65,30 @@ from smart_support.conversations.postgres import (
     PostgresHandoffs,
 )
 from smart_support.database.embedded import embedded_postgres
-from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
+from smart_support.database.engine import (
+    POOL_OVERFLOW,
+    POOL_SIZE,
+    check_writable,
+    open_engine,
+    pool_in_use,
+    psycopg_dsn,
+    sessions,
+)
 from smart_support.database.errors import map_database_error
 from smart_support.database.schema import current_revision, migrate
+from smart_support.errors import DatabaseUnavailable
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.settings import Settings
-from smart_support.telemetry.handler import ErrorContext, ErrorHandler
+from smart_support.telemetry import metrics
+from smart_support.telemetry.handler import ErrorContext, ErrorHandler, Remedy
 from smart_support.telemetry.logs import new_correlation_id
+from smart_support.telemetry.monitor import CHECK_SECONDS
+from smart_support.telemetry.tracing import configure_tracing
+from smart_support.telemetry.watch import DATABASE, MODEL, hide_secrets_of, open_watch
 from smart_support.tools.call import Limits, ToolCaller
 
 SWEEP_SECONDS = 30.0
@@ -134,6 +155,10 @@ async def open_parts(
     """Everything behind the edge, running on the migrated database at `url`."""
     seams = seams or Seams()
     async with AsyncExitStack() as stack:
+        hide_secrets_of(settings)
+        stack.enter_context(
+            configure_tracing(settings.smart_support_trace_endpoint, version=__version__)
+        )
         errors = await stack.enter_async_context(error_handler())
         engine = open_engine(url)
         stack.push_async_callback(engine.dispose)
@@ -162,6 +187,35 @@ async def open_parts(
         recorder = PostgresAnalyticsRecorder(connected)
         derivation = Derivation(event_log, [tracker, recorder], errors)
         followers = Followers()
+        watch = await stack.enter_async_context(
+            open_watch(
+                settings,
+                documents,
+                looks={
+                    DATABASE: partial(check_writable, engine),
+                    MODEL: lambda: check_model(model, CHECK_SECONDS),
+                },
+                gauges=[
+                    (metrics.POOL_IN_USE, partial(pool_in_use, engine)),
+                    (metrics.POOL_SIZE, lambda: POOL_SIZE + POOL_OVERFLOW),
+                    (metrics.FOLLOWED, lambda: followers.threads),
+                    (metrics.TURNS_RUNNING, lambda: runner.running),
+                ],
+                counts=[(metrics.QUEUE_DEPTH, conversations.queued)],
+                clock=seams.clock,
+            )
+        )
+        for failure in (ModelUnavailable, ModelAuth, ModelRateLimited, ModelRejected):
+            errors.recover(failure, Remedy.DEGRADE, watch.degrade)
+        errors.recover(DatabaseUnavailable, Remedy.DEGRADE, watch.degrade)
+        observer = Observer(
+            slow_turn=settings.smart_support_alert_slow_turn,
+            prices=Prices(
+                input=settings.smart_support_model_input_price,
+                output=settings.smart_support_model_output_price,
+            ),
+            model_answered=watch.model_answered,
+        )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
             TurnParts(
@@ -196,6 +250,7 @@ async def open_parts(
                 forget=partial(forget, saver),
                 clock=seams.clock,
                 errors=errors,
+                observed=observer.take,
             )
         )
         recovery = Recovery(
@@ -238,6 +293,7 @@ async def open_parts(
             hello_seconds=seams.hello_seconds,
             clock=seams.clock,
             errors=errors,
+            watch=watch,
         )
 
 
@@ -277,8 +333,18 @@ def create_app(
     app.add_middleware(_Correlated)
     # Health is asked by machines, and the socket counts messages: they have no limit of calls.
     app.include_router(health.router)
+    app.include_router(observability.metrics_router)
     limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
-    for room in (threads, replay, approvals, review, agent_routes, dashboard, installation):
+    for room in (
+        threads,
+        replay,
+        approvals,
+        review,
+        agent_routes,
+        dashboard,
+        installation,
+        observability,
+    ):
         app.include_router(room.router, dependencies=limited)
     app.include_router(chat_socket.router)
     install_page(app)

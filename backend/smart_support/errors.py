@@ -153,8 +153,9 @@ class SupportError(Exception):
     def wait_seconds(self) -> float | None:
         """After which a new try makes sense; None if nobody named a time."""
         wait = getattr(self, "retry_after", None)
-        known = isinstance(wait, int | float) and 0 <= wait < math.inf
-        return float(wait) if known else None
+        if isinstance(wait, int | float) and 0 <= wait < math.inf:
+            return float(wait)
+        return None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception's own way calls the constructor with the finished text, which most

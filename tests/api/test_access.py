@@ -19,7 +19,13 @@ EVERYBODY = None
 
 RULES: dict[str, set[Role] | None] = {
     "GET /api/health": EVERYBODY,
+    "GET /api/health/live": EVERYBODY,
     "GET /api/openapi.json": EVERYBODY,
+    "GET /metrics": OPERATORS,
+    "GET /api/observability/metrics": OPERATORS,
+    "GET /api/observability/alerts": OPERATORS,
+    "GET /api/observability/debug": OPERATORS,
+    "PUT /api/observability/debug": OPERATORS,
     "GET /{path:path}": EVERYBODY,
     "GET /api/me": set(Role),
     "POST /api/threads": CUSTOMER,

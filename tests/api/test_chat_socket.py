@@ -47,6 +47,7 @@ class TestHello:
             "ready": {
                 "person": {"id": "cus_ada", "role": "customer", "name": "Ada Quist"},
                 "offline_model": False,
+                "degraded": [],
             }
         }
 

@@ -30,7 +30,7 @@ from smart_support.telemetry.handler import (
     ErrorContext,
     ErrorHandler,
     Place,
-    Recovery,
+    Remedy,
     safe_text,
 )
 
@@ -302,7 +302,7 @@ class TestCallbacks:
         async def degrade(error: SupportError, _context: ErrorContext) -> None:
             degraded.append(error.code)
 
-        handler.recover(Family.DB, Recovery.DEGRADE, degrade)
+        handler.recover(Family.DB, Remedy.DEGRADE, degrade)
         with logged() as lines:
             async with handler.running():
                 handler.handle(DatabaseUnavailable("x"), HERE)

@@ -15,6 +15,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from smart_support.api.agui import Speaker
+from smart_support.api.observability import degraded_of
 from smart_support.api.parts import Parts, parts_of
 from smart_support.chat.follow import TooSlow
 from smart_support.errors import InvalidInput, NotAllowed, NotSignedIn, SupportError
@@ -159,7 +160,12 @@ async def _greet(socket: WebSocket, parts: Parts) -> Person | None:
         await socket.close(handled.close_code if ours else CLOSE_NOT_SIGNED_IN)
         return None
     about = {"id": person.id, "role": person.role.value, "name": person.name}
-    await _send(socket, {"ready": {"person": about, "offline_model": parts.offline_model}})
+    ready = {
+        "person": about,
+        "offline_model": parts.offline_model,
+        "degraded": degraded_of(parts),
+    }
+    await _send(socket, {"ready": ready})
     return person
 
 

@@ -23,6 +23,7 @@ from smart_support.ledger.postgres import PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.settings import Settings
 from smart_support.telemetry.handler import ErrorHandler
+from smart_support.telemetry.watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ class Parts:
     hello_seconds: float
     """How long a socket may stay silent before it says who it is."""
     clock: Callable[[], datetime]
+    watch: Watch
+    """The monitor and the alerts."""
     errors: ErrorHandler = field(default_factory=ErrorHandler)
     """Every error of this application goes through it."""
 

@@ -61,6 +61,11 @@ class Followers:
         self._of: defaultdict[ThreadId, set[Follower]] = defaultdict(set)
         self._writing: dict[ThreadId, LiveText] = {}
 
+    @property
+    def threads(self) -> int:
+        """How many threads somebody follows."""
+        return len(self._of)
+
     @contextmanager
     def follow(self, thread_id: ThreadId) -> Iterator[Follower]:
         """Watch a thread from now on; the answer being written comes first, as far as it is."""

@@ -140,6 +140,8 @@ class TurnParts:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
     errors: ErrorHandler = ERROR_HANDLER
+    observed: Callable[[Sequence[Event]], None] = lambda _: None
+    """Told once of each committed event."""
 
 
 @dataclass(slots=True)
@@ -297,10 +299,16 @@ class TurnRunner:
         """Tell those who follow the thread, and what is derived from it, of committed events."""
         self._parts.followers.publish(thread_id, events)
         self._parts.noticed(thread_id)
+        self._parts.observed(events)
 
     def resume(self, turn: Turn) -> None:
         """Begin to answer a turn that has just become the thread's open one."""
         self._spawn(turn)
+
+    @property
+    def running(self) -> int:
+        """How many turns this process answers now."""
+        return len(self._tasks)
 
     def answers(self, turn_id: TurnId) -> bool:
         """Whether a task of this process answers the turn."""

@@ -25,7 +25,9 @@ from smart_support.operations.records import Access, ReviewState, Risk
 from smart_support.operations.review import Correction
 from smart_support.settings import Settings, read_settings
 from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext
+from smart_support.telemetry.log_file import LogFile
 from smart_support.telemetry.logs import configure_logs
+from smart_support.telemetry.watch import hide_secrets_of
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
@@ -256,6 +258,17 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _log_file(settings: Settings) -> LogFile | None:
+    if settings.smart_support_log_file is None:
+        return None
+    return LogFile(
+        path=settings.smart_support_log_file,
+        max_bytes=settings.smart_support_log_file_max_bytes,
+        period=settings.smart_support_log_file_period,
+        keep=settings.smart_support_log_file_keep,
+    )
+
+
 def _command() -> str:
     """Which command runs; never its arguments."""
     known = {
@@ -267,7 +280,13 @@ def _command() -> str:
 def _run(work: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:
     try:
         settings = read_settings()
-        with configure_logs(settings.smart_support_log_level, settings.smart_support_log_format):
+        hide_secrets_of(settings)
+        with configure_logs(
+            settings.smart_support_log_level,
+            settings.smart_support_log_format,
+            file=_log_file(settings),
+            message_text=settings.smart_support_log_message_text,
+        ):
             try:
                 return uvloop.run(work(settings))
             except Exception as error:

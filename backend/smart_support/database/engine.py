@@ -10,6 +10,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from smart_support.database import Sessions
 from smart_support.database.errors import map_database_error
@@ -84,6 +85,12 @@ def open_engine(
 def sessions(engine: AsyncEngine) -> Sessions:
     """Sessions on `engine` that keep what they loaded after a commit."""
     return async_sessionmaker(engine, expire_on_commit=False)
+
+
+def pool_in_use(engine: AsyncEngine) -> int:
+    """How many connections of the pool are in use now."""
+    pool = engine.pool
+    return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
 async def check_writable(engine: AsyncEngine, within: float = 2.0) -> None:

@@ -60,7 +60,7 @@ _LEVELS: Mapping[Severity, str] = {
 _WORST = tuple(Severity)
 
 
-class Recovery(Enum):
+class Remedy(Enum):
     """What a registered recovery does about an error."""
 
     RETRY = "retry"
@@ -110,7 +110,7 @@ class _Registered:
     wanted: type[SupportError] | Family
     name: str
     work: Callback
-    recovery: Recovery | None
+    remedy: Remedy | None
 
     def concerns(self, error: SupportError) -> bool:
         if isinstance(self.wanted, Family):
@@ -136,11 +136,9 @@ class ErrorHandler:
         name = getattr(work, "__qualname__", type(work).__name__)
         self._registered.append(_Registered(wanted, name, work, None))
 
-    def recover(
-        self, wanted: type[SupportError] | Family, recovery: Recovery, work: Callback
-    ) -> None:
+    def recover(self, wanted: type[SupportError] | Family, remedy: Remedy, work: Callback) -> None:
         """As `on`, for what repairs something: it is counted and logged as a recovery."""
-        self._registered.append(_Registered(wanted, recovery.value, work, recovery))
+        self._registered.append(_Registered(wanted, remedy.value, work, remedy))
 
     def handle(self, exception: BaseException, context: ErrorContext) -> Handled:
         """Name, log and count an exception; what to tell the client.
@@ -251,11 +249,11 @@ class ErrorHandler:
                 error=safe_text(failure),
             )
             _failed("callback")
-        if registered.recovery is not None:
-            metrics.RECOVERIES.labels(registered.recovery.value, outcome).inc()
+        if registered.remedy is not None:
+            metrics.RECOVERIES.labels(registered.remedy.value, outcome).inc()
             log.info(
                 "recovery_run",
-                recovery=registered.recovery.value,
+                recovery=registered.remedy.value,
                 outcome=outcome,
                 code=error.code,
                 correlation_id=context.correlation_id,

@@ -1,5 +1,6 @@
 """A log file that begins anew when it is too large or a new period begins, and keeps so many."""
 
+import contextlib
 import logging
 import os
 import time
@@ -67,6 +68,10 @@ class _Rotating(RotatingFileHandler):
             if self._file.path.exists() and self._file.path.stat().st_size:
                 return 1
         return super().shouldRollover(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # lines that a full disk refused were counted then
+            super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
         # A full disk: the line is lost, and the count says so. Telling it by a line would not help.

@@ -202,5 +202,9 @@ class _Writer(QueueListener):
     def stop(self) -> None:
         with contextlib.suppress(queue.Full):  # then it is stuck, and its thread ends with us
             self._lines.put(None, timeout=self._stop_seconds)  # None ends the loop of QueueListener
-            if self._thread is not None:
-                self._thread.join(self._stop_seconds)
+            thread = self._thread
+            if thread is not None:
+                thread.join(self._stop_seconds)
+                if not thread.is_alive():  # else closing would wait for it
+                    for sink in self.handlers:
+                        sink.close()

@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alive if it answers at all
+         * @description 200 as long as the event loop turns: what restarts a hanging process asks this.
+         */
+        get: operations["read_live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -36,6 +56,26 @@ export interface paths {
          * @description The person whose token this is.
          */
         get: operations["read_me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics for Prometheus
+         * @description Everything that is counted, over all worker processes, as Prometheus or OpenMetrics text.
+         */
+        get: operations["read_metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -596,6 +636,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/observability/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics as JSON
+         * @description The same as /metrics, for programs that read no Prometheus text.
+         */
+        get: operations["export_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alerts that hold now, and the last ones
+         * @description As the process that answers has judged them.
+         */
+        get: operations["read_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/debug": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is logged in detail
+         * @description In the process that answers.
+         */
+        get: operations["read_debug"];
+        /**
+         * Log everything, or single threads, in detail for a while
+         * @description In the process that answers; `seconds` 0, or neither of the two, ends it.
+         */
+        put: operations["switch_debug"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -745,6 +849,59 @@ export interface components {
             tools: string[];
             /** Hands Over To */
             hands_over_to: string[];
+        };
+        /**
+         * Alert
+         * @description An alert that holds, or held.
+         */
+        Alert: {
+            /** Key */
+            key: string;
+            /** Rule */
+            rule: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "firing" | "recovered";
+            /** Severity */
+            severity: string;
+            /** Summary */
+            summary: string;
+            /** Value */
+            value: number;
+            /** Threshold */
+            threshold: number;
+            /**
+             * Began At
+             * Format: date-time
+             */
+            began_at: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Source */
+            source: string;
+        };
+        /**
+         * AlertsNow
+         * @description The alerts of the process that answers.
+         */
+        AlertsNow: {
+            /** Firing */
+            firing: components["schemas"]["Alert"][];
+            /**
+             * History
+             * @description What began and ended, newest first.
+             */
+            history: components["schemas"]["Alert"][];
+            /**
+             * Mean Seconds To Recovery
+             * @description Over all that ended, as far back as the history goes.
+             */
+            mean_seconds_to_recovery: number | null;
         };
         /**
          * Approval
@@ -961,6 +1118,12 @@ export interface components {
             reasons: string[];
         };
         /**
+         * ClientAction
+         * @description What the page does with an error, or offers to do.
+         * @enum {string}
+         */
+        ClientAction: "tell" | "retry" | "wait" | "reconnect" | "sign_in" | "hand_off";
+        /**
          * CohortAnswer
          * @description The range in whole hours, and its conversations.
          */
@@ -1123,6 +1286,28 @@ export interface components {
              * @description Give it as `cursor` for the next page.
              */
             next_cursor: string | null;
+        };
+        /**
+         * Debug
+         * @description What is told in detail in the log: stack traces, timings, retries, memory.
+         */
+        Debug: {
+            /**
+             * Whole
+             * @description Everything.
+             */
+            whole: boolean;
+            /**
+             * Threads
+             * @description Only these threads.
+             */
+            threads: string[];
+            /**
+             * Seconds
+             * @description For how long; it ends by itself.
+             * @default 900
+             */
+            seconds: number;
         };
         /**
          * DecidedTogether
@@ -1358,6 +1543,11 @@ export interface components {
              * @description Why it is not ready; empty if it is.
              */
             reasons: string[];
+            /**
+             * Degraded
+             * @description What works less well, although it is ready.
+             */
+            degraded: string[];
             model: components["schemas"]["Model"];
         };
         /**
@@ -1403,6 +1593,17 @@ export interface components {
          */
         Listing: "conversations" | "handled" | "answered" | "resolved" | "resolved_alone" | "handed_off" | "abandoned" | "reopened" | "conversations_opened" | "conversations_resolved" | "conversations_abandoned" | "conversations_reopened" | "handoffs" | "messages" | "replies" | "response_ms" | "turns" | "turns_done" | "turns_failed" | "turns_cancelled" | "tool_calls" | "tool_calls_done" | "tool_calls_failed" | "tool_calls_declined" | "tool_calls_unknown" | "tool_errors" | "attempts" | "retries" | "approvals_asked" | "approvals_approved" | "approvals_rejected" | "approvals_expired" | "input_tokens" | "output_tokens" | "tokens";
         /**
+         * Live
+         * @description The process answers; whether messages can be taken in, /api/health says.
+         */
+        Live: {
+            /**
+             * Status
+             * @constant
+             */
+            status: "alive";
+        };
+        /**
          * Me
          * @description The person who is signed in.
          */
@@ -1414,6 +1615,23 @@ export interface components {
             name: string;
             /** Email */
             email: string | null;
+        };
+        /**
+         * Measured
+         * @description One value of a metric.
+         */
+        Measured: {
+            /** Name */
+            name: string;
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * Value
+             * @description None for what is no number.
+             */
+            value: number | null;
         };
         /**
          * MessageFinished
@@ -1454,6 +1672,20 @@ export interface components {
             text: string;
             /** To Person */
             to_person: boolean;
+        };
+        /**
+         * MetricFamily
+         * @description A metric with its values.
+         */
+        MetricFamily: {
+            /** Name */
+            name: string;
+            /** Type */
+            type: string;
+            /** Help */
+            help: string;
+            /** Samples */
+            samples: components["schemas"]["Measured"][];
         };
         /**
          * Model
@@ -1776,6 +2008,9 @@ export interface components {
              * @description Find it in the log.
              */
             correlation_id: string;
+            retry: components["schemas"]["RetryStrategy"];
+            /** @description What a page does about it, or offers. */
+            action: components["schemas"]["ClientAction"];
             /**
              * Retry After
              * @description Seconds until a new try makes sense.
@@ -1843,6 +2078,12 @@ export interface components {
             /** P95 Ms */
             p95_ms: number | null;
         };
+        /**
+         * RetryStrategy
+         * @description How a program should try again, if at all.
+         * @enum {string}
+         */
+        RetryStrategy: "none" | "backoff" | "after_time" | "rate_limit";
         /**
          * ReviewDecision
          * @description What a person decides; what is left out stays as it is.
@@ -2373,6 +2614,66 @@ export interface operations {
             };
         };
     };
+    read_live: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Live"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_me: {
         parameters: {
             query?: never;
@@ -2389,6 +2690,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": unknown;
                 };
             };
             /** @description Not signed in */
@@ -4790,6 +5151,250 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Details"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricFamily"][];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_alerts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertsNow"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_debug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Debug"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_debug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Debug"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Debug"];
                 };
             };
             /** @description Not signed in */
