@@ -34,6 +34,7 @@ from smart_support.agent.model_errors import (
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
+from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api import (
     agents as agent_routes,
 )
@@ -47,6 +48,9 @@ from smart_support.api import (
     replay,
     review,
     threads,
+)
+from smart_support.api import (
+    troubles as trouble_routes,
 )
 from smart_support.api.limits import install_limits
 from smart_support.api.page import install_page
@@ -185,7 +189,8 @@ async def open_parts(
         operations = PostgresOperations(connected)
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
-        derivation = Derivation(event_log, [tracker, recorder], errors)
+        troubles = PostgresTroubles(connected)
+        derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
         followers = Followers()
         watch = await stack.enter_async_context(
             open_watch(
@@ -276,6 +281,7 @@ async def open_parts(
             conversations=conversations,
             tracker=tracker,
             recorder=recorder,
+            troubles=troubles,
             derivation=derivation,
             log=event_log,
             ledger=ledger,
@@ -342,6 +348,7 @@ def create_app(
         review,
         agent_routes,
         dashboard,
+        trouble_routes,
         installation,
         observability,
     ):

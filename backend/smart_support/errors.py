@@ -185,10 +185,24 @@ def catalogued() -> Iterator[type[SupportError]]:
     yield from sorted(ours, key=lambda kind: (kind.code, kind.__name__))
 
 
+def kind_of(code: str | None) -> type[SupportError]:
+    """The class of a code that was kept; SupportError itself if it is unknown."""
+    return next((kind for kind in catalogued() if kind.code == code), SupportError)
+
+
 def action_of(code: str | None) -> ClientAction:
-    """What a page does about a code that was kept; that of an internal error if it is unknown."""
-    known = (kind.action for kind in catalogued() if kind.code == code)
-    return next(known, SupportError.action)
+    """What a page does about a code that was kept."""
+    return kind_of(code).action
+
+
+def severity_of(code: str) -> Severity:
+    """How much an operator should care about a code that was kept."""
+    return kind_of(code).severity
+
+
+def operator_hint_of(code: str) -> str:
+    """Where an operator looks first for a code that was kept."""
+    return kind_of(code).operator_hint()
 
 
 class InternalError(SupportError):

@@ -57,6 +57,8 @@ RULES: dict[str, set[Role] | None] = {
     "GET /api/dashboard": LEADS,
     "GET /api/dashboard/cohort": LEADS,
     "GET /api/dashboard/conversations": LEADS,
+    "GET /api/dashboard/errors": LEADS | OPERATORS,
+    "GET /api/dashboard/errors/conversations": LEADS,
     "GET /api/dashboard/series": LEADS,
 }
 """The rule of every route. One that is missing here fails `test_every_route_has_a_rule`."""

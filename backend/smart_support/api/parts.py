@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
+from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
@@ -35,6 +36,7 @@ class Parts:
     conversations: PostgresConversations
     tracker: ConversationTracker
     recorder: AnalyticsRecorder
+    troubles: PostgresTroubles
     derivation: Derivation
     log: PostgresEventLog
     ledger: PostgresLedger

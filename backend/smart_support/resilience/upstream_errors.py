@@ -144,3 +144,19 @@ def _error_of_status(status: int) -> SupportError:
         case _ if status < 400:
             return UpstreamRedirected(text)
     return UpstreamRejected(text)
+
+
+def code_of_attempt(status: int | None, category: str | None) -> str:
+    """The code of a failed attempt of which only status and category were kept."""
+    if status is not None and not 200 <= status < 300:
+        return _error_of_status(status).code
+    match category:
+        case "timeout":
+            return UpstreamTimeout.code
+        case "network":
+            return UpstreamUnreachable.code
+        case "auth_failure":
+            return UpstreamAuth.code
+        case "cancelled":
+            return ToolCancelled.code
+    return UpstreamUnavailable.code

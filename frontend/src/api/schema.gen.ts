@@ -616,6 +616,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/dashboard/errors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What went wrong in a range
+         * @description Errors of turns, tool calls and attempts in [start, end), counted and grouped.
+         */
+        get: operations["read_errors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dashboard/errors/conversations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The conversations in which it went wrong
+         * @description Those with at least one error of the range that fits everything given.
+         */
+        get: operations["list_troubled"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/health/details": {
         parameters: {
             query?: never;
@@ -1124,6 +1164,35 @@ export interface components {
          */
         ClientAction: "tell" | "retry" | "wait" | "reconnect" | "sign_in" | "hand_off";
         /**
+         * CodeCount
+         * @description Errors of one code.
+         */
+        CodeCount: {
+            /** Name */
+            name: string;
+            /**
+             * Troubles
+             * @description Errors.
+             */
+            troubles: number;
+            /**
+             * Recovered
+             * @description After how many the same thing worked again.
+             */
+            recovered: number;
+            /**
+             * Mean Recovery Ms
+             * @description Over those, until it did.
+             */
+            mean_recovery_ms: number | null;
+            severity: components["schemas"]["Severity"];
+            /**
+             * Hint
+             * @description Where an operator looks first.
+             */
+            hint: string;
+        };
+        /**
          * CohortAnswer
          * @description The range in whole hours, and its conversations.
          */
@@ -1441,6 +1510,115 @@ export interface components {
             dependencies: components["schemas"]["Dependency"][];
             /** Limits */
             limits: components["schemas"]["Limit"][];
+        };
+        /**
+         * ErrorCount
+         * @description How often something went wrong, and how often it got over it.
+         */
+        ErrorCount: {
+            /** Name */
+            name: string;
+            /**
+             * Troubles
+             * @description Errors.
+             */
+            troubles: number;
+            /**
+             * Recovered
+             * @description After how many the same thing worked again.
+             */
+            recovered: number;
+            /**
+             * Mean Recovery Ms
+             * @description Over those, until it did.
+             */
+            mean_recovery_ms: number | null;
+        };
+        /**
+         * ErrorHour
+         * @description The errors of an hour; `usual` is the mean of the same hour of the seven days before.
+         */
+        ErrorHour: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /** Troubles */
+            troubles: number;
+            /** Usual */
+            usual: number;
+            /**
+             * Odd
+             * @description More than chance explains.
+             */
+            odd: boolean;
+        };
+        /**
+         * ErrorPattern
+         * @description Errors that look the same, whatever their ids and numbers.
+         */
+        ErrorPattern: {
+            /** Fingerprint */
+            fingerprint: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "turn" | "call" | "attempt";
+            /** Code */
+            code: string;
+            /** Operation */
+            operation: string | null;
+            /** Upstream */
+            upstream: string | null;
+            /** Troubles */
+            troubles: number;
+            /** Conversations */
+            conversations: number;
+            /**
+             * First At
+             * Format: date-time
+             */
+            first_at: string;
+            /**
+             * Last At
+             * Format: date-time
+             */
+            last_at: string;
+        };
+        /**
+         * Errors
+         * @description What went wrong in the range, in whole hours.
+         */
+        Errors: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            total: components["schemas"]["ErrorCount"];
+            /** By Severity */
+            by_severity: {
+                [key: string]: number;
+            };
+            /** By Code */
+            by_code: components["schemas"]["CodeCount"][];
+            /** By Operation */
+            by_operation: components["schemas"]["ErrorCount"][];
+            /** By Upstream */
+            by_upstream: components["schemas"]["ErrorCount"][];
+            /** By Agent */
+            by_agent: components["schemas"]["ErrorCount"][];
+            /** Patterns */
+            patterns: components["schemas"]["ErrorPattern"][];
+            /** Hours */
+            hours: components["schemas"]["ErrorHour"][];
         };
         /**
          * FromUrl
@@ -2243,6 +2421,12 @@ export interface components {
             output_tokens: number;
         };
         /**
+         * Severity
+         * @description How much an operator should care.
+         * @enum {string}
+         */
+        Severity: "low" | "medium" | "high" | "critical";
+        /**
          * SkippedOperation
          * @description An operation of the document that cannot be used.
          */
@@ -2457,6 +2641,70 @@ export interface components {
             content: string;
             /** Code */
             code: string | null;
+        };
+        /**
+         * TroubledThread
+         * @description A conversation in which something went wrong.
+         */
+        TroubledThread: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Title
+             * @description The beginning of the first message; empty before there is one.
+             */
+            title: string;
+            status: components["schemas"]["Status"];
+            customer: components["schemas"]["ThreadCustomer"];
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /**
+             * Last Event At
+             * Format: date-time
+             */
+            last_event_at: string;
+            /** Turns */
+            turns: number;
+            /** Tool Calls */
+            tool_calls: number;
+            /**
+             * Errors
+             * @description Failed turns, and tool calls that failed or are unclear.
+             */
+            errors: number;
+            /**
+             * Agent
+             * @description The agent that answered last.
+             */
+            agent: string | null;
+            /** @description Told of a single thread only. */
+            handling?: components["schemas"]["Handling"] | null;
+            /** Troubles */
+            troubles: number;
+            /**
+             * Last Trouble At
+             * Format: date-time
+             */
+            last_trouble_at: string;
+        };
+        /**
+         * TroubledThreads
+         * @description A page of conversations, newest first.
+         */
+        TroubledThreads: {
+            /** Threads */
+            threads: components["schemas"]["TroubledThread"][];
+            /**
+             * Next Cursor
+             * @description Give it as `cursor` for the next page.
+             */
+            next_cursor: string | null;
         };
         /**
          * TurnClosed
@@ -5091,6 +5339,143 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CountedThreads"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_errors: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Errors"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_troubled: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+                code?: string | null;
+                operation?: string | null;
+                upstream?: string | null;
+                agent?: string | null;
+                fingerprint?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TroubledThreads"];
                 };
             };
             /** @description Not signed in */
