@@ -154,9 +154,9 @@ def test_one_worker_answers_for_all(tmp_path: Path) -> None:
 
 def test_a_worker_that_ended_holds_no_sockets(tmp_path: Path) -> None:
     code = (
-        "import os; from smart_support.telemetry import metrics\n"
+        "import os; from pathlib import Path; from smart_support.telemetry import metrics\n"
         "metrics.SOCKETS.set(2); metrics.TURNS.labels('done').inc(); "
-        "metrics.worker_ended(os.getpid())\n"
+        "metrics.worker_ended(os.getpid(), Path(os.environ[metrics.SEVERAL_WORKERS]))\n"
         "print(metrics.exposition()[0].decode())"
     )
 

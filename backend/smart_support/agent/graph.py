@@ -10,6 +10,7 @@ node that interrupts does nothing else, since LangGraph runs it from its beginni
 """
 
 import contextlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,8 @@ from langgraph.types import Command, Send, interrupt
 from smart_support.agent.model import stream_reply
 from smart_support.agent.model_errors import ModelBrokenAnswer
 from smart_support.agent.prompts import (
+    FIND_TOOLS,
+    FIND_TOOLS_TOOL,
     HAND_OVER,
     HANDOFF,
     HANDOFF_REASONS,
@@ -37,6 +40,7 @@ from smart_support.agent.state import (
     AgentAtWork,
     Answer,
     Decision,
+    Find,
     LiveText,
     ToolCallState,
     TurnContext,
@@ -52,8 +56,9 @@ from smart_support.events.records import (
     ToolCalled,
     ToolReturned,
 )
+from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer
-from smart_support.tools.build import Tool
+from smart_support.tools.build import MAX_TOOLS, Tool
 from smart_support.tools.call import complete_arguments, plan_call
 from smart_support.tools.request import validate_arguments
 
@@ -80,7 +85,7 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
     graph.add_node("think", think)
     graph.add_node("gate", gate)
     graph.add_node("call", call, input_schema=CallTask)
-    graph.add_edge(START, "think")
+    graph.add_conditional_edges(START, _begin, ["think", "call", "gate"])
     graph.add_conditional_edges("think", _after_think, ["call", "gate", END])
     graph.add_edge("call", "gate")
     return graph.compile(checkpointer=saver)
@@ -99,13 +104,19 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     reply = Reply()
     system = {"role": "system", "content": agent.system}
     messages = [system, *context.history, *state.get("messages", [])]
-    async with contextlib.aclosing(stream_reply(context.model, messages, tools)) as pieces:
-        async for piece in pieces:
-            if isinstance(piece, Token):
-                runtime.stream_writer(LiveText(message_id, shown, piece.text))
-                shown += len(piece.text)
-            else:
-                reply = piece
+    with span("chat", _asked_of(context)) as traced:
+        async with contextlib.aclosing(stream_reply(context.model, messages, tools)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Token):
+                    runtime.stream_writer(LiveText(message_id, shown, piece.text))
+                    shown += len(piece.text)
+                else:
+                    reply = piece
+        if (counted := reply.usage) is not None:
+            traced.note(
+                gen_ai__usage__input_tokens=counted.input_tokens,
+                gen_ai__usage__output_tokens=counted.output_tokens,
+            )
     if last and reply.tool_calls:
         # It cannot be stopped by words; without this it could go on for as long as it likes.
         raise ModelBrokenAnswer("the model calls tools although it was offered none")
@@ -142,6 +153,11 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     }
 
 
+def _begin(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[Send]:
+    """Think first, unless the turn was taken over with calls that have no result yet."""
+    return _after_think(state, runtime) if _unanswered(state) else "think"
+
+
 def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[Send]:
     calls = _unanswered(state)
     if not calls:
@@ -156,12 +172,16 @@ def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[
     ]
 
 
-async def gate(state: TurnState) -> Command[Literal["think", "call"]]:
+async def gate(
+    state: TurnState, runtime: Runtime[TurnContext]
+) -> Command[Literal["think", "call"]]:
     """Wait for the approvals of all calls that are left; go on thinking when none are."""
     calls = _unanswered(state)
     if not calls:
         return Command(goto="think")
-    decisions: Mapping[str, Decision] = interrupt(calls)
+    decisions: Mapping[str, Decision] = runtime.context.decisions
+    if any(called["id"] not in decisions for called in calls):
+        decisions = interrupt(calls)
     return Command(
         goto=[
             Send(
@@ -242,6 +262,8 @@ async def _called_content(
     arguments = parse_arguments(called["arguments_json"])
     if called["tool"] == HANDOFF:
         return await _hand_off(runtime, called, arguments)
+    if called["tool"] == FIND_TOOLS and agent.more and context.find is not None:
+        return await _find(runtime, agent, called, arguments, context.find)
     # Only what the agent itself may call, whoever it took over from.
     tool = agent.tools.get(called["tool"])
     if tool is None:
@@ -254,11 +276,33 @@ async def _called_content(
         thread_id=context.thread_id,
         turn_id=context.turn_id,
     )
-    result = await context.caller.call(
-        tool, planned, actor=context.actor, correlation_id=context.correlation_id
-    )
+    with span("execute_tool", _used(tool, called)) as traced:
+        result = await context.caller.call(
+            tool, planned, actor=context.actor, correlation_id=context.correlation_id
+        )
+        traced.note(smart_support__tool__outcome=result.outcome, error__type=result.code)
     runtime.stream_writer(result.events)
     return result.content
+
+
+async def _find(
+    runtime: Runtime[TurnContext],
+    agent: AgentAtWork,
+    called: ToolCallState,
+    arguments: Mapping[str, Any],
+    find: Find,
+) -> str:
+    """Give the agent more of its own tools, and tell the model what they are."""
+    found = await find(agent.name, str(arguments.get("query") or "")[:500])
+    room = MAX_TOOLS - len(agent.tools)
+    new = {name: tool for name, tool in found.items() if name not in agent.tools}
+    agent.tools.update(itertools.islice(new.items(), max(0, room)))
+    tools = [
+        {"name": name, "title": tool.title} for name, tool in found.items() if name in agent.tools
+    ]
+    content = json.dumps({"tools": tools}, ensure_ascii=False)
+    await _returned(runtime, called, "done", content, None)
+    return content
 
 
 async def _hand_off(
@@ -279,6 +323,24 @@ async def _hand_off(
     runtime.stream_writer(await context.handoffs.ask(context.thread_id, asked))
     await _returned(runtime, called, "done", content, None)
     return content
+
+
+def _asked_of(context: TurnContext) -> Attributes:
+    return {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": context.model.model_name,
+    }
+
+
+def _used(tool: Tool, called: ToolCallState) -> Attributes:
+    return {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": tool.operation.tool_name,
+        "gen_ai.tool.call.id": called["id"],
+        "gen_ai.tool.type": "function",
+        "smart_support.operation": tool.operation.key,
+    }
 
 
 class UnknownTool(SupportError):
@@ -377,7 +439,8 @@ def _unanswered(state: TurnState) -> list[ToolCallState]:
 def _functions(agent: AgentAtWork) -> list[Wire]:
     own = [tool.function() for tool in agent.tools.values()]
     passing = [hand_over_tool(agent.hands_over_to)] if agent.hands_over_to else []
-    return [*own, *passing, HANDOFF_TOOL]
+    finding = [FIND_TOOLS_TOOL] if agent.more else []
+    return [*own, *finding, *passing, HANDOFF_TOOL]
 
 
 def _assistant(text: str, calls: list[ToolCallState]) -> Wire:
@@ -394,6 +457,9 @@ def _assistant(text: str, calls: list[ToolCallState]) -> Wire:
     return message
 
 
+_TITLES = {FIND_TOOLS: "Find the right tool"}
+
+
 def _called(context: TurnContext, agent: AgentAtWork, called: ToolCallState) -> ToolCalled:
     tool: Tool | None = agent.tools.get(called["tool"])
     try:
@@ -406,7 +472,7 @@ def _called(context: TurnContext, agent: AgentAtWork, called: ToolCallState) -> 
         tool=called["tool"],
         operation_id=tool.operation.id if tool else None,
         operation=tool.operation.key if tool else None,
-        title=tool.title if tool else called["tool"],
+        title=tool.title if tool else _TITLES.get(called["tool"], called["tool"]),
         access=tool.operation.classification.access.value if tool else None,
         arguments=arguments,
     )

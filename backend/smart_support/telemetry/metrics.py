@@ -3,13 +3,14 @@
 Labels come from our code and from the approved catalogue, never from what somebody sent; those
 that could grow all the same go through `Bounded`.
 
-With several worker processes on one machine, set PROMETHEUS_MULTIPROC_DIR to an empty folder
-before they start: each then keeps its numbers there, and any of them answers for all.
+With several worker processes on one machine, PROMETHEUS_MULTIPROC_DIR is set before they start
+(`for_several_workers`): each then keeps its numbers there, and any of them answers for all.
 """
 
 import asyncio
 import functools
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -263,7 +264,13 @@ def snapshot() -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
     }
 
 
-def worker_ended(pid: int) -> None:
+def for_several_workers(folder: Path) -> Mapping[str, str]:
+    """Make an empty folder for the numbers of workers; what their environment must have."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return {SEVERAL_WORKERS: str(folder)}
+
+
+def worker_ended(pid: int, folder: Path) -> None:
     """Forget the gauges of a worker process that is gone; counters keep what it counted."""
-    if os.environ.get(SEVERAL_WORKERS):
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

@@ -111,6 +111,11 @@ def span(
             _trace_id.reset(began)
 
 
+def begin_span(name: str, attributes: Attributes) -> "Span":
+    """A span that is ended by hand, where there is no block to put it around."""
+    return _NO_SPAN if _tracer is None else Span(_tracer.start_span(name, attributes=attributes))
+
+
 class Span:
     """A span that runs, or nothing at all."""
 
@@ -133,6 +138,11 @@ class Span:
 
             self._span.set_attribute("error.type", str(kind))
             self._span.set_status(Status(StatusCode.ERROR))
+
+    def end(self) -> None:
+        """End what `begin_span` began; a second time does nothing."""
+        if self._span is not None and self._span.is_recording():
+            self._span.end()
 
 
 _NO_SPAN = Span(None)
