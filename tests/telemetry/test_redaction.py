@@ -115,3 +115,9 @@ def test_is_total_and_quick_and_says_the_same_again(text: str) -> None:
 def test_a_token_is_hidden_wherever_it_stands(before: str, secret: str) -> None:
     for form in ("Bearer {}", "sk-{}", "https://u:{}@h.test/", "https://h.test/?api_key={}"):
         assert secret not in redacted(f"{before} {form.format(secret)}")
+
+
+def test_one_thing_after_another_hides_neither_from_us() -> None:
+    shown = redacted("+49 30 7654321 4111 1111 1111 1111 DE89 3704 0044 0532 0130 00")
+
+    assert shown == "[phone] [card] [account]"

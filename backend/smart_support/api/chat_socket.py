@@ -420,7 +420,9 @@ def _parse(message: Any) -> BaseModel:
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in wrong["loc"])
-        raise InvalidInput(f"{place or 'frame'}: {wrong['msg']}") from None
+        # Of a type that there is not, the library's words repeat what was sent.
+        said = "no such type" if wrong["type"] == "union_tag_invalid" else wrong["msg"]
+        raise InvalidInput(f"{place or 'frame'}: {said}") from None
 
 
 def _ref(frame: BaseModel) -> str | None:
