@@ -1,13 +1,14 @@
 """Counts what happens in the conversations, from the events that this process commits."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
 import structlog
 
+from smart_support.errors import ErrorCategory
 from smart_support.events.records import (
     ApprovalAsked,
     ApprovalDecided,
@@ -19,6 +20,8 @@ from smart_support.events.records import (
     ToolReturned,
     TurnClosed,
 )
+from smart_support.resilience.origin import OriginState
+from smart_support.resilience.records import Hooks
 from smart_support.telemetry import metrics
 
 log = structlog.get_logger()
@@ -158,3 +161,32 @@ class Observer:
             model_calls=fact.model_calls,
             memory_mb=round(metrics.memory_bytes() / 1e6, 1),
         )
+
+
+_BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2}
+
+
+def upstream_hooks() -> Hooks:
+    """What the calls of APIs tell of themselves, as metrics and log lines."""
+
+    def breaker(origin: str, group: str, state: str) -> None:
+        name = metrics.upstream_label(f"{origin} {group}".strip())
+        metrics.BREAKER.labels(name).set(_BREAKER_VALUES[state])
+        if state == "open":
+            metrics.BREAKER_OPENED.labels(name).inc()
+        log.warning("breaker_moved", upstream=name, state=state)
+
+    def budget_exhausted(origin: str) -> None:
+        metrics.RETRIES_REFUSED.labels(metrics.upstream_label(origin)).inc()
+
+    def retry(origin: str, group: str, category: ErrorCategory, wait: float) -> None:
+        log.debug("retrying", upstream=origin, group=group, category=category.value, wait=wait)
+
+    return Hooks(breaker=breaker, budget_exhausted=budget_exhausted, retry=retry)
+
+
+def note_budgets(origins: Iterable[OriginState]) -> None:
+    """Set how many retries each API has left."""
+    for origin in origins:
+        label = metrics.upstream_label(origin.origin)
+        metrics.RETRY_BUDGET.labels(label).set(origin.retry_budget)

@@ -86,6 +86,86 @@ class UpstreamRejected(SupportError):
     user_message = "The system that I need for that did not accept the request."
 
 
+class UpstreamUnknownHost(SupportError):
+    """The name of the API's host is not known."""
+
+    code = "API_UNKNOWN_HOST"
+    status = 502
+    category = ErrorCategory.NETWORK
+    severity = Severity.HIGH
+    user_message = "I cannot reach the system that I need for that. Please try again in a moment."
+    hint = "The base URL's host name does not resolve: a typing error, or the DNS of this machine."
+
+
+class UpstreamBadCertificate(SupportError):
+    """The API's certificate is not trusted, not for this host, or expired."""
+
+    code = "API_BAD_CERTIFICATE"
+    status = 502
+    severity = Severity.HIGH
+    user_message = "I cannot reach the system that I need for that. Our team has to look at it."
+    hint = "Renew the API's certificate, or trust its authority on this machine."
+
+
+class UpstreamForbiddenAddress(SupportError):
+    """The API's address lies in a network that may not be called."""
+
+    code = "API_FORBIDDEN_ADDRESS"
+    status = 502
+    severity = Severity.HIGH
+    user_message = "I may not reach the system that I need for that. Our team has to look at it."
+    hint = "The host resolves to an address that is not allowed: an attack, or allow the network."
+
+
+class UpstreamCircuitOpen(SupportError):
+    """Most calls to the API failed just now, so that it is left alone for a moment."""
+
+    code = "API_CIRCUIT_OPEN"
+    status = 503
+    category = ErrorCategory.RETRYABLE
+    severity = Severity.HIGH
+    user_message = "The system that I need for that has a problem. Please try again in a moment."
+    retry = RetryStrategy.AFTER_TIME
+
+
+class UpstreamBusy(SupportError):
+    """As many calls to the API run and wait as may; this one was not made."""
+
+    code = "API_BUSY"
+    status = 503
+    category = ErrorCategory.RETRYABLE
+    severity = Severity.MEDIUM
+    user_message = "The system that I need for that is busy. Please try again in a moment."
+    hint = "More calls at once than its places: a slow API, or raise the number of places."
+
+
+class UpstreamBadRequest(SupportError):
+    """The request cannot be sent as it is, or the API cannot read it."""
+
+    code = "API_BAD_REQUEST"
+    status = 502
+    severity = Severity.MEDIUM
+    user_message = "The system that I need for that did not accept the request."
+
+
+class UpstreamAnswerUnreadable(SupportError):
+    """The API answered with something that is no HTTP, or cannot be unpacked."""
+
+    code = "API_ANSWER_UNREADABLE"
+    status = 502
+    severity = Severity.MEDIUM
+    user_message = "The system that I need for that has a problem. Please try again in a moment."
+
+
+class UpstreamStillRunning(SupportError):
+    """The API accepted the request and had not finished it when the time was over."""
+
+    code = "API_STILL_RUNNING"
+    status = 504
+    severity = Severity.MEDIUM
+    user_message = "That is still being worked on. Please ask again in a while."
+
+
 class OutcomeUnknown(SupportError):
     """A write was sent and no clear answer came: it may or may not have taken effect."""
 

@@ -82,6 +82,9 @@ ATTEMPT_SECONDS = _seconds("tool_attempt", "One HTTP request of a tool call", "o
 TOOL_RETRIES = _counter("tool_retries", "Attempts after the first", "operation")
 AMBIGUOUS = _counter("tool_calls_ambiguous", "Calls whose outcome nobody knows", "operation")
 RETRY_BUDGET = _gauge("retry_budget", "Retries that an upstream has left", "upstream")
+RETRIES_REFUSED = _counter(
+    "retries_refused", "Retries that were not made since too many had been", "upstream"
+)
 BREAKER = _gauge(
     "breaker_state", "0 closed, 1 half open, 2 open", "upstream", over_workers="livemax"
 )
