@@ -217,7 +217,7 @@ export interface paths {
         };
         /**
          * List approvals
-         * @description A customer sees their own, a support lead all.
+         * @description A customer sees those about their own calls, a support lead all.
          */
         get: operations["list_approvals"];
         put?: never;
@@ -239,7 +239,11 @@ export interface paths {
         put?: never;
         /**
          * Answer a question
-         * @description Say yes or no. After a yes exactly the request that was shown is sent.
+         * @description Say yes or no, change the arguments, or write a message instead.
+         *
+         *     After a yes exactly the request that was shown is sent. After a change the question is asked
+         *     again about what would be sent then. Customers answer what they are asked, support leads what
+         *     leads are asked; leads do not change a customer's request.
          */
         post: operations["decide"];
         delete?: never;
@@ -616,6 +620,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/threads/{thread_id}/consents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List standing consents
+         * @description What the customer is not asked about any more in this conversation.
+         */
+        get: operations["list_consents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/threads/{thread_id}/consents/{consent_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a standing consent
+         * @description From now on each such call is asked about again; revoking twice changes nothing.
+         */
+        delete: operations["revoke_consent"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -811,10 +855,36 @@ export interface components {
             decided_at: string | null;
             /** Reason */
             reason: string | null;
+            /**
+             * Audience
+             * @description Who is asked.
+             * @enum {string}
+             */
+            audience: "customer" | "lead";
+            /**
+             * Why
+             * @description The rule by which a support lead is asked.
+             */
+            why: string | null;
+            /**
+             * Arguments
+             * @description Those that the customer may change.
+             */
+            arguments: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Edited
+             * @description The customer changed the arguments before.
+             */
+            edited: boolean;
         };
         /**
          * ApprovalAsked
          * @description A write waits for a yes. `fields` are the exact values that will be sent, in order.
+         *
+         *     `audience`: the customer, or a support lead where a rule (`why`) demands one. `arguments` are
+         *     those that the customer may change; `standing`: the yes may be given for the conversation.
          */
         ApprovalAsked: {
             /**
@@ -840,10 +910,24 @@ export interface components {
             }[];
             /** Expires At */
             expires_at: string;
+            /**
+             * Audience
+             * @enum {string}
+             */
+            audience: "customer" | "lead";
+            /** Why */
+            why: string | null;
+            /** Arguments */
+            arguments: unknown;
+            /** Standing */
+            standing: boolean;
         };
         /**
          * ApprovalDecided
          * @description Somebody said yes or no, or the time ran out.
+         *
+         *     `answered`: a message came instead of a yes or no, as the `reason`. `edited`: the arguments
+         *     were changed, so that another question takes the place of this one.
          */
         ApprovalDecided: {
             /**
@@ -861,7 +945,7 @@ export interface components {
              * Decision
              * @enum {string}
              */
-            decision: "approved" | "rejected" | "expired";
+            decision: "approved" | "rejected" | "expired" | "answered" | "edited";
             /** By */
             by: string;
             /** Reason */
@@ -889,11 +973,35 @@ export interface components {
             expired: number;
         };
         /**
+         * ApprovalRules
+         * @description All that is demanded of one operation; empty for most.
+         */
+        ApprovalRules: {
+            /**
+             * Standing Consent
+             * @default false
+             */
+            standing_consent: boolean;
+            /**
+             * Thresholds
+             * @default []
+             */
+            thresholds: components["schemas"]["Threshold"][];
+            /**
+             * Limits
+             * @default []
+             */
+            limits: components["schemas"]["CumulativeLimit"][];
+        };
+        /**
          * ApprovalState
          * @description Where an approval stands. `USED` was approved and has let its one call through.
+         *
+         *     `ANSWERED`: a message instead of a yes or no. `EDITED`: another question, about changed
+         *     arguments, has taken its place.
          * @enum {string}
          */
-        ApprovalState: "pending" | "approved" | "rejected" | "expired" | "used";
+        ApprovalState: "pending" | "approved" | "rejected" | "expired" | "used" | "answered" | "edited";
         /**
          * Approvals
          * @description The newest questions.
@@ -977,6 +1085,8 @@ export interface components {
              * @description Nobody may lower `confirm`.
              */
             confirm_locked: boolean;
+            /** @description What is demanded beyond the customer's yes. */
+            approval_rules: components["schemas"]["ApprovalRules"];
             /** Reasons */
             reasons: string[];
             /**
@@ -1075,6 +1185,40 @@ export interface components {
             decided_at: string | null;
         };
         /**
+         * ConsentGiven
+         * @description From now on the customer is not asked about one operation in this conversation.
+         */
+        ConsentGiven: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "consent_given";
+            /** Consent Id */
+            consent_id: string;
+            /** Operation */
+            operation: string;
+            /** Title */
+            title: string;
+            /** Expires At */
+            expires_at: string;
+        };
+        /**
+         * ConsentRevoked
+         * @description A standing consent counts no more.
+         */
+        ConsentRevoked: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "consent_revoked";
+            /** Consent Id */
+            consent_id: string;
+            /** By */
+            by: string;
+        };
+        /**
          * CountedThread
          * @description A conversation that a figure counts.
          */
@@ -1157,6 +1301,18 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * CumulativeLimit
+         * @description What one customer may reach in a window of time before a lead must say yes.
+         */
+        CumulativeLimit: {
+            /** Limit */
+            limit: number;
+            /** Window Hours */
+            window_hours: number;
+            /** Argument */
+            argument?: string | null;
+        };
+        /**
          * DecidedTogether
          * @description What was decided at once, and how the operations stand now.
          */
@@ -1179,9 +1335,25 @@ export interface components {
              * Decision
              * @enum {string}
              */
-            decision: "approve" | "reject";
-            /** Reason */
+            decision: "approve" | "reject" | "respond" | "edit";
+            /**
+             * Reason
+             * @description With `respond` the message, which must be there.
+             */
             reason?: string | null;
+            /**
+             * Arguments
+             * @description With `edit`: all arguments as they should be, bound ones absent.
+             */
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Standing
+             * @description With `approve`: do not ask about this again in this conversation.
+             * @default false
+             */
+            standing: boolean;
         };
         /**
          * DecisionBatch
@@ -1519,6 +1691,25 @@ export interface components {
             offline: boolean;
         };
         /**
+         * ModelSwitched
+         * @description Another language model goes on; `code` names the failure of the one before.
+         */
+        ModelSwitched: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "model_switched";
+            /** Turn Id */
+            turn_id: string;
+            /** Before */
+            before: string;
+            /** After */
+            after: string;
+            /** Code */
+            code: string;
+        };
+        /**
          * OperationDecision
          * @description A decision about one of several operations.
          */
@@ -1548,6 +1739,7 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            approval_rules?: components["schemas"]["ApprovalRules"] | null;
             /**
              * Answer Fields
              * @description Such as `data.id`. Empty: the whole answer is shown.
@@ -1871,7 +2063,7 @@ export interface components {
              */
             at: string;
             /** Fact */
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["ConsentGiven"] | components["schemas"]["ConsentRevoked"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ModelSwitched"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
         };
         /**
          * ReplayPage
@@ -1933,6 +2125,7 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            approval_rules?: components["schemas"]["ApprovalRules"] | null;
             /**
              * Answer Fields
              * @description Such as `data.id`. Empty: the whole answer is shown.
@@ -2143,6 +2336,39 @@ export interface components {
             specs: components["schemas"]["SpecSummary"][];
         };
         /**
+         * StandingConsent
+         * @description A customer's yes to every call of one operation in one conversation.
+         */
+        StandingConsent: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Operation */
+            operation: string;
+            /** Title */
+            title: string;
+            /**
+             * Given At
+             * Format: date-time
+             */
+            given_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+        };
+        /**
+         * StandingConsents
+         * @description Those that stand now.
+         */
+        StandingConsents: {
+            /** Consents */
+            consents: components["schemas"]["StandingConsent"][];
+        };
+        /**
          * Status
          * @description Whose move it is.
          * @enum {string}
@@ -2240,6 +2466,27 @@ export interface components {
             type: "thread_resolved";
             /** By */
             by: string;
+        };
+        /**
+         * Threshold
+         * @description From some value of one argument on, `who` must say yes, e.g. a lead to over 100.
+         */
+        Threshold: {
+            /** Argument */
+            argument: string;
+            /**
+             * Comparison
+             * @enum {string}
+             */
+            comparison: "gt" | "ge" | "lt" | "le" | "eq" | "ne";
+            /** Value */
+            value: number | string;
+            /**
+             * Who
+             * @default lead
+             * @enum {string}
+             */
+            who: "customer" | "lead";
         };
         /**
          * ToolCalled
@@ -3109,6 +3356,7 @@ export interface operations {
         parameters: {
             query?: {
                 state?: components["schemas"]["ApprovalState"] | null;
+                audience?: ("customer" | "lead") | null;
                 limit?: number;
             };
             header?: never;
@@ -4993,6 +5241,131 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Details"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_consents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StandingConsents"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+                consent_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StandingConsents"];
                 };
             };
             /** @description Not signed in */
