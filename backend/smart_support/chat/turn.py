@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
-from uuid import UUID, uuid5
 
 import structlog
 from uuid_utils import uuid7
@@ -50,6 +49,7 @@ from smart_support.events.records import (
 )
 from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
+from smart_support.ledger.records import approval_id_of
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.tools.build import Tool, build_tools
@@ -543,11 +543,6 @@ class TurnRunner:
         self._parts.followers.stop_writing(turn.thread_id)
         if following is not None:
             self._spawn(following)
-
-
-def approval_id_of(tool_call_id: str) -> str:
-    """The id of the question about a tool call; a call has one, however often it is asked."""
-    return str(uuid5(UUID(tool_call_id), "approval"))
 
 
 def _decisions(states: dict[str, str]) -> dict[str, Decision]:

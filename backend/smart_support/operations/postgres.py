@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
+from smart_support.operations.effects import lookup_of, status_of
 from smart_support.operations.records import (
     Access,
     Classification,
@@ -549,6 +550,36 @@ class PostgresOperations:
                 for row in await session.execute(statement)
             )
 
+    async def approved_read(self, spec_id: str, key: str) -> tuple[Operation, str | None] | None:
+        """The approved read with this key of a document, and where its API is; None if none is."""
+        statement = (
+            sa.select(operations, _ADDRESS)
+            .join(specs, specs.c.id == operations.c.spec_id)
+            .where(
+                operations.c.spec_id == spec_id,
+                operations.c.key == key,
+                operations.c.state == ReviewState.APPROVED.value,
+                operations.c.classification["access"].astext == Access.READ.value,
+            )
+        )
+        async with self._sessions() as session:
+            row = (await session.execute(statement)).one_or_none()
+        return None if row is None else (_operation(row), row.where)
+
+    async def callable_one(self, operation_id: str) -> tuple[Operation, str | None] | None:
+        """The operation with the base URL of its API, if it may be called now; else None."""
+        statement = (
+            sa.select(operations, _ADDRESS)
+            .join(specs, specs.c.id == operations.c.spec_id)
+            .where(
+                operations.c.id == operation_id,
+                operations.c.state == ReviewState.APPROVED.value,
+            )
+        )
+        async with self._sessions() as session:
+            row = (await session.execute(statement)).one_or_none()
+        return None if row is None else (_operation(row), row.where)
+
     async def approved(self) -> tuple[tuple[Operation, str | None], ...]:
         """Every operation that may be called, each with the base URL of its API."""
         statement = (
@@ -630,6 +661,8 @@ def classification_of(stored: Mapping[str, Any]) -> Classification:
             "access": Access(stored["access"]),
             "risk": Risk(stored["risk"]),
             "reasons": tuple(stored["reasons"]),
+            "lookup": lookup_of(stored.get("lookup")),
+            "status": status_of(stored.get("status")),
         }
     )
 

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, NewType, TypedDict
 
+from smart_support.operations.effects import Lookup, StatusCheck
+
 SpecId = NewType("SpecId", str)
 OperationId = NewType("OperationId", str)
 JsonObject = Mapping[str, Any]
@@ -60,6 +62,18 @@ class Classification:
     risk: Risk = Risk.MEDIUM
     idempotency_header: str | None = None
     """Header that takes an idempotency key, if the document has one; the executor fills it."""
+    key_seconds: int | None = None
+    """How long the API keeps an idempotency key, if anybody has said so."""
+    repeatable: bool | None = None
+    """Whether the same request twice has the effect of one. None: as its method promises."""
+    lookup: Lookup | None = None
+    """How to find out whether a write whose answer was lost took effect."""
+    status: StatusCheck | None = None
+    """How to follow a request that was accepted but is not done (202)."""
+    breaker_group: str | None = None
+    """Operations of one origin and group fail together. None: those with the same first tag."""
+    cache_seconds: int | None = None
+    """How old an answer may be that stands in, marked as old, while the API is down."""
     confirm_locked: bool = False
     """No person may lower `confirm`. Set by the suggestion; a decision cannot change it."""
     reasons: tuple[str, ...] = ()
