@@ -61,10 +61,13 @@ from smart_support.database.schema import current_revision, migrate
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.upstream import Upstreams
 from smart_support.settings import Settings
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.tools.call import Limits, ToolCaller
+from smart_support.tools.linked import LinkedReads
 
 log = structlog.get_logger()
 
@@ -147,7 +150,7 @@ async def open_parts(
         model = open_model(asked, base_url_override=endpoint)
         stack.push_async_callback(model.close)
         trust = ssl.create_default_context()
-        upstream = await stack.enter_async_context(_client(trust))
+        upstreams = await stack.enter_async_context(Upstreams())
         documents = await stack.enter_async_context(_client(trust))
 
         conversations = PostgresConversations(connected, owner=owner)
@@ -159,6 +162,13 @@ async def open_parts(
         recorder = PostgresAnalyticsRecorder(connected)
         derivation = Derivation(event_log, [tracker, recorder])
         followers = Followers()
+        stops = PostgresStops(connected)
+        linked = LinkedReads(
+            upstreams,
+            operations,
+            attempt=settings.smart_support_tool_attempt_timeout,
+            max_bytes=settings.smart_support_tool_max_bytes,
+        )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
             TurnParts(
@@ -170,8 +180,10 @@ async def open_parts(
                 graph=build_graph(saver),
                 model=model,
                 caller=ToolCaller(
-                    upstream,
+                    upstreams,
                     ledger,
+                    stops,
+                    linked,
                     Limits(
                         total=settings.smart_support_tool_timeout,
                         attempt=settings.smart_support_tool_attempt_timeout,

@@ -18,7 +18,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-import httpx
 import psycopg
 import sqlalchemy as sa
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -50,14 +49,17 @@ from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import ApprovalAsked, Fact, MessageFinished, TurnClosed
 from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation, ReviewState
 from smart_support.operations.review import Correction, decide
 from smart_support.operations.suggest import suggest
+from smart_support.resilience.upstream import Upstreams
 from smart_support.settings import Settings
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import Limits, ToolCaller
+from smart_support.tools.linked import LinkedReads
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 ADA = Person(id="cus_ada", role=Role.CUSTOMER, name="Ada Quist", email="ada@example.org")
@@ -195,7 +197,9 @@ class Desk:
     api: Upstream
     clock: Clock
     client: StreamingChatOpenAI
-    http: httpx.AsyncClient
+    upstreams: Upstreams
+    stops: PostgresStops
+    linked: LinkedReads
     saver: AsyncPostgresSaver
     log: PostgresEventLog
     ledger: PostgresLedger
@@ -395,14 +399,19 @@ async def open_desk(
         api = await stack.enter_async_context(Upstream())
         saver = await stack.enter_async_context(open_checkpoints(psycopg_dsn(url)))
         await prepare_checkpoints(saver)
-        http = await stack.enter_async_context(
-            httpx.AsyncClient(verify=False, trust_env=False, follow_redirects=False)
-        )
         settings = Settings(_env_file=None, openai_api_key=SecretStr("test-key"))
         client = open_model(settings, base_url_override=model.base_url)
         stack.push_async_callback(client.close)
         clock = Clock()
-        ledger = PostgresLedger(sessions)
+        upstreams = await stack.enter_async_context(
+            Upstreams(clock=clock.monotonic, sleep=clock.sleep, chance=lambda: 0.5)
+        )
+        ledger, operations = PostgresLedger(sessions), PostgresOperations(sessions)
+        chosen = call_limits or Limits()
+        stops = PostgresStops(sessions, monotonic=clock.monotonic)
+        linked = LinkedReads(
+            upstreams, operations, attempt=chosen.attempt, max_bytes=chosen.max_bytes
+        )
         desk = Desk(
             url=url,
             sessions=sessions,
@@ -410,19 +419,22 @@ async def open_desk(
             api=api,
             clock=clock,
             client=client,
-            http=http,
+            upstreams=upstreams,
+            stops=stops,
+            linked=linked,
             saver=saver,
             log=PostgresEventLog(sessions),
             ledger=ledger,
-            operations=PostgresOperations(sessions),
+            operations=operations,
             caller=ToolCaller(
-                http,
+                upstreams,
                 ledger,
-                call_limits or Limits(),
+                stops,
+                linked,
+                chosen,
                 clock=clock,
                 monotonic=clock.monotonic,
                 sleep=clock.sleep,
-                chance=lambda: 0.5,
             ),
             tracker=PostgresConversationTracker(sessions),
             limits=limits or TurnLimits(),

@@ -274,7 +274,7 @@ class PostgresLedger:
             }
             if state is CallState.AMBIGUOUS:
                 values["check_at"] = now
-            if call.access == "read":
+            if call.access == "read" and not call.asks:
                 await session.execute(_insert(call, state, **values).on_conflict_do_nothing())
             else:
                 await _end(session, call, state, values)
@@ -288,6 +288,23 @@ class PostgresLedger:
                 )
             facts = [*attempt_facts(call.turn_id, call.id, attempts), returned]
             return await append(session, call.thread_id, facts)
+
+    async def tell(self, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
+        """Add facts about calls whose rows stay as they are."""
+        async with self._sessions.begin() as session:
+            return await append(session, thread_id, facts)
+
+    async def call(self, call_id: str) -> KnownCall:
+        """A call, whatever its state.
+
+        Raises:
+            NotFound: nothing was asked of anybody under this id.
+        """
+        async with self._sessions() as session:
+            known = await _known(session, tool_calls.c.id == call_id)
+        if known is None:
+            raise NotFound(f"no tool call {call_id}")
+        return known
 
     async def last_etag(self, thread_id: ThreadId, url: str) -> str | None:
         """The version that the API last gave, in this thread, of what is at this URL."""

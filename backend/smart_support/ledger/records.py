@@ -89,17 +89,18 @@ class KnownCall:
     arguments: Mapping[str, Any]
     fingerprint: str
     state: CallState
-    content: str | None
-    code: str | None
-    effect_key: str | None
-    keyed_until: datetime | None
-    accepted: Any
-    sent_at: datetime | None
-    finished_at: datetime | None
-    checks: int
-    resolved_by: str | None
-    resolved_at: datetime | None
-    remark: str | None
+    content: str | None = None
+    code: str | None = None
+    effect_key: str | None = None
+    keyed_until: datetime | None = None
+    accepted: Any = None
+    """What the API said when it accepted the call without having done it."""
+    sent_at: datetime | None = None
+    finished_at: datetime | None = None
+    checks: int = 0
+    resolved_by: str | None = None
+    resolved_at: datetime | None = None
+    remark: str | None = None
 
     def pointers(self) -> dict[str, Any]:
         """The call as the pointers of a lookup or status operation see it."""
@@ -180,7 +181,7 @@ class CallMoved(SupportError):
 
 
 class CallMade(SupportError):
-    """The same effect was asked for before; nothing was sent, and `known` says what became of it."""
+    """The same effect was asked for before; `known` says what became of it. Nothing was sent."""
 
     code = "TOOL_CALL_MADE"
     status = 409

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
@@ -27,20 +28,6 @@ class PostgresUnknownCalls:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-
-    async def call(self, call_id: str) -> KnownCall:
-        """A call, whatever its state.
-
-        Raises:
-            NotFound: nothing was asked of anybody under this id.
-        """
-        async with self._sessions() as session:
-            row = (
-                await session.execute(sa.select(tool_calls).where(tool_calls.c.id == call_id))
-            ).one_or_none()
-        if row is None:
-            raise NotFound(f"no tool call {call_id}")
-        return known_call(row)
 
     async def waiting(self, limit: int) -> tuple[KnownCall, ...]:
         """The calls whose outcome is unknown now, the one that waits longest first."""
@@ -118,7 +105,7 @@ class PostgresUnknownCalls:
             return await append(session, row.thread_id, [*facts, resolved])
 
     async def _numbered(
-        self, session: sa.ext.asyncio.AsyncSession, call_id: str, attempts: Sequence[Attempt]
+        self, session: AsyncSession, call_id: str, attempts: Sequence[Attempt]
     ) -> list[Attempt]:
         """Store attempts behind those that there are."""
         if not attempts:

@@ -339,12 +339,23 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def tool_schema(operation: Operation) -> dict[str, Any]:
-    """The input schema as the model sees it: without the arguments bound to the customer."""
-    bound = operation.classification.bindings
+    """The input schema as the model sees it: without what the executor fills in.
+
+    That are the arguments bound to the customer, and the version that `If-Match` names.
+    """
+    filled = {*operation.classification.bindings, *_versions(operation)}
     schema = dict(operation.schema)
-    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in bound}
-    schema["required"] = [name for name in schema["required"] if name not in bound]
+    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in filled}
+    schema["required"] = [name for name in schema["required"] if name not in filled]
     return schema
+
+
+def _versions(operation: Operation) -> list[str]:
+    return [
+        parameter["argument"]
+        for parameter in operation.request_plan["parameters"]
+        if parameter["location"] == "header" and parameter["name"].lower() == "if-match"
+    ]
 
 
 def size_of(schema: Mapping[str, Any]) -> int:

@@ -35,6 +35,28 @@ def success(status: int, content_type: str, body: bytes) -> str:
     )
 
 
+def old(content: str, seconds: float) -> str:
+    """An earlier answer, marked as such, that stands in for one that could not be had."""
+    return _compact(
+        {
+            "stale": True,
+            "age_seconds": round(seconds),
+            "remark": "The API does not answer now; this is its last answer. Say how old it is.",
+            "answer": _parsed(content.encode()),
+        }
+    )
+
+
+def repeated(content: str) -> str:
+    """The answer to a call that was made before in the same turn, and was not made again."""
+    return _compact(
+        {
+            "remark": "This was done before in this turn, and was not done a second time.",
+            "answer": _parsed(content.encode()),
+        }
+    )
+
+
 def failure(
     code: str,
     outcome: str,
@@ -42,12 +64,16 @@ def failure(
     *,
     status: int | None = None,
     body: bytes = b"",
+    say: str | None = None,
 ) -> str:
     """A failed call for the model: what happened upstream, and the API's own words if it gave any.
 
     `outcome` is `failed` (nothing was changed), `declined` (a person said no) or `unknown`.
+    `say` is a sentence for the customer.
     """
     error: dict[str, Any] = {"code": code, "outcome": outcome, "message": message}
+    if say is not None:
+        error["say"] = say
     if status is not None:
         error["status"] = status
     parsed = _parsed(body) if body[:1] == b"{" else None
