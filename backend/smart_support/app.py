@@ -32,18 +32,21 @@ from smart_support.api import (
 )
 from smart_support.api import (
     approvals,
+    calls,
     chat_socket,
     dashboard,
     health,
     installation,
     replay,
     review,
+    stops,
     threads,
 )
 from smart_support.api.limits import install_limits
 from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
@@ -62,16 +65,19 @@ from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.resilience.upstream import Upstreams
 from smart_support.settings import Settings
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.tools.call import Limits, ToolCaller
 from smart_support.tools.linked import LinkedReads
+from smart_support.tools.resolve import CallResolver
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 30.0
+CALLS_SECONDS = 5.0
 GRACE_SECONDS = 10.0
 
 Progress = Callable[[str], None]
@@ -113,6 +119,16 @@ async def open_operations(url: str) -> AsyncIterator[PostgresOperations]:
     engine = open_engine(url)
     try:
         yield PostgresOperations(sessions(engine))
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, PostgresStops]]:
+    """The catalogue and the kill switch, on the migrated database at `url`."""
+    engine = open_engine(url)
+    try:
+        yield PostgresOperations(sessions(engine)), PostgresStops(sessions(engine))
     finally:
         await engine.dispose()
 
@@ -162,12 +178,17 @@ async def open_parts(
         recorder = PostgresAnalyticsRecorder(connected)
         derivation = Derivation(event_log, [tracker, recorder])
         followers = Followers()
-        stops = PostgresStops(connected)
+        switched_off = PostgresStops(connected)
+        call_limits = Limits(
+            total=settings.smart_support_tool_timeout,
+            attempt=settings.smart_support_tool_attempt_timeout,
+            max_bytes=settings.smart_support_tool_max_bytes,
+        )
         linked = LinkedReads(
             upstreams,
             operations,
-            attempt=settings.smart_support_tool_attempt_timeout,
-            max_bytes=settings.smart_support_tool_max_bytes,
+            attempt=call_limits.attempt,
+            max_bytes=call_limits.max_bytes,
         )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
@@ -182,13 +203,9 @@ async def open_parts(
                 caller=ToolCaller(
                     upstreams,
                     ledger,
-                    stops,
+                    switched_off,
                     linked,
-                    Limits(
-                        total=settings.smart_support_tool_timeout,
-                        attempt=settings.smart_support_tool_attempt_timeout,
-                        max_bytes=settings.smart_support_tool_max_bytes,
-                    ),
+                    call_limits,
                     clock=seams.clock,
                 ),
                 followers=followers,
@@ -206,12 +223,23 @@ async def open_parts(
                 clock=seams.clock,
             )
         )
+        call_recovery = CallRecovery(
+            ledger,
+            PostgresUnknownCalls(connected),
+            event_log,
+            CallResolver(
+                upstreams, operations, switched_off, linked, call_limits, clock=seams.clock
+            ),
+            runner.publish,
+            clock=seams.clock,
+        )
         recovery = Recovery(
             runner,
             conversations,
             ledger,
             tracker,
             derivation,
+            call_recovery,
             abandon_after=settings.smart_support_abandon_after,
             clock=seams.clock,
         )
@@ -222,6 +250,7 @@ async def open_parts(
         await stack.enter_async_context(
             _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery")
         )
+        await stack.enter_async_context(_task(call_recovery.run(CALLS_SECONDS), "calls"))
         yield Parts(
             settings=settings,
             tokens=tokens_of(settings),
@@ -231,6 +260,9 @@ async def open_parts(
             derivation=derivation,
             log=event_log,
             ledger=ledger,
+            calls=call_recovery,
+            stops=switched_off,
+            upstreams=upstreams,
             operations=operations,
             agents=agents,
             runner=runner,
@@ -274,7 +306,17 @@ def create_app(
     # Health is asked by machines, and the socket counts messages: they have no limit of calls.
     app.include_router(health.router)
     limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
-    for room in (threads, replay, approvals, review, agent_routes, dashboard, installation):
+    for room in (
+        threads,
+        replay,
+        approvals,
+        review,
+        agent_routes,
+        dashboard,
+        installation,
+        calls,
+        stops,
+    ):
         app.include_router(room.router, dependencies=limited)
     app.include_router(chat_socket.router)
     install_page(app)

@@ -326,6 +326,7 @@ def with_tracker(desk: Desk) -> Recovery:
         desk.ledger,
         desk.tracker,
         Derivation(desk.log, [desk.tracker]),
+        desk.first.calls,
         abandon_after=3_600.0,
         clock=desk.clock,
     )

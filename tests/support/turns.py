@@ -31,6 +31,7 @@ from smart_support.agent.agents import Agents, read_agents
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.model import StreamingChatOpenAI, open_model
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
@@ -51,6 +52,7 @@ from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
+from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation, ReviewState
 from smart_support.operations.review import Correction, decide
@@ -60,6 +62,7 @@ from smart_support.settings import Settings
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import Limits, ToolCaller
 from smart_support.tools.linked import LinkedReads
+from smart_support.tools.resolve import CallResolver
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 ADA = Person(id="cus_ada", role=Role.CUSTOMER, name="Ada Quist", email="ada@example.org")
@@ -175,6 +178,7 @@ class Process:
 
     runner: TurnRunner
     recovery: Recovery
+    calls: CallRecovery
     followers: Followers
     derivation: Derivation
     conversations: PostgresConversations
@@ -200,6 +204,7 @@ class Desk:
     upstreams: Upstreams
     stops: PostgresStops
     linked: LinkedReads
+    call_limits: Limits
     saver: AsyncPostgresSaver
     log: PostgresEventLog
     ledger: PostgresLedger
@@ -257,17 +262,35 @@ class Desk:
         )
         self.stack.push_async_callback(runner.close, 0.0)
         derivation = Derivation(self.log, self.consumers)
+        resolver = CallResolver(
+            self.upstreams,
+            self.operations,
+            self.stops,
+            self.linked,
+            self.call_limits,
+            clock=self.clock,
+            monotonic=self.clock.monotonic,
+        )
+        calls = CallRecovery(
+            self.ledger,
+            PostgresUnknownCalls(self.sessions),
+            self.log,
+            resolver,
+            runner.publish,
+            clock=self.clock,
+        )
         recovery = Recovery(
             runner,
             conversations,
             self.ledger,
             self.tracker,
             derivation,
+            calls,
             abandon_after=3_600.0,
             clock=self.clock,
         )
         return Process(
-            runner, recovery, followers, derivation, conversations, limiter, life, noticed
+            runner, recovery, calls, followers, derivation, conversations, limiter, life, noticed
         )
 
     async def kill(self) -> Process:
@@ -422,6 +445,7 @@ async def open_desk(
             upstreams=upstreams,
             stops=stops,
             linked=linked,
+            call_limits=chosen,
             saver=saver,
             log=PostgresEventLog(sessions),
             ledger=ledger,

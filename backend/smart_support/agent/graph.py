@@ -31,6 +31,7 @@ from smart_support.agent.prompts import (
     HANDOFF_REASONS,
     HANDOFF_TOOL,
     hand_over_tool,
+    with_withheld,
 )
 from smart_support.agent.reply import Reply, Token
 from smart_support.agent.state import (
@@ -54,7 +55,7 @@ from smart_support.events.records import (
 )
 from smart_support.tools import answer
 from smart_support.tools.build import Tool
-from smart_support.tools.call import complete_arguments, plan_call
+from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
 from smart_support.tools.request import validate_arguments
 
 Wire = dict[str, Any]
@@ -94,10 +95,11 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     message_id = str(uuid5(UUID(context.turn_id), f"message/{number}"))
     # At the cap the model gets no more tools, so that it has to answer with what it knows.
     last = number + 1 >= context.max_model_calls
-    tools = [] if last else _functions(agent)
+    offer = await context.caller.offer(agent.tools)
+    tools = [] if last else _functions(agent, offer.tools)
     shown = 0
     reply = Reply()
-    system = {"role": "system", "content": agent.system}
+    system = {"role": "system", "content": with_withheld(agent.system, offer.withheld)}
     messages = [system, *context.history, *state.get("messages", [])]
     async with contextlib.aclosing(stream_reply(context.model, messages, tools)) as pieces:
         async for piece in pieces:
@@ -147,7 +149,8 @@ def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[
     if not calls:
         return END
     agent = runtime.context.at(state["agent"])
-    free = [called for called in calls if not _needs_approval(agent, called)]
+    caller = runtime.context.caller
+    free = [called for called in calls if not _needs_approval(agent, called, caller)]
     if not free:
         return "gate"
     return [
@@ -347,10 +350,12 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _needs_approval(agent: AgentAtWork, called: ToolCallState) -> bool:
+def _needs_approval(agent: AgentAtWork, called: ToolCallState, caller: ToolCaller) -> bool:
     tool = agent.tools.get(called["tool"])
     if tool is None or not tool.operation.classification.confirm:
         return False
+    if caller.is_stopped(tool):
+        return False  # the call is refused; nobody is asked for a yes that cannot be used
     try:
         validate_arguments(tool.operation, parse_arguments(called["arguments_json"]))
     except SupportError:
@@ -374,8 +379,8 @@ def _unanswered(state: TurnState) -> list[ToolCallState]:
     ]
 
 
-def _functions(agent: AgentAtWork) -> list[Wire]:
-    own = [tool.function() for tool in agent.tools.values()]
+def _functions(agent: AgentAtWork, offered: Mapping[str, Tool]) -> list[Wire]:
+    own = [tool.function() for tool in offered.values()]
     passing = [hand_over_tool(agent.hands_over_to)] if agent.hands_over_to else []
     return [*own, *passing, HANDOFF_TOOL]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from smart_support.events.records import (
+    CallResolved,
     Event,
     GivenBack,
     MessageFinished,
@@ -28,6 +29,7 @@ HISTORY_TYPES = tuple(
         MessageFinished,
         ToolCalled,
         ToolReturned,
+        CallResolved,
         PersonAnswered,
         GivenBack,
     )
@@ -52,7 +54,7 @@ def past_messages(events: Iterable[Event], current: TurnId, text: str) -> list[W
     results = {
         event.fact.tool_call_id: event.fact
         for event in events
-        if isinstance(event.fact, ToolReturned)
+        if isinstance(event.fact, ToolReturned | CallResolved)
     }
     asked = False
     queued: set[TurnId] = set()
@@ -91,7 +93,9 @@ def _said_by_person(fact: PersonAnswered | GivenBack) -> Wire:
     }
 
 
-def _said(fact: MessageFinished | ToolCalled, results: dict[str, ToolReturned]) -> list[Wire]:
+def _said(
+    fact: MessageFinished | ToolCalled, results: dict[str, ToolReturned | CallResolved]
+) -> list[Wire]:
     if isinstance(fact, MessageFinished):
         return [{"role": "assistant", "content": fact.text}]
     returned = results.get(fact.tool_call_id)

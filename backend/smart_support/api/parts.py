@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
@@ -20,7 +21,9 @@ from smart_support.conversations.postgres import PostgresConversations
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.upstream import Upstreams
 from smart_support.settings import Settings
 
 
@@ -36,6 +39,9 @@ class Parts:
     derivation: Derivation
     log: PostgresEventLog
     ledger: PostgresLedger
+    calls: CallRecovery
+    stops: PostgresStops
+    upstreams: Upstreams
     operations: PostgresOperations
     agents: LiveAgents
     runner: TurnRunner

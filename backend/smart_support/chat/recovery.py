@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
-from smart_support.chat.turn import UNKNOWN_AFTER_CRASH, TurnInterrupted, TurnRunner
+from smart_support.chat.turn import TurnInterrupted, TurnRunner
 from smart_support.conversations.lifecycle import ConversationTracker
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.conversations.records import Turn, TurnNotOpen, TurnStatus
@@ -29,6 +30,7 @@ class Recovery:
         ledger: PostgresLedger,
         tracker: ConversationTracker,
         derivation: Derivation,
+        calls: CallRecovery,
         *,
         abandon_after: float,
         clock: Callable[[], datetime],
@@ -39,6 +41,7 @@ class Recovery:
         self._ledger = ledger
         self._tracker = tracker
         self._derivation = derivation
+        self._calls = calls
         self._abandon_after = abandon_after
         self._clock = clock
         self._suspected: set[TurnId] = set()
@@ -90,11 +93,11 @@ class Recovery:
         self._suspected = set(found)
 
     async def _close_orphan(self, turn: Turn) -> None:
-        now = self._clock()
-        lost = await self._ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=now)
-        withdrawn = await self._ledger.withdraw(turn.id, now=now)
-        if lost or withdrawn:
-            self._runner.publish(turn.thread_id, (*lost, *withdrawn))
+        await self._calls.settle_sent(turn.thread_id, turn.id)
+        withdrawn = await self._ledger.withdraw(turn.id, now=self._clock())
+        if withdrawn:
+            self._runner.publish(turn.thread_id, withdrawn)
+        await self._calls.close_unsent(turn.thread_id, turn.id)
         error = TurnInterrupted("the process that answered is gone")
         closed = TurnClosed(
             turn_id=turn.id,

@@ -52,6 +52,7 @@ from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.ledger.records import approval_id_of
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.telemetry.logs import new_correlation_id
+from smart_support.tools import words
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
 from smart_support.tools.preview import address_of, fields_of
@@ -60,12 +61,6 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 
 _ONE_AGENT = read_agents(None)
-
-UNKNOWN_AFTER_CRASH = (
-    '{"error":{"code":"TOOL_OUTCOME_UNKNOWN","outcome":"unknown","message":"The request was sent, '
-    "then we were interrupted. It may or may not have taken effect. It must not be repeated; "
-    'a person has to check."}}'
-)
 
 
 class TurnTimeout(SupportError):
@@ -497,7 +492,7 @@ class TurnRunner:
         parts, turn = self._parts, run.turn
         if status != "done":
             now = parts.clock()
-            lost = await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=now)
+            lost = await parts.ledger.lose_sent(turn.id, words.interrupted(), now=now)
             withdrawn = await parts.ledger.withdraw(turn.id, now=now)
             self.publish(turn.thread_id, (*lost, *withdrawn))
         facts: list[Fact] = []

@@ -101,6 +101,10 @@ class PostgresStops:
                 self._read = (now, tuple(_stop(row) for row in rows))
         return self._read[1]
 
+    def seen_last(self) -> tuple[Stop, ...]:
+        """What was switched off when this process looked last."""
+        return () if self._read is None else self._read[1]
+
 
 async def refuse_stopped(session: AsyncSession, *, operation_id: str, api_id: str | None) -> None:
     """Raise if a call of this operation is switched off, in the caller's transaction.

@@ -12,6 +12,9 @@ from typing import Any, Literal
 CLOCKS_DIFFER = timedelta(seconds=5)
 """How much earlier than ours the API's clock may say that something happened."""
 
+DONE_WORDS = ("done", "completed", "succeeded", "success", "finished")
+FAILED_WORDS = ("failed", "error", "cancelled", "canceled", "rejected")
+
 Progress = Literal["done", "failed", "running"]
 
 
@@ -56,8 +59,8 @@ class StatusCheck:
     """Its argument -> pointer into the call."""
     state: str = "/status"
     """Pointer into its answer."""
-    done: tuple[str, ...] = ("done", "completed", "succeeded", "success", "finished")
-    failed: tuple[str, ...] = ("failed", "error", "cancelled", "canceled", "rejected")
+    done: tuple[str, ...] = DONE_WORDS
+    failed: tuple[str, ...] = FAILED_WORDS
 
     def progress(self, answer: Any) -> Progress:
         """How far the request has come; a word that nobody named means it still runs."""

@@ -57,6 +57,16 @@ def repeated(content: str) -> str:
     )
 
 
+def checked(content: str) -> str:
+    """What showed that a call whose answer was lost has taken effect."""
+    return _compact(
+        {
+            "remark": "Its answer was lost. It was checked: it has taken effect.",
+            "answer": _parsed(content.encode()),
+        }
+    )
+
+
 def failure(
     code: str,
     outcome: str,

@@ -158,6 +158,14 @@ class ToolCaller:
                 withheld[name] = f"{tool.title}: the system behind it does not answer just now"
         return Offer({name: tools[name] for name in tools if name not in withheld}, withheld)
 
+    def is_stopped(self, tool: Tool) -> bool:
+        """Whether the tool was switched off when the tools were offered last."""
+        operation = tool.operation
+        return any(
+            stop.covers(operation_id=operation.id, api_id=operation.spec_id)
+            for stop in self._stops.seen_last()
+        )
+
     def request(
         self,
         tool: Tool,

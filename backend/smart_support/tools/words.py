@@ -1,5 +1,7 @@
 """What the model reads of a call that gave no answer, in words that it can pass on."""
 
+import json
+
 from smart_support.resilience.records import CallFailed
 from smart_support.tools import answer
 
@@ -22,6 +24,7 @@ ACCEPTED = (
     "repeated; say that it is under way and that its end will be told here."
 )
 NEVER_SENT = "We were interrupted before the request was sent. Nothing was changed."
+FOUND_DONE = "Its answer was lost. A person of the support team checked: it has taken effect."
 CHECKED_NOT_DONE = "It was checked: the request did not take effect. Nothing was changed."
 
 _VERSION_CHANGED = (
@@ -43,6 +46,11 @@ def never_sent() -> str:
 def not_done() -> str:
     """The result of a call of which it is known now that it had no effect."""
     return answer.failure(NOT_DONE, "failed", CHECKED_NOT_DONE)
+
+
+def found_done() -> str:
+    """The result of a call of which a person found out that it took effect."""
+    return json.dumps({"result": FOUND_DONE})
 
 
 def accepted(body: bytes) -> str:
