@@ -13,9 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.database import (
     FAST,
     Databases,
-    create_all,
     delete_all_rows,
-    has_migrations,
     name_of,
 )
 
@@ -47,10 +45,7 @@ def databases() -> Iterator[Databases]:
 async def template(databases: Databases) -> str:
     """The name of a database with all our tables and no rows, to be copied."""
     url = databases.create()
-    if has_migrations():
-        await migrate(url)
-    else:
-        create_all(url)
+    await migrate(url)
     return name_of(url)
 
 

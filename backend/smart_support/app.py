@@ -67,7 +67,7 @@ from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.postgres import PostgresOperations
-from smart_support.resilience.upstream import Upstreams
+from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.settings import Settings
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.tools.call import Limits, ToolCaller
@@ -166,7 +166,9 @@ async def open_parts(
         model = open_model(asked, base_url_override=endpoint)
         stack.push_async_callback(model.close)
         trust = ssl.create_default_context()
-        upstreams = await stack.enter_async_context(Upstreams())
+        upstreams = await stack.enter_async_context(
+            Upstreams(UpstreamSettings.from_settings(settings))
+        )
         documents = await stack.enter_async_context(_client(trust))
 
         conversations = PostgresConversations(connected, owner=owner)

@@ -27,7 +27,8 @@ from smart_support.operations.importing import import_document
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import ReviewState
 from smart_support.operations.review import Correction, decide
-from smart_support.resilience.upstream import Upstreams
+from smart_support.resilience.address import AddressPolicy
+from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import Limits, ToolCaller, plan_call
 from smart_support.tools.linked import LinkedReads
@@ -96,7 +97,9 @@ async def open_desk(server_url: str, company: str) -> AsyncIterator[Desk]:
         http = await stack.enter_async_context(
             httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=10)
         )
-        upstreams = await stack.enter_async_context(Upstreams())
+        upstreams = await stack.enter_async_context(
+            Upstreams(UpstreamSettings(addresses=AddressPolicy.parse(["127.0.0.1"])))
+        )
         connection = await asyncpg.connect(psycopg_dsn(url))
         stack.push_async_callback(connection.close)
         yield Desk(

@@ -57,7 +57,8 @@ from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation, ReviewState
 from smart_support.operations.review import Correction, decide
 from smart_support.operations.suggest import suggest
-from smart_support.resilience.upstream import Upstreams
+from smart_support.resilience.address import AddressPolicy
+from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.settings import Settings
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import Limits, ToolCaller
@@ -427,7 +428,12 @@ async def open_desk(
         stack.push_async_callback(client.close)
         clock = Clock()
         upstreams = await stack.enter_async_context(
-            Upstreams(clock=clock.monotonic, sleep=clock.sleep, chance=lambda: 0.5)
+            Upstreams(
+                UpstreamSettings(addresses=AddressPolicy.parse(["127.0.0.1"])),
+                clock=clock.monotonic,
+                sleep=clock.sleep,
+                chance=lambda: 0.5,
+            )
         )
         ledger, operations = PostgresLedger(sessions), PostgresOperations(sessions)
         chosen = call_limits or Limits()

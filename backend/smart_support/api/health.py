@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from smart_support import __version__
-from smart_support.api.access import Anybody, Staff
+from smart_support.api.access import Anybody
 from smart_support.api.parts import Running
 from smart_support.errors import DatabaseUnavailable
 from smart_support.identity.people import Role
@@ -28,32 +28,6 @@ class Health(BaseModel):
     version: str
     reasons: list[str] = Field(description="Why it is not ready; empty if it is.")
     model: Model
-
-
-class Breaker(BaseModel):
-    """Whether calls to a group of an API's operations are let through."""
-
-    origin: str
-    group: str
-    state: str = Field(description="closed, open or half_open")
-    retry_in: float = Field(description="Seconds until the next call is let through.")
-
-
-class UpstreamApi(BaseModel):
-    """A company's API as this process finds it."""
-
-    origin: str
-    running: int = Field(description="Calls that are under way.")
-    waiting: int = Field(description="Calls that wait for room.")
-    breakers: list[Breaker]
-
-
-class HealthDetails(BaseModel):
-    """The APIs that this process has called, and what is switched off."""
-
-    upstreams: list[UpstreamApi]
-    switched_off: int
-    unknown_calls: int = Field(description="Calls whose outcome nobody knows; at most 500.")
 
 
 class Me(BaseModel):
@@ -81,27 +55,6 @@ async def read_health(parts: Running, response: Response) -> Health:
         version=__version__,
         reasons=reasons,
         model=Model(name=parts.model_name, offline=parts.offline_model),
-    )
-
-
-@router.get("/health/details", summary="How the APIs behind the tools are")
-async def read_health_details(person: Staff, parts: Running) -> HealthDetails:  # noqa: ARG001
-    """For people who look after it; `/api/health` is for machines."""
-    return HealthDetails(
-        upstreams=[
-            UpstreamApi(
-                origin=state.origin,
-                running=state.running,
-                waiting=state.waiting,
-                breakers=[
-                    Breaker.model_validate(breaker, from_attributes=True)
-                    for breaker in state.breakers.values()
-                ],
-            )
-            for state in parts.upstreams.states()
-        ],
-        switched_off=len(await parts.stops.standing()),
-        unknown_calls=len(await parts.calls.waiting(500)),
     )
 
 

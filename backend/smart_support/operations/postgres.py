@@ -1,7 +1,7 @@
 """The catalogue of operations in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from smart_support.operations.records import (
     Classification,
     DraftOperation,
     DraftSpec,
+    Ground,
     Operation,
     OperationId,
     ReviewState,
@@ -650,21 +651,32 @@ def classification_json(classification: Classification) -> dict[str, Any]:
         "risk": classification.risk.value,
         "bindings": dict(classification.bindings),
         "reasons": list(classification.reasons),
+        "grounds": [asdict(ground) for ground in classification.grounds],
+        "answer_fields": list(classification.answer_fields),
     }
 
 
 def classification_of(stored: Mapping[str, Any]) -> Classification:
-    """The classification that `classification_json` made this JSON from."""
+    """The classification that `classification_json` made this JSON from.
+
+    What a row of an older version lacks has its default; what a newer one has more is left out.
+    """
+    known = {name: value for name, value in stored.items() if name in _CLASSIFIED}
     return Classification(
         **{
-            **stored,
+            **known,
             "access": Access(stored["access"]),
             "risk": Risk(stored["risk"]),
             "reasons": tuple(stored["reasons"]),
             "lookup": lookup_of(stored.get("lookup")),
             "status": status_of(stored.get("status")),
+            "grounds": tuple(Ground(**ground) for ground in stored.get("grounds", ())),
+            "answer_fields": tuple(stored.get("answer_fields", ())),
         }
     )
+
+
+_CLASSIFIED = {field.name for field in fields(Classification)}
 
 
 def _described(operation: DraftOperation) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from smart_support.ledger.stops import Stopped
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.records import Access
 from smart_support.resilience.records import Answer, CallFailed, CallPlan
-from smart_support.resilience.retry import retry_after
+from smart_support.resilience.retry import asked_wait
 from smart_support.resilience.upstream import Upstreams
 from smart_support.tools import answer, words
 from smart_support.tools.attempts import Recorder
@@ -57,8 +57,6 @@ _OUTCOMES: Mapping[CallState, CallOutcome] = {
     CallState.SENT: "unknown",
     CallState.AMBIGUOUS: "unknown",
 }
-
-_WAITS = ("retry-after", "date")
 
 _FIRST_POLL = 1.0
 _LAST_POLL = 5.0
@@ -317,7 +315,7 @@ class ToolCaller:
         known = _as_known(planned, running.accepted)
         headers, pause = first.headers, _FIRST_POLL
         while True:
-            asked = _asked_wait(headers)
+            asked = asked_wait(headers)
             wait = pause if asked is None else asked
             if self._monotonic() + wait >= deadline:
                 return running
@@ -412,13 +410,6 @@ def _as_known(planned: PlannedCall, accepted: Any) -> KnownCall:
         effect_key=planned.effect_key,
         accepted=accepted,
     )
-
-
-def _asked_wait(headers: httpx.Headers) -> float | None:
-    """Seconds that an answer asks to wait, if it does."""
-    request = httpx.Request("GET", "http://-")
-    said = httpx.Response(202, headers={k: headers[k] for k in _WAITS if k in headers})
-    return retry_after(httpx.HTTPStatusError("", request=request, response=said))
 
 
 def _without_query(url: httpx.URL) -> str:
