@@ -120,14 +120,14 @@ class Classified(BaseModel):
     )
     risk: Risk
     idempotency_header: str | None
-    key_seconds: int | None = Field(description="How long the API keeps an idempotency key.")
+    idempotency_lifetime_s: int | None = Field(description="How long the API keeps an idempotency key.")
     repeatable: bool | None = Field(
         description="The same request twice has the effect of one; none: as its method promises."
     )
     lookup: LookupLink | None = Field(description="Shows whether a write took effect.")
     status: StatusLink | None = Field(description="Follows a request that was accepted (202).")
     breaker_group: str | None = Field(description="Which operations fail together.")
-    cache_seconds: int | None = Field(
+    cacheable_s: int | None = Field(
         description="How old an answer may be that stands in while the API is down."
     )
     confirm_locked: bool = Field(description="Nobody may lower `confirm`.")
@@ -200,12 +200,12 @@ class ReviewDecision(BaseModel):
     idempotency_header: str | None = Field(
         None, max_length=100, pattern=r"^[A-Za-z0-9-]*$", description="Empty: it takes none."
     )
-    key_seconds: int | None = Field(None, ge=0, le=366 * 86_400, description="0: nobody knows.")
+    idempotency_lifetime_s: int | None = Field(None, ge=0, le=366 * 86_400, description="0: nobody knows.")
     repeatable: bool | None = None
     lookup: LookupLink | None = None
     status: StatusLink | None = None
     breaker_group: str | None = Field(None, max_length=100, description="Empty: by its tag.")
-    cache_seconds: int | None = Field(None, ge=0, le=86_400, description="0: never.")
+    cacheable_s: int | None = Field(None, ge=0, le=86_400, description="0: never.")
     reason: str | None = Field(None, max_length=1000)
 
 

@@ -85,18 +85,6 @@ class Classification:
     risk: Risk = Risk.MEDIUM
     idempotency_header: str | None = None
     """Header that takes an idempotency key, if the document has one; the executor fills it."""
-    key_seconds: int | None = None
-    """How long the API keeps an idempotency key, if anybody has said so."""
-    repeatable: bool | None = None
-    """Whether the same request twice has the effect of one. None: as its method promises."""
-    lookup: Lookup | None = None
-    """How to find out whether a write whose answer was lost took effect."""
-    status: StatusCheck | None = None
-    """How to follow a request that was accepted but is not done (202)."""
-    breaker_group: str | None = None
-    """Operations of one origin and group fail together. None: those with the same first tag."""
-    cache_seconds: int | None = None
-    """How old an answer may be that stands in, marked as old, while the API is down."""
     confirm_locked: bool = False
     """No person may lower `confirm`. Set by the suggestion; a decision cannot change it."""
     reasons: tuple[str, ...] = ()
@@ -109,15 +97,17 @@ class Classification:
     idempotency_lifetime_s: int | None = None
     """How long the API remembers an idempotency key, in seconds; None: not known."""
     repeatable: bool | None = None
-    """Doing it twice is the same as doing it once, as a person says; None: nobody has said."""
-    lookup_operation: str | None = None
-    """Key of the operation of the same document that tells what became of a call."""
-    status_operation: str | None = None
-    """Key of the operation of the same document that tells how far a 202 has got."""
+    """Doing it twice is the same as doing it once, as a person says; None: nobody has said, and
+    what its method promises counts."""
+    lookup: Lookup | None = None
+    """How to find out whether a write whose answer was lost took effect."""
+    status: StatusCheck | None = None
+    """How to follow a request that was accepted but is not done (202)."""
     breaker_group: str | None = None
-    """Operations of one group fail together; None: all of an origin."""
+    """Operations of one group of an origin fail together; None: those with the same first tag."""
     cacheable_s: int | None = None
-    """How long an answer may be used again, in seconds; None: not at all."""
+    """How old, in seconds, an answer may be that stands in, marked as old, while the API is down;
+    None: none does."""
     answer_fields: tuple[str, ...] = ()
     """What the model is shown of an answer; empty: all of it."""
     pagination: Mapping[str, Any] | None = None

@@ -29,7 +29,7 @@ class Correction:
     risk: Risk | None = None
     idempotency_header: str | None = None
     """Empty: the operation takes none."""
-    key_seconds: int | None = None
+    idempotency_lifetime_s: int | None = None
     """0: nobody knows."""
     repeatable: bool | None = None
     lookup: Lookup | None = None
@@ -38,7 +38,7 @@ class Correction:
     """With an empty `operation`: none."""
     breaker_group: str | None = None
     """Empty: by its tag."""
-    cache_seconds: int | None = None
+    cacheable_s: int | None = None
     """0: its answers are not kept."""
 
 
@@ -120,7 +120,7 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
         for field in fields(correction)
         if (value := getattr(correction, field.name)) is not None
     }
-    for name in ("idempotency_header", "breaker_group", "key_seconds", "cache_seconds"):
+    for name in ("idempotency_header", "breaker_group", "idempotency_lifetime_s", "cacheable_s"):
         if name in changes and not changes[name]:
             changes[name] = None
     for name in ("lookup", "status"):

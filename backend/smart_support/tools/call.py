@@ -232,7 +232,7 @@ class ToolCaller:
             total=max(deadline - self._monotonic(), 0.001),
             attempt=self._limits.attempt,
             max_bytes=self._limits.max_bytes,
-            cache_for=None if writes else classification.cache_seconds,
+            cache_for=None if writes else classification.cacheable_s,
             before_sending=before_sending if writes or classification.confirm else None,
             on_attempt=recorder,
         )

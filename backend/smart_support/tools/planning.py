@@ -54,7 +54,7 @@ def key_seconds(classification: Classification) -> float | None:
     """How long the API keeps our key, in seconds; None if it takes none."""
     if classification.idempotency_header is None:
         return None
-    return classification.key_seconds or KEY_SECONDS
+    return classification.idempotency_lifetime_s or KEY_SECONDS
 
 
 def is_repeatable(operation: Operation) -> bool:
