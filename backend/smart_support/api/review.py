@@ -120,7 +120,9 @@ class Classified(BaseModel):
     )
     risk: Risk
     idempotency_header: str | None
-    idempotency_lifetime_s: int | None = Field(description="How long the API keeps an idempotency key.")
+    idempotency_lifetime_s: int | None = Field(
+        description="How long the API keeps an idempotency key."
+    )
     repeatable: bool | None = Field(
         description="The same request twice has the effect of one; none: as its method promises."
     )
@@ -200,7 +202,9 @@ class ReviewDecision(BaseModel):
     idempotency_header: str | None = Field(
         None, max_length=100, pattern=r"^[A-Za-z0-9-]*$", description="Empty: it takes none."
     )
-    idempotency_lifetime_s: int | None = Field(None, ge=0, le=366 * 86_400, description="0: nobody knows.")
+    idempotency_lifetime_s: int | None = Field(
+        None, ge=0, le=366 * 86_400, description="0: nobody knows."
+    )
     repeatable: bool | None = None
     lookup: LookupLink | None = None
     status: StatusLink | None = None

@@ -27,6 +27,7 @@ from smart_support.operations.records import (
     Spec,
     SpecId,
 )
+from smart_support.operations.search import RANKED
 from smart_support.operations.tables import operations, reviews, specs
 
 
@@ -102,6 +103,38 @@ class Listed:
     key: str
     tool_name: str
     access: Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What must be known of an approved operation to say whether it may be offered, and by whom."""
+
+    id: OperationId
+    key: str
+    tool_name: str
+    access: Access
+    agent: str
+    """Its owner, as the review names it."""
+    claims: frozenset[str]
+    """What must be known of a customer for its bound arguments."""
+    unbindable: bool
+    address: str | None
+    """Where its API is, if that is known."""
+
+    @classmethod
+    def of(cls, operation: Operation, base_url: str | None) -> "Offer":
+        """What must be known of `operation`, whose API is at `base_url`."""
+        decided = operation.classification
+        return cls(
+            id=operation.id,
+            key=operation.key,
+            tool_name=operation.tool_name,
+            access=decided.access,
+            agent=decided.agent,
+            claims=frozenset(decided.bindings.values()),
+            unbindable=decided.unbindable,
+            address=address_of(base_url, operation.request_plan["server"]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +294,7 @@ class PostgresOperations:
     ) -> tuple[Operation, ...]:
         """Operations of a document in the order of their keys, those after the key `after`."""
         statement = (
-            sa.select(operations)
+            sa.select(*_OPERATION)
             .where(operations.c.spec_id == spec_id, operations.c.key > after)
             .order_by(operations.c.key)
             .limit(limit)
@@ -288,7 +321,7 @@ class PostgresOperations:
         """
         async with self._sessions() as session:
             row = (
-                await session.execute(sa.select(operations).where(operations.c.id == operation_id))
+                await session.execute(sa.select(*_OPERATION).where(operations.c.id == operation_id))
             ).one_or_none()
         if row is None:
             raise NotFound(f"no operation {operation_id}")
@@ -301,7 +334,7 @@ class PostgresOperations:
             NotFound: one of them is not there.
         """
         statement = (
-            sa.select(operations)
+            sa.select(*_OPERATION)
             .where(operations.c.spec_id == spec_id, operations.c.id.in_(ids))
             .order_by(operations.c.key)
         )
@@ -473,7 +506,7 @@ class PostgresOperations:
             ],
         )
         statement = (
-            sa.select(operations).where(operations.c.id.in_(values)).order_by(operations.c.key)
+            sa.select(*_OPERATION).where(operations.c.id.in_(values)).order_by(operations.c.key)
         )
         rows = await session.execute(statement)
         return Decided(batch_id=batch_id, operations=tuple(_operation(row) for row in rows))
@@ -553,8 +586,8 @@ class PostgresOperations:
 
     async def approved_read(self, spec_id: str, key: str) -> tuple[Operation, str | None] | None:
         """The approved read with this key of a document, and where its API is; None if none is."""
-        statement = (
-            sa.select(operations, _ADDRESS)
+        statement: sa.Select[Any] = (
+            sa.select(*_OPERATION, _ADDRESS)
             .join(specs, specs.c.id == operations.c.spec_id)
             .where(
                 operations.c.spec_id == spec_id,
@@ -567,31 +600,90 @@ class PostgresOperations:
             row = (await session.execute(statement)).one_or_none()
         return None if row is None else (_operation(row), row.where)
 
-    async def callable_one(self, operation_id: str) -> tuple[Operation, str | None] | None:
-        """The operation with the base URL of its API, if it may be called now; else None."""
+    async def offers(self) -> tuple[Offer, ...]:
+        """Every operation that may be called, without what only a call needs."""
+        decided = operations.c.classification
         statement = (
-            sa.select(operations, _ADDRESS)
-            .join(specs, specs.c.id == operations.c.spec_id)
-            .where(
-                operations.c.id == operation_id,
-                operations.c.state == ReviewState.APPROVED.value,
+            sa.select(
+                operations.c.id,
+                operations.c.key,
+                operations.c.tool_name,
+                decided["access"].astext.label("access"),
+                decided["agent"].astext.label("agent"),
+                decided["bindings"].label("bindings"),
+                decided["unbindable"].astext.label("unbindable"),
+                operations.c.request_plan["server"].astext.label("server"),
+                _ADDRESS,
             )
-        )
-        async with self._sessions() as session:
-            row = (await session.execute(statement)).one_or_none()
-        return None if row is None else (_operation(row), row.where)
-
-    async def approved(self) -> tuple[tuple[Operation, str | None], ...]:
-        """Every operation that may be called, each with the base URL of its API."""
-        statement = (
-            sa.select(operations, _ADDRESS)
             .join(specs, specs.c.id == operations.c.spec_id)
             .where(operations.c.state == ReviewState.APPROVED.value)
             .order_by(operations.c.tool_name, operations.c.id)
         )
         async with self._sessions() as session:
+            return tuple(
+                Offer(
+                    id=OperationId(row.id),
+                    key=row.key,
+                    tool_name=row.tool_name,
+                    access=Access(row.access),
+                    agent=row.agent,
+                    claims=frozenset(row.bindings.values()),
+                    unbindable=row.unbindable == "true",
+                    address=address_of(row.where, row.server),
+                )
+                for row in await session.execute(statement)
+            )
+
+    async def ranked(self, words: Mapping[str, float]) -> tuple[OperationId, ...]:
+        """The approved operations that have some of `words`, the likeliest first.
+
+        Args:
+            words: what to look for, and how much each counts (`search.question_words`).
+        """
+        if not words:
+            return ()
+        given = {"words": list(words), "counts": list(words.values())}
+        async with self._sessions() as session:
+            rows = await session.execute(_RANKED, given)
+            return tuple(OperationId(str(row.id)) for row in rows)
+
+    async def approved(
+        self, ids: Sequence[str] | None = None
+    ) -> tuple[tuple[Operation, str | None], ...]:
+        """Every operation that may be called, or those with these ids that still may be.
+
+        Each comes with the base URL of its API.
+        """
+        statement: sa.Select[Any] = (
+            sa.select(*_OPERATION, _ADDRESS)
+            .join(specs, specs.c.id == operations.c.spec_id)
+            .where(operations.c.state == ReviewState.APPROVED.value)
+            .order_by(operations.c.tool_name, operations.c.id)
+        )
+        if ids is not None:
+            statement = statement.where(operations.c.id.in_(ids))
+        async with self._sessions() as session:
             return tuple((_operation(row), row.where) for row in await session.execute(statement))
 
+
+def address_of(base_url: str | None, server: str | None) -> str | None:
+    """Where an operation is called: at its document's address, else at an absolute one of its own.
+
+    A relative server of its own is so to the document's.
+    """
+    address = base_url or server
+    return address if address is not None and "://" in address else None
+
+
+# Not the words that it is searched by, nor what it was before: a call needs neither.
+_OPERATION = [
+    column for column in operations.columns if column.name not in {"search", "previous", "changes"}
+]
+
+_RANKED = sa.text(RANKED).bindparams(
+    sa.bindparam("words", type_=sa.ARRAY(sa.Text)),
+    sa.bindparam("counts", type_=sa.ARRAY(sa.Float)),
+)
 
 _ADDRESS = sa.func.coalesce(specs.c.address, specs.c.base_url).label("where")
 
@@ -725,7 +817,7 @@ def _to_review(state: str) -> dict[str, Any]:
 
 
 def _operation(row: sa.Row[Any]) -> Operation:
-    values = {column.name: row._mapping[column.name] for column in operations.columns}
+    values = {column.name: row._mapping[column.name] for column in _OPERATION}
     return Operation(
         **values
         | {

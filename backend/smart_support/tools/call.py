@@ -98,7 +98,7 @@ class CallResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Offered:
     """Which tools the model is offered now, and why the others are not."""
 
     tools: Mapping[str, Tool]
@@ -142,7 +142,7 @@ class ToolCaller:
         self._monotonic = monotonic
         self._sleep = sleep
 
-    async def offer(self, tools: Mapping[str, Tool]) -> Offer:
+    async def offer(self, tools: Mapping[str, Tool]) -> Offered:
         """Those of `tools` that a call now would not be refused for at once."""
         stops = await self._stops.standing()
         withheld: dict[str, str] = {}
@@ -154,7 +154,7 @@ class ToolCaller:
                 withheld[name] = f"{tool.title}: switched off by the company for now"
             elif not self._upstreams.allows(tool.base_url, breaker_group(operation)):
                 withheld[name] = f"{tool.title}: the system behind it does not answer just now"
-        return Offer({name: tools[name] for name in tools if name not in withheld}, withheld)
+        return Offered({name: tools[name] for name in tools if name not in withheld}, withheld)
 
     def is_stopped(self, tool: Tool) -> bool:
         """Whether the tool was switched off when the tools were offered last."""

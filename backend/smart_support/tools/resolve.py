@@ -74,10 +74,10 @@ class CallResolver:
 
     async def find_out(self, call: KnownCall) -> Found | None:
         """What became of `call`; None if that cannot be said now."""
-        found = await self._operations.callable_one(call.operation_id)
-        if found is None:
+        found = await self._operations.approved([call.operation_id])
+        if not found:
             return None  # gone, or not approved any more: nothing of it is sent
-        operation, base_url = found
+        operation, base_url = found[0]
         try:
             if call.accepted is not None and operation.classification.status is not None:
                 return await self._progress(call, operation, operation.classification.status)
