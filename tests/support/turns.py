@@ -359,6 +359,11 @@ class Desk:
     async def attempts(self) -> list[Any]:
         return await self.rows(tool_attempts)
 
+    async def forget_calls(self) -> None:
+        """Empty the ledger."""
+        async with self.sessions.begin() as session:
+            await session.execute(sa.delete(tool_calls))
+
     async def questions(self) -> list[str]:
         """The state of every approval."""
         return [row.state for row in await self.rows(approvals)]

@@ -262,6 +262,10 @@ class PostgresLedger:
         """Write down how a call ended.
 
         A read has no row before. A write was `SENT`; one that FAILED may not have come that far.
+
+        Raises:
+            CallMade: this read has its result already; nothing is written.
+            CallMoved: the write is not on its way any more.
         """
         async with self._sessions.begin() as session:
             values = {
@@ -275,7 +279,12 @@ class PostgresLedger:
             if state is CallState.AMBIGUOUS:
                 values["check_at"] = now
             if call.access == "read" and not call.asks:
-                await session.execute(_insert(call, state, **values).on_conflict_do_nothing())
+                statement = _insert(call, state, **values).on_conflict_do_nothing()
+                made = await session.execute(statement.returning(tool_calls.c.id))
+                if made.one_or_none() is None:
+                    known = await _known(session, tool_calls.c.id == call.id)
+                    assert known is not None
+                    raise CallMade(known)
             else:
                 await _end(session, call, state, values)
             if attempts:
@@ -479,7 +488,8 @@ async def _known(session: AsyncSession, which: sa.ColumnElement[bool]) -> KnownC
 def _is_over(known: KnownCall, call: PlannedCall) -> bool:
     """Whether it is this very call, and past the point where it could be sent."""
     over = {*_COUNTING, CallState.FAILED.value, CallState.RESOLVED_NOT_DONE.value}
-    return known.fingerprint == call.fingerprint and known.state.value in over
+    same = (known.fingerprint, known.thread_id) == (call.fingerprint, call.thread_id)
+    return same and known.state.value in over
 
 
 def _sent(call: PlannedCall, now: datetime) -> dict[str, Any]:

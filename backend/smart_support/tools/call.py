@@ -252,7 +252,10 @@ class ToolCaller:
             stopped = _End(outcome, content, "TOOL_CANCELLED")
             await asyncio.shield(self._finish(planned, recorder, stopped))
             raise
-        events = await self._finish(planned, recorder, end)
+        try:
+            events = await self._finish(planned, recorder, end)
+        except CallMade as made:  # a read, made again by a turn that was taken up again
+            return await self._known(planned, made.known, deadline)
         return CallResult(end.outcome, end.content, end.code, events, end.failure)
 
     async def _version(self, tool: Tool, planned: PlannedCall) -> str | None:
