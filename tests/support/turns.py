@@ -47,7 +47,7 @@ from smart_support.database import Sessions
 from smart_support.database.engine import psycopg_dsn
 from smart_support.events.consumer import EventConsumer
 from smart_support.events.postgres import PostgresEventLog
-from smart_support.events.records import ApprovalAsked, Fact, MessageFinished, TurnClosed
+from smart_support.events.records import ApprovalAsked, Event, Fact, MessageFinished, TurnClosed
 from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
@@ -241,12 +241,35 @@ class Desk:
         followers = Followers()
         noticed: list[str] = []
         limiter = MessageLimiter(1_000, 10.0, clock=self.clock.monotonic)
+
+        def tell(thread_id: str, events: Sequence[Event]) -> None:
+            followers.publish(thread_id, events)
+            noticed.append(thread_id)
+
+        resolver = CallResolver(
+            self.upstreams,
+            self.operations,
+            self.stops,
+            self.linked,
+            self.call_limits,
+            clock=self.clock,
+            monotonic=self.clock.monotonic,
+        )
+        calls = CallRecovery(
+            self.ledger,
+            PostgresUnknownCalls(self.sessions),
+            self.log,
+            resolver,
+            tell,
+            clock=self.clock,
+        )
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,
                 handoffs=PostgresHandoffs(self.sessions),
                 log=self.log,
                 ledger=self.ledger,
+                calls=calls,
                 operations=self.operations,
                 graph=build_graph(self.saver),
                 model=self.client,
@@ -263,30 +286,12 @@ class Desk:
         )
         self.stack.push_async_callback(runner.close, 0.0)
         derivation = Derivation(self.log, self.consumers)
-        resolver = CallResolver(
-            self.upstreams,
-            self.operations,
-            self.stops,
-            self.linked,
-            self.call_limits,
-            clock=self.clock,
-            monotonic=self.clock.monotonic,
-        )
-        calls = CallRecovery(
-            self.ledger,
-            PostgresUnknownCalls(self.sessions),
-            self.log,
-            resolver,
-            runner.publish,
-            clock=self.clock,
-        )
         recovery = Recovery(
             runner,
             conversations,
             self.ledger,
             self.tracker,
             derivation,
-            calls,
             abandon_after=3_600.0,
             clock=self.clock,
         )

@@ -72,18 +72,25 @@ class CallRecovery:
                 async with asyncio.timeout(every):
                     await self._due.wait()
 
-    async def settle_sent(self, thread_id: ThreadId, turn_id: TurnId) -> None:
-        """Before a turn of a dead process goes on or is closed: what it had sent is unknown now.
-
-        `run` looks after it at once.
-        """
+    async def lose(self, thread_id: ThreadId, turn_id: TurnId) -> None:
+        """What the turn has on its way is unknown from now on; `run` looks after it at once."""
         lost = await self._ledger.lose_sent(turn_id, words.interrupted(), now=self._clock())
         self._publish(thread_id, lost)
         if lost:
             self._due.set()
 
+    async def find_lost(self, thread_id: ThreadId, turn_id: TurnId) -> None:
+        """Before a turn of a process that is gone goes on: find out what became of its calls.
+
+        What cannot be found out now is unknown, and looked after from then on.
+        """
+        lost = await self._ledger.lose_sent(turn_id, words.interrupted(), now=self._clock())
+        self._publish(thread_id, lost)
+        if lost:
+            await self.look_after(turn_id)
+
     async def close_unsent(self, thread_id: ThreadId, turn_id: TurnId) -> None:
-        """When a turn of a dead process is closed: what it had not sent has failed, surely."""
+        """When a turn is over before its end: what it had not sent has failed, surely."""
         now = self._clock()
         ended = await self._ledger.close_unsent(turn_id, words.never_sent(), now=now)
         self._publish(thread_id, ended)
@@ -116,9 +123,9 @@ class CallRecovery:
             and fact.tool_call_id not in returned
         ]
 
-    async def look_after(self) -> None:
-        """Find out what became of the unknown calls whose turn it is."""
-        due = await self._unknown.take_due(self._clock(), AT_ONCE)
+    async def look_after(self, turn_id: TurnId | None = None) -> None:
+        """Find out what became of the unknown calls that are due, of one turn or of all."""
+        due = await self._unknown.take_due(self._clock(), AT_ONCE, turn_id)
         # Beside each other: an API that does not answer keeps only its own calls waiting.
         async with asyncio.TaskGroup() as group:
             for call in due:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
-from smart_support.events.postgres import append, storable
+from smart_support.events.postgres import append, hold, storable
 from smart_support.events.records import (
     ApprovalAsked,
     ApprovalDecided,
@@ -203,6 +203,7 @@ class PostgresLedger:
             Stopped: an operator has switched it off.
         """
         async with self._sessions.begin() as session:
+            await hold(session, call.thread_id)
             await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
             row = (
                 await session.execute(
@@ -236,6 +237,7 @@ class PostgresLedger:
             Stopped: an operator has switched it off.
         """
         async with self._sessions.begin() as session:
+            await hold(session, call.thread_id)
             await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
             statement = _insert(call, CallState.SENT, **_sent(call, now)).on_conflict_do_nothing()
             if (await session.execute(statement.returning(tool_calls.c.id))).one_or_none() is None:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append, storable
-from smart_support.events.records import CallResolved, Event
+from smart_support.events.records import CallResolved, Event, TurnId
 from smart_support.ledger.postgres import attempt_facts, known_call
 from smart_support.ledger.records import Attempt, CallSettled, CallState, KnownCall
 from smart_support.ledger.tables import tool_attempts, tool_calls
@@ -40,11 +40,17 @@ class PostgresUnknownCalls:
         async with self._sessions() as session:
             return tuple(known_call(row) for row in await session.execute(statement))
 
-    async def take_due(self, now: datetime, limit: int) -> tuple[KnownCall, ...]:
+    async def take_due(
+        self, now: datetime, limit: int, turn_id: TurnId | None = None
+    ) -> tuple[KnownCall, ...]:
         """The calls that should be looked after now. Nobody else is given them for a while."""
         due = (
             sa.select(tool_calls.c.id)
-            .where(tool_calls.c.state == CallState.AMBIGUOUS.value, tool_calls.c.check_at <= now)
+            .where(
+                tool_calls.c.state == CallState.AMBIGUOUS.value,
+                tool_calls.c.check_at <= now,
+                sa.true() if turn_id is None else tool_calls.c.turn_id == turn_id,
+            )
             .order_by(tool_calls.c.check_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
