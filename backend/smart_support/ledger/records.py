@@ -98,6 +98,8 @@ class KnownCall:
     sent_at: datetime | None = None
     finished_at: datetime | None = None
     checks: int = 0
+    check_at: datetime | None = None
+    """When to find out next what became of it."""
     resolved_by: str | None = None
     resolved_at: datetime | None = None
     remark: str | None = None

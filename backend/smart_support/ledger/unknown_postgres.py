@@ -55,15 +55,19 @@ class PostgresUnknownCalls:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        pause = sa.func.least(
-            sa.literal(FIRST_CHECK) * sa.func.power(2, sa.func.least(tool_calls.c.checks, 20)),
-            sa.literal(LAST_CHECK),
+        seconds = sa.func.least(
+            FIRST_CHECK.total_seconds()
+            * sa.func.power(2.0, sa.func.least(tool_calls.c.checks, 20), type_=sa.Float),
+            LAST_CHECK.total_seconds(),
+            type_=sa.Float,
         )
+        pause = sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds, type_=sa.Interval)
+        following = sa.literal(now, sa.DateTime(timezone=True)) + pause
         async with self._sessions.begin() as session:
             rows = await session.execute(
                 sa.update(tool_calls)
                 .where(tool_calls.c.id.in_(due))
-                .values(checks=tool_calls.c.checks + 1, check_at=now + pause)
+                .values(checks=tool_calls.c.checks + 1, check_at=following)
                 .returning(tool_calls)
             )
             return tuple(known_call(row) for row in rows)
