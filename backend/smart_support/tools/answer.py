@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-import orjson
+from smart_support.events.postgres import storable
+from smart_support.resilience.payload import UnreadableAnswer, read_json
 
 MAX_CHARACTERS = 12_000
 """Longest answer that the model reads, about 3,000 tokens."""
@@ -18,13 +19,16 @@ def success(status: int, content_type: str, body: bytes) -> str:
 
     JSON is shortened item by item, so that what is left is still JSON and says what is missing;
     other text is wrapped; what is no text is described.
+
+    Raises:
+        UnreadableAnswer: it says that it is JSON, and is none that can be worked with.
     """
     if not body.strip():
         return _compact({"status": status, "result": "The API confirmed without further data."})
-    if "json" in content_type or body[:1] in b"{[":
-        parsed = _parsed(body)
-        if parsed is not None:
-            return _fitted(parsed)
+    if "json" in content_type:
+        return _fitted(storable(read_json(body)))
+    if body[:1] in b"{[" and (parsed := _parsed(body)) is not None:
+        return _fitted(parsed)
     if content_type.startswith("text/") or not content_type:
         return _fitted({"status": status, "text": body.decode("utf-8", "replace")})
     return _compact(
@@ -100,13 +104,8 @@ def failure(
 
 def _parsed(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        # NaN and the like, which orjson refuses and jsonb could not store.
-        return json.loads(body, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
+        return storable(read_json(body))
+    except UnreadableAnswer:
         return None
 
 

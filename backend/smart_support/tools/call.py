@@ -23,6 +23,9 @@ from smart_support.ledger.records import (
 from smart_support.ledger.stops import Stopped
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.records import Access
+from smart_support.resilience.call import failed
+from smart_support.resilience.decision import UNREADABLE
+from smart_support.resilience.payload import UnreadableAnswer
 from smart_support.resilience.records import Answer, CallFailed, CallPlan
 from smart_support.resilience.retry import asked_wait
 from smart_support.resilience.upstream import Upstreams
@@ -296,7 +299,13 @@ class ToolCaller:
         etag = got.headers.get("etag")
         if got.status == 202 and plan.writes:
             return await self._follow(tool, planned, got, deadline)
-        content = answer.success(got.status, str(got.headers.get("content-type", "")), got.body)
+        content_type = str(got.headers.get("content-type", ""))
+        try:
+            if not (plan.writes or got.body.strip() or got.status == 204):
+                raise UnreadableAnswer("an empty answer to a read")
+            content = answer.success(got.status, content_type, got.body)
+        except UnreadableAnswer:
+            return _unreadable(got, writes=plan.writes)
         if got.stale:
             return _End("done", answer.old(content, got.age))
         return _End("done", content, etag=etag)
@@ -395,6 +404,18 @@ def _returned(planned: PlannedCall, end: _End) -> ToolReturned:
         content=end.content,
         code=end.code,
     )
+
+
+def _unreadable(got: Answer, *, writes: bool) -> _End:
+    """The end of a call whose answer is not what it says that it is.
+
+    Whoever answers so may not be the API: a write is then unknown, whatever the status says.
+    """
+    failure = failed(
+        UNREADABLE, "unknown" if writes else "rejected", answered=got.status, headers=got.headers
+    )
+    code, content = words.failed(failure)
+    return _End("unknown" if writes else "failed", content, code, failure=failure)
 
 
 def _as_known(planned: PlannedCall, accepted: Any) -> KnownCall:
