@@ -44,6 +44,7 @@ DOCUMENT = openapi(
     {
         "/keyed": {"post": {"operationId": "keyed", **_KEYED}},
         "/keyless": {"post": {"operationId": "keyless", **_POST}},
+        "/asked": {"post": {"operationId": "asked", **_POST}},
         "/read": {
             "get": {
                 "operationId": "read",
@@ -166,6 +167,17 @@ class World:
             await chat.write(call.thread, text)
             await chat.only("ack")
 
+    async def question(self, call: Call) -> str | None:
+        """The id of the question that waits for Ada's answer in the thread."""
+        query = "SELECT id::text FROM approvals WHERE thread_id = %s AND state = 'pending'"
+        found = await self.rows(query, call.thread)
+        return str(found[0][0]) if found else None
+
+    async def decide(self, call: Call) -> None:
+        """Say yes."""
+        path = f"/api/approvals/{await self.question(call)}/decision"
+        await self.rest(ADA, "POST", path, json={"decision": "approve"})
+
     async def seen(self, call: Call) -> dict[str, int]:
         """How often the company was asked, and how many effects that had."""
         got = await self.http.get(f"{self.company}/seen", params={"run": call.run})
@@ -235,9 +247,11 @@ async def open_world(url: str, folder: Path) -> AsyncIterator[World]:
         assert company.stdout is not None
         port = json.loads(await company.stdout.readline())["port"]
         worlds: list[World] = []
-        model = await stack.enter_async_context(
-            ModelEndpoint(respond=lambda request: worlds[0].answer(request))
-        )
+
+        def respond(request: Received) -> Script:
+            return worlds[0].answer(request)
+
+        model = await stack.enter_async_context(ModelEndpoint(respond=respond))
         world = World(
             url=url,
             company=f"http://127.0.0.1:{port}",
@@ -267,5 +281,9 @@ async def _approve(world: World) -> None:
             OPERATOR,
             "POST",
             f"/api/operations/{operation['id']}/decision",
-            json={"version": operation["version"], "state": "approved", "confirm": False},
+            json={
+                "version": operation["version"],
+                "state": "approved",
+                "confirm": operation["tool_name"] == "asked",
+            },
         )

@@ -134,8 +134,38 @@ async def test_no_effect_is_doubled_and_no_call_lost(world: World) -> None:
                 key = f"{call.kind} at {boundary}: {state}"
                 found[key] = found.get(key, 0) + 1
     assert world.kills == KILLS
-    print(found)
     # The sweep has reached what it is for.
     assert found["keyless at effect: ambiguous"] > 0
     assert found["keyed at effect: resolved_done"] > 0
     assert found["keyless at planned: done"] > 0
+
+
+@pytest.mark.parametrize("killed", ["while it is asked", "while the yes is used"])
+async def test_a_yes_is_neither_lost_nor_used_twice(world: World, killed: str) -> None:
+    call = Call("asked")
+    call.go.set()
+    await world.send(call)
+    await world.until(lambda: world.question(call), "the question")
+    if killed == "while the yes is used":
+        async with world.blocked("tool_calls"):
+            deciding = asyncio.create_task(world.decide(call))
+
+            async def waits() -> bool:
+                return await world.waiting_for("tool_calls") > 0
+
+            await world.until(waits, "the yes to be used")
+            world.kill()
+        await asyncio.gather(deciding, return_exceptions=True)
+    else:
+        world.kill()
+    await world.start()
+
+    if await world.question(call):
+        await world.decide(call)
+
+    async def over() -> bool:
+        return await world.is_over(call) and bool(await world.facts(call, "turn_closed"))
+
+    await world.until(over, "the end")
+    assert await world.states(call) == ["done"]
+    assert await world.seen(call) == {"arrived": 1, "effects": 1}

@@ -378,9 +378,9 @@ class TestCancellation:
     ) -> None:
         async with Calls(server, places=4) as calls:
             server.script("/hang", hang())
-            for _ in range(3):
+            for round_ in range(1, 4):
                 tasks = [asyncio.create_task(calls.call(path="/hang")) for _ in range(20)]
-                await until(lambda: server.seen("/hang").running >= 4)
+                await until(lambda so_far=4 * round_: server.seen("/hang").attempts >= so_far)
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)

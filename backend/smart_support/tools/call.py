@@ -22,7 +22,8 @@ from smart_support.ledger.records import (
 )
 from smart_support.ledger.stops import Stopped
 from smart_support.ledger.stops_postgres import PostgresStops
-from smart_support.operations.records import Access
+from smart_support.operations.records import Access, Operation
+from smart_support.operations.schema import cursor_of
 from smart_support.resilience.call import failed
 from smart_support.resilience.decision import UNREADABLE
 from smart_support.resilience.payload import UnreadableAnswer
@@ -33,6 +34,7 @@ from smart_support.tools import answer, words
 from smart_support.tools.attempts import Recorder
 from smart_support.tools.build import Tool
 from smart_support.tools.linked import LinkBroken, LinkedReads
+from smart_support.tools.paging import next_cursor
 from smart_support.tools.planning import (
     breaker_group,
     complete_arguments,
@@ -303,9 +305,10 @@ class ToolCaller:
         try:
             if not (plan.writes or got.body.strip() or got.status == 204):
                 raise UnreadableAnswer("an empty answer to a read")
-            content = answer.success(got.status, content_type, got.body)
+            answer.check_readable(content_type, got.body)
         except UnreadableAnswer:
             return _unreadable(got, writes=plan.writes)
+        content = shown(tool.operation, planned.arguments, got)
         if got.stale:
             return _End("done", answer.old(content, got.age))
         return _End("done", content, etag=etag)
@@ -403,6 +406,20 @@ def _returned(planned: PlannedCall, end: _End) -> ToolReturned:
         outcome=end.outcome,
         content=end.content,
         code=end.code,
+    )
+
+
+def shown(operation: Operation, arguments: Mapping[str, Any], got: Answer) -> str:
+    """What the model reads of a good answer."""
+    link = got.headers.get("link")
+    return answer.success(
+        got.status,
+        str(got.headers.get("content-type", "")),
+        got.body,
+        fields=operation.classification.answer_fields,
+        cursor=(lambda parsed: next_cursor(operation, arguments, parsed, link))
+        if cursor_of(operation)[1]
+        else None,
     )
 
 

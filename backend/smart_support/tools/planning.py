@@ -6,6 +6,7 @@ from typing import Any
 from smart_support.ledger.records import PlannedCall, fingerprint_of
 from smart_support.operations.records import Access, Classification, Operation, RequestPlan
 from smart_support.tools.build import Tool
+from smart_support.tools.paging import turned
 
 KEY_SECONDS = 3_600.0
 """How long an API surely keeps an idempotency key of which nobody has said for how long.
@@ -21,7 +22,7 @@ def complete_arguments(
 ) -> dict[str, Any]:
     """The arguments with the bound ones filled from who is signed in, whatever the model gave."""
     bound = {name: claims[claim] for name, claim in tool.operation.classification.bindings.items()}
-    return {**arguments, **bound}
+    return {**turned(tool.operation, arguments), **bound}
 
 
 def plan_call(

@@ -20,7 +20,7 @@ from smart_support.resilience.records import CallFailed, CallPlan
 from smart_support.resilience.upstream import Upstreams
 from smart_support.tools import answer, words
 from smart_support.tools.attempts import Recorder
-from smart_support.tools.call import Limits
+from smart_support.tools.call import Limits, shown
 from smart_support.tools.linked import LinkedReads, Seen
 from smart_support.tools.planning import breaker_group, version_argument
 from smart_support.tools.request import build_request
@@ -154,7 +154,7 @@ class CallResolver:
             return None
         if got.status == 202:
             return None
-        content = answer.success(got.status, str(got.headers.get("content-type", "")), got.body)
+        content = shown(operation, call.arguments, got)
         return Found("done", "key", content, "asked again with its key", recorder.attempts)
 
     async def _look_up(self, call: KnownCall, operation: Operation, link: Lookup) -> Found | None:
