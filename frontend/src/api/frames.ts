@@ -68,6 +68,7 @@ export type CustomEvent =
       name: "approval_decided";
       value: { approval_id: string; tool_call_id: string; decision: string; by: string };
     }
+  | { name: "call_resolved"; value: { tool_call_id: string; resolution: string } }
   | { name: "agent_changed"; value: { tool_call_id: string; before: string; after: string } }
   | { name: "turn_resumed"; value: { run_id: string } }
   | { name: "handoff"; value: { reason: string; note: string } }

@@ -69,5 +69,9 @@ export const WORDS = {
   abandoned: "This conversation was closed after a long silence. Write again to reopen it.",
   handoff: "A person from the team is asked to take over.",
   joined: (person: string) => `${person} from the team has joined and answers you now.`,
+  found: {
+    done: (title: string) => `“${title}”: we have checked, and it was done.`,
+    not_done: (title: string) => `“${title}”: we have checked, and it was not done.`,
+  },
   left: (person: string) => `${person} has left. The assistant answers again.`,
 } as const;
