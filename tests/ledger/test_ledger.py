@@ -101,6 +101,14 @@ async def answer(ledger: PostgresLedger, number: int = 1, approved: bool = True)
     )
 
 
+async def approved_call(ledger: PostgresLedger) -> PlannedCall:
+    """A call that was asked about and has its yes."""
+    planned = call(amount=5)
+    await ledger.ask([(planned, question(planned))], actor=ADA)
+    await answer(ledger)
+    return planned
+
+
 class TestAsking:
     async def test_plans_the_call_and_tells_of_it(
         self, ledger: PostgresLedger, sessions: Sessions
@@ -237,14 +245,8 @@ class TestDeciding:
 
 
 class TestSending:
-    async def approved(self, ledger: PostgresLedger) -> PlannedCall:
-        planned = call(amount=5)
-        await ledger.ask([(planned, question(planned))], actor=ADA)
-        await answer(ledger)
-        return planned
-
     async def test_uses_the_approval_up(self, ledger: PostgresLedger) -> None:
-        planned = await self.approved(ledger)
+        planned = await approved_call(ledger)
 
         await ledger.send_approved(planned, actor=ADA, now=NOW)
 
@@ -256,7 +258,7 @@ class TestSending:
             await ledger.send_approved(replace(planned, thread_id=TURN), actor=ADA, now=NOW)
 
     async def test_of_many_one_is_let_through(self, ledger: PostgresLedger) -> None:
-        planned = await self.approved(ledger)
+        planned = await approved_call(ledger)
 
         outcomes = await asyncio.gather(
             *(ledger.send_approved(planned, actor=ADA, now=NOW) for _ in range(8)),
@@ -267,7 +269,7 @@ class TestSending:
         assert [type(each) for each in outcomes].count(CallMade) == 7
 
     async def test_needs_exactly_what_was_approved(self, ledger: PostgresLedger) -> None:
-        planned = await self.approved(ledger)
+        planned = await approved_call(ledger)
         edited = replace(planned, fingerprint=fingerprint_of(OPERATION, "hash", {"amount": 500}))
         reviewed_since = replace(
             planned, fingerprint=fingerprint_of(OPERATION, "other", {"amount": 5})
@@ -290,7 +292,7 @@ class TestSending:
             await ledger.send_approved(planned, actor=ADA, now=NOW)
 
     async def test_too_late_changes_nothing(self, ledger: PostgresLedger) -> None:
-        planned = await self.approved(ledger)
+        planned = await approved_call(ledger)
 
         with pytest.raises(ApprovalExpired):
             await ledger.send_approved(planned, actor=ADA, now=LATER)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.ledger.test_ledger import NOW, TURN, attempt, call, ledger, returned, state_of
+from tests.ledger.test_ledger import NOW, TURN, approved_call, attempt, call, ledger, returned, state_of
 
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
@@ -167,9 +167,7 @@ class TestResolving:
 
 class TestWhatWasNotSent:
     async def test_has_failed_when_its_turn_is_over(self, ledger: PostgresLedger) -> None:
-        from tests.ledger.test_ledger import TestSending
-
-        planned = await TestSending().approved(ledger)
+        planned = await approved_call(ledger)
 
         (event,) = await ledger.close_unsent(TURN, "not sent", now=NOW)
 
