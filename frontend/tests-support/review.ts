@@ -49,6 +49,8 @@ export function classified(more: Partial<Classification> = {}): Classification {
     cacheable_s: null,
     confirm_locked: false,
     reasons: ["GET only reads."],
+    answer_fields: [],
+    pagination: null,
     ...more,
   };
 }

@@ -4,7 +4,16 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.ledger.test_ledger import NOW, TURN, approved_call, attempt, call, ledger, returned, state_of
+from tests.ledger.test_ledger import (
+    NOW,
+    TURN,
+    approved_call,
+    attempt,
+    call,
+    ledger,
+    returned,
+    state_of,
+)
 
 from smart_support.database import Sessions
 from smart_support.errors import NotFound

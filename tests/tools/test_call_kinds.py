@@ -28,6 +28,7 @@ from smart_support.tools.planning import breaker_group, is_repeatable
 LIMITS = Limits(total=20.0, attempt=5.0, max_bytes=10_000)
 NOTE = {"body": {"text": "hi"}}
 
+
 @pytest.fixture
 async def desk(sessions: Sessions, database_url: str) -> AsyncIterator[Desk]:
     async with open_desk(sessions, database_url, call_limits=LIMITS) as opened:

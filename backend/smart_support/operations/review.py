@@ -40,6 +40,10 @@ class Correction:
     """Empty: by its tag."""
     cacheable_s: int | None = None
     """0: its answers are not kept."""
+    answer_fields: tuple[str, ...] | None = None
+    """Empty: the whole answer is shown."""
+    paged: bool | None = None
+    """Whether its pages are walked as suggested, or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,8 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
     for name in ("lookup", "status"):
         if name in changes and not changes[name].operation:
             changes[name] = None
+    if (paged := changes.pop("paged", None)) is not None:
+        changes["pagination"] = operation.suggestion.pagination if paged else None
     classification = replace(operation.classification, **changes)
     check_classification(operation, classification)
     for link in (classification.lookup, classification.status):
