@@ -49,6 +49,7 @@ export function classified(more: Partial<Classification> = {}): Classification {
     cacheable_s: null,
     confirm_locked: false,
     reasons: ["GET only reads."],
+    approval_rules: { standing_consent: false, thresholds: [], limits: [] },
     answer_fields: [],
     pagination: null,
     ...more,

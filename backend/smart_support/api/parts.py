@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
+from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api.sockets import Sockets
 from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
@@ -27,6 +28,8 @@ from smart_support.operations.importing import Imports
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.resilience.upstream import Upstreams
 from smart_support.settings import Settings
+from smart_support.telemetry.handler import ErrorHandler
+from smart_support.telemetry.watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ class Parts:
     conversations: PostgresConversations
     tracker: ConversationTracker
     recorder: AnalyticsRecorder
+    troubles: PostgresTroubles
     derivation: Derivation
     log: PostgresEventLog
     ledger: PostgresLedger
@@ -63,6 +67,10 @@ class Parts:
     hello_seconds: float
     """How long a socket may stay silent before it says who it is."""
     clock: Callable[[], datetime]
+    watch: Watch
+    """The monitor and the alerts."""
+    errors: ErrorHandler = field(default_factory=ErrorHandler)
+    """Every error of this application goes through it."""
 
 
 def parts_of(connection: HTTPConnection) -> Parts:

@@ -11,6 +11,7 @@ from pydantic import AnyHttpUrl, BaseModel, Field
 from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
+from smart_support.operations.approval_rules import ApprovalRules
 from smart_support.operations.document import FileTooLarge
 from smart_support.operations.effects import DONE_WORDS, FAILED_WORDS, Lookup, StatusCheck
 from smart_support.operations.evidence import evidence_of
@@ -147,6 +148,7 @@ class Classified(BaseModel):
         description="How old an answer may be that stands in while the API is down."
     )
     confirm_locked: bool = Field(description="Nobody may lower `confirm`.")
+    approval_rules: ApprovalRules = Field(description="What is demanded beyond the customer's yes.")
     reasons: list[str]
     answer_fields: list[str] = Field(
         description="What the model is shown of an answer; empty: all of it."
@@ -230,6 +232,7 @@ class ReviewDecision(BaseModel):
     status: StatusLink | None = None
     breaker_group: str | None = Field(None, max_length=100, description="Empty: by its tag.")
     cacheable_s: int | None = Field(None, ge=0, le=86_400, description="0: never.")
+    approval_rules: ApprovalRules | None = None
     answer_fields: list[AnswerField] | None = Field(
         None, max_length=100, description="Such as `data.id`. Empty: the whole answer is shown."
     )

@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
+from smart_support.operations.approval_rules import rules_of
 from smart_support.operations.effects import lookup_of, status_of
 from smart_support.operations.naming import keep_names
 from smart_support.operations.records import (
@@ -770,6 +771,7 @@ def classification_of(stored: Mapping[str, Any]) -> Classification:
             "reasons": tuple(stored["reasons"]),
             "lookup": lookup_of(stored.get("lookup")),
             "status": status_of(stored.get("status")),
+            "approval_rules": rules_of(stored.get("approval_rules")),
             "grounds": tuple(Ground(**ground) for ground in stored.get("grounds", ())),
             "answer_fields": tuple(stored.get("answer_fields", ())),
         }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from smart_support.errors import InvalidInput
+from smart_support.operations.approval_rules import ApprovalRules
 from smart_support.operations.effects import Lookup, StatusCheck, bad_pointers
 from smart_support.operations.postgres import Decided, Decision, PostgresOperations
 from smart_support.operations.records import (
@@ -40,6 +41,7 @@ class Correction:
     """Empty: by its tag."""
     cacheable_s: int | None = None
     """0: its answers are not kept."""
+    approval_rules: ApprovalRules | None = None
     answer_fields: tuple[str, ...] | None = None
     """Empty: the whole answer is shown."""
     paged: bool | None = None

@@ -30,9 +30,11 @@ from smart_support.resilience.payload import UnreadableAnswer
 from smart_support.resilience.records import Answer, CallFailed, CallPlan
 from smart_support.resilience.retry import asked_wait
 from smart_support.resilience.upstream import Upstreams
+from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer, words
 from smart_support.tools.attempts import Recorder
 from smart_support.tools.build import Tool
+from smart_support.tools.consent import demand_of
 from smart_support.tools.linked import LinkBroken, LinkedReads
 from smart_support.tools.paging import next_cursor
 from smart_support.tools.planning import (
@@ -222,7 +224,12 @@ class ToolCaller:
         async def before_sending() -> None:
             nonlocal marked
             if classification.confirm:
-                marking = self._ledger.send_approved(planned, actor=actor, now=self._clock())
+                marking = self._ledger.send_approved(
+                    planned,
+                    actor=actor,
+                    now=self._clock(),
+                    demand=demand_of(classification, planned.arguments),
+                )
             else:
                 marking = self._ledger.send_unasked(planned, now=self._clock())
             await _whole(marking)
@@ -293,7 +300,8 @@ class ToolCaller:
         deadline: float,
     ) -> _End:
         try:
-            got = await self._upstreams.send(request, plan)
+            with span("http.client", _sent_to(request)):
+                got = await self._upstreams.send(request, plan)
         except CallFailed as error:
             code, content = words.failed(error)
             outcome: CallOutcome = "unknown" if error.outcome == "unknown" else "failed"
@@ -451,6 +459,10 @@ def _as_known(planned: PlannedCall, accepted: Any) -> KnownCall:
         effect_key=planned.effect_key,
         accepted=accepted,
     )
+
+
+def _sent_to(request: httpx.Request) -> Attributes:
+    return {"http.request.method": request.method, "server.address": request.url.host}
 
 
 def _without_query(url: httpx.URL) -> str:
