@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
+from smart_support.operations.binding import without
 from smart_support.operations.document import Document, Unresolved, Unusable
 from smart_support.operations.records import Operation
 from smart_support.operations.text import clean
@@ -340,11 +341,7 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
 
 def tool_schema(operation: Operation) -> dict[str, Any]:
     """The input schema as the model sees it: without the arguments bound to the customer."""
-    bound = operation.classification.bindings
-    schema = dict(operation.schema)
-    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in bound}
-    schema["required"] = [name for name in schema["required"] if name not in bound]
-    return schema
+    return without(operation.schema, operation.classification.bindings)
 
 
 def size_of(schema: Mapping[str, Any]) -> int:

@@ -16,6 +16,7 @@ from smart_support.errors import ErrorCategory, Severity, SupportError
 from smart_support.events.records import AttemptOutcome, CallOutcome, Event, ToolReturned
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.records import Attempt, CallState, PlannedCall, fingerprint_of
+from smart_support.operations.binding import fill
 from smart_support.operations.records import Access
 from smart_support.resilience.classify import classify_error
 from smart_support.resilience.retry import with_retry
@@ -97,8 +98,7 @@ def complete_arguments(
     tool: Tool, arguments: Mapping[str, Any], claims: Mapping[str, str]
 ) -> dict[str, Any]:
     """The arguments with the bound ones filled from who is signed in, whatever the model gave."""
-    bound = {name: claims[claim] for name, claim in tool.operation.classification.bindings.items()}
-    return {**arguments, **bound}
+    return fill(arguments, tool.operation.classification.bindings, claims)
 
 
 def plan_call(
