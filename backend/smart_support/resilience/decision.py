@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from socket import EAI_NONAME, gaierror
 from ssl import SSLCertVerificationError
 
 import httpx
 
 from smart_support.errors import ErrorCategory
+from smart_support.resilience.address import ForbiddenAddress, UnknownHost
+from smart_support.resilience.body import TooLarge, Unreadable
+from smart_support.resilience.bulkhead import BulkheadFull
 from smart_support.resilience.records import Outcome
 
 NON_RETRYABLE, RETRYABLE = ErrorCategory.NON_RETRYABLE, ErrorCategory.RETRYABLE
@@ -131,6 +133,9 @@ REJECTED = Failure(
     "API_REJECTED", NON_RETRYABLE, Sense.FRUITLESS, "The API refused the request.", clear=True
 )
 FAILED = Failure("API_UNAVAILABLE", RETRYABLE, Sense.PASSING, "The API failed.", unhealthy=True)
+_ODDLY_FAILED = Failure(
+    "API_UNAVAILABLE", NON_RETRYABLE, Sense.FRUITLESS, "The API failed.", unhealthy=True
+)
 _NOT_FOUND = Failure(
     "API_NOT_FOUND", NON_RETRYABLE, Sense.FRUITLESS, "The API knows no such thing.", clear=True
 )
@@ -153,6 +158,10 @@ _BY_STATUS = {
     429: Failure(
         "API_RATE_LIMITED", RETRYABLE, Sense.DECLINED, "The API asked us to wait.", clear=True
     ),
+    500: FAILED,
+    502: FAILED,
+    503: FAILED,
+    504: FAILED,
     # What the API does not know how to do, it did not do (RFC 9110, 15.6.2 and 15.6.6).
     501: REJECTED,
     505: REJECTED,
@@ -165,30 +174,34 @@ def read_status(status: int) -> Failure:
     if found is not None:
         return found
     if status >= 500:
-        return FAILED
+        return _ODDLY_FAILED
     return REJECTED if status >= 400 else REDIRECTED
 
 
-def read_error(error: BaseException) -> Failure:
-    """What an attempt that ended in `error` says. Total for exceptions of a transport."""
+def read_error(error: Exception) -> Failure | None:
+    """What an attempt that ended in `error` says; None if it is none of a transport's."""
     match error:
         case TimeoutError() | httpx.TimeoutException():
             return TIMED_OUT
+        case ForbiddenAddress():
+            return FORBIDDEN_ADDRESS
+        case UnknownHost():
+            return UNKNOWN_HOST
+        case httpx.ConnectError():
+            untrusted = any(isinstance(cause, SSLCertVerificationError) for cause in _causes(error))
+            return BAD_CERTIFICATE if untrusted else UNREACHABLE
         case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.LocalProtocolError():
             return BAD_REQUEST
-        case httpx.ConnectError():
-            return _read_connect(error)
-        case _:
+        case httpx.HTTPError():
             return UNREACHABLE
-
-
-def _read_connect(error: BaseException) -> Failure:
-    for cause in _causes(error):
-        if isinstance(cause, SSLCertVerificationError):
-            return BAD_CERTIFICATE
-        if isinstance(cause, gaierror) and cause.errno == EAI_NONAME:
-            return UNKNOWN_HOST
-    return UNREACHABLE
+        case TooLarge():
+            return TOO_LARGE
+        case Unreadable():
+            return UNREADABLE
+        case BulkheadFull():
+            return BUSY
+        case _:
+            return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

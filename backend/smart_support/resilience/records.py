@@ -14,6 +14,9 @@ Outcome = Literal["not_sent", "rejected", "unknown"]
 Only a write is ever `unknown`: whatever became of a read, it changed nothing.
 """
 
+AttemptOutcome = Literal["done", "not_sent", "rejected", "unknown"]
+"""The same of one attempt, which may also have succeeded."""
+
 _USER_MESSAGES = {
     ErrorCategory.AUTH_FAILURE: "I may not look that up just now. Our team has to fix this.",
     ErrorCategory.NON_RETRYABLE: "That did not work.",
@@ -35,6 +38,7 @@ class AttemptReport:
         outcome: what may have happened upstream.
         error: why it failed; None if it succeeded or was cancelled.
         cancelled: it was stopped from outside; CancelledError goes on after this report.
+        hedged: a second request was sent beside the first.
         origin: where it was sent, such as `https://api.example.com`.
     """
 
@@ -44,9 +48,10 @@ class AttemptReport:
     waited_s: float
     status: int | None
     category: ErrorCategory | None
-    outcome: Literal["done", "not_sent", "rejected", "unknown"]
+    outcome: AttemptOutcome
     error: SupportError | httpx.HTTPError | None
     cancelled: bool = False
+    hedged: bool = False
     origin: str = ""
 
 
