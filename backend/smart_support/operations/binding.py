@@ -84,6 +84,24 @@ def _fields(root: JsonObject, node: Any, at: str, inside: tuple[str, ...]) -> li
     return found
 
 
+def at(schema: JsonObject, argument: str) -> tuple[dict[str, Any], bool]:
+    """What the schema says of an argument, all its parts together, and whether it is required."""
+    nodes: list[Any] = [schema]
+    required = False
+    for name in pointer_of(argument):
+        parts = [part for node in nodes for part in _parts(schema, node, set(), 0)]
+        required = any(name in part.get("required", ()) for part in parts)
+        nodes = [
+            properties[name]
+            for part in parts
+            if isinstance(properties := part.get("properties"), Mapping) and name in properties
+        ]
+    said: dict[str, Any] = {}
+    for part in (part for node in nodes for part in _parts(schema, node, set(), 0)):
+        said.update(part)
+    return said, required
+
+
 def without(schema: JsonObject, arguments: Iterable[str]) -> dict[str, Any]:
     """`schema` without these arguments, neither offered nor asked for."""
     result = dict(schema)
