@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AnyHttpUrl, BaseModel, Field
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 
 from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
+from smart_support.operations.binding import arguments_of
+from smart_support.operations.changes import turned_write
 from smart_support.operations.document import FileTooLarge
 from smart_support.operations.evidence import evidence_of
 from smart_support.operations.importing import fetch_document, import_document
@@ -25,7 +27,9 @@ from smart_support.operations.records import (
     Spec,
 )
 from smart_support.operations.review import Correction, Verdict, decide, decide_all
-from smart_support.operations.schema import size_of, tool_schema
+from smart_support.operations.schema import size_of, tokens_of, tool_schema
+from smart_support.operations.suggest import is_clear
+from smart_support.tools.dry_run import SAMPLE, dry_run
 
 router = APIRouter(prefix="/api", tags=["review"], responses=PROBLEMS)
 
@@ -70,6 +74,8 @@ class ImportResult(BaseModel):
     changed: int = Field(description="Operations that wait for a review again.")
     removed: int
     unchanged: int = Field(description="Operations that keep their review.")
+    breaking: int = Field(description="Changed ones of which calls as before would fail.")
+    turned_write: int = Field(description="Changed ones that were reads and are writes now.")
 
 
 class FromUrl(BaseModel):
@@ -98,6 +104,48 @@ class Classified(BaseModel):
     idempotency_header: str | None
     confirm_locked: bool = Field(description="Nobody may lower `confirm`.")
     reasons: list[str]
+    unbindable: bool = Field(
+        description="One customer's own, and no argument says whose: not for one who is not known."
+    )
+    idempotency_lifetime_s: int | None = Field(description="How long keys are remembered.")
+    repeatable: bool | None = Field(description="Done twice is done once; null: nobody has said.")
+    lookup_operation: str | None = Field(description="Key of the read that shows its effect.")
+    status_operation: str | None = Field(description="Key of the read that says how far it is.")
+    breaker_group: str | None = Field(description="What fails together with it.")
+    cacheable_s: int | None = Field(description="How long an answer may be used again.")
+    answer_fields: list[str] = Field(description="What the model is shown; none named: all.")
+    pagination: dict[str, Any] | None = Field(description="How its pages are walked.")
+
+
+class GroundShown(BaseModel):
+    """One thing that was said of an operation, and where the document says so."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    about: str = Field(description="The field that it speaks of.")
+    reason: str
+    confidence: float = Field(ge=0, le=1)
+    place: str = Field(description="Part of the operation's description; empty: its path.")
+    quote: str
+    source: Literal["rules", "model"]
+
+
+class GroundFound(GroundShown):
+    """The same, with the line."""
+
+    line: int | None = Field(description="Number of the line among those shown.")
+
+
+class ChangeShown(BaseModel):
+    """One difference from what was decided on."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    field: str
+    kind: Literal["added", "removed", "changed"]
+    before: str | None
+    after: str | None
+    breaking: bool = Field(description="A call as before fails now, or does something else.")
 
 
 class ReviewOperation(BaseModel):
@@ -123,6 +171,10 @@ class ReviewOperation(BaseModel):
     decision_reason: str | None
     version: int
     schema_bytes: int = Field(description="Size of what the model must read to know the tool.")
+    tokens: int = Field(description="About what offering it costs a turn, in the model's tokens.")
+    clear: bool = Field(description="All rules agree on what is suggested.")
+    breaking: bool = Field(description="Of what changed since the decision, something breaks.")
+    turned_write: bool = Field(description="Was a read when it was decided about; is a write.")
 
 
 class OperationDetail(ReviewOperation):
@@ -131,6 +183,8 @@ class OperationDetail(ReviewOperation):
     tool_schema: dict[str, Any]
     arguments: list[str] = Field(description="All of them, those bound to the customer too.")
     claims: list[str] = Field(description="What of the signed-in customer can fill an argument.")
+    grounds: list[GroundShown] = Field(description="What the suggestion rests on.")
+    changes: list[ChangeShown] = Field(description="What changed since the decision.")
     history: list["PastReview"]
 
 
@@ -153,6 +207,9 @@ class Operations(BaseModel):
     next_after: str | None = Field(description="Give it as `after` for the next page.")
 
 
+_Pointer = Annotated[str, Field(min_length=1, max_length=300)]
+
+
 class ReviewDecision(BaseModel):
     """What a person decides; what is left out stays as it is."""
 
@@ -166,6 +223,19 @@ class ReviewDecision(BaseModel):
     idempotency_header: str | None = Field(
         None, max_length=100, pattern=r"^[A-Za-z0-9-]*$", description="Empty: it takes none."
     )
+    unbindable: bool | None = None
+    idempotency_lifetime_s: int | None = Field(
+        None, ge=0, le=31_536_000, description="0: nobody knows."
+    )
+    repeatable: bool | None = None
+    lookup_operation: str | None = Field(None, max_length=2000, description="Empty: none.")
+    status_operation: str | None = Field(None, max_length=2000, description="Empty: none.")
+    breaker_group: str | None = Field(None, max_length=100, description="Empty: its origin's.")
+    cacheable_s: int | None = Field(None, ge=0, le=86_400, description="0: not at all.")
+    answer_fields: Annotated[tuple[_Pointer, ...], Field(max_length=100)] | None = Field(
+        None, description="None named: all."
+    )
+    pagination: dict[str, Any] | None = Field(None, description="Empty: it has no pages.")
     reason: str | None = Field(None, max_length=1000)
 
 
@@ -222,6 +292,32 @@ class OperationEvidence(BaseModel):
         description="The document has it on one long line, which is indented here."
     )
     left_out: int = Field(description="Lines of the operation behind the last one shown.")
+    grounds: list[GroundFound] = Field(description="What the suggestion rests on, with its lines.")
+
+
+class DryRunWanted(BaseModel):
+    """For which arguments, and for whom, a request is to be shown."""
+
+    arguments: dict[str, Any] | None = Field(
+        None, description="As the model would give them; without them, some are made up."
+    )
+    customer: dict[str, Annotated[str, Field(max_length=500)]] | None = Field(
+        None, description="Claim -> value of the customer; without them, a sample customer."
+    )
+
+
+class DryRunShown(BaseModel):
+    """The request as it would be sent; credentials are added only to what is."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: str | None
+    body_bytes: int
+    arguments: dict[str, Any] = Field(description="What the model gave, or what was made up.")
+    filled: dict[str, Any] = Field(description="With what the customer fills.")
 
 
 @router.post(
@@ -389,7 +485,33 @@ async def read_evidence(operation_id: UUID, person: Staff, parts: Running) -> Op
         pointer=operation.pointer,
         place=None if start is None or end is None else (start, end),
     )
-    return OperationEvidence.model_validate(found, from_attributes=True)
+    return OperationEvidence(
+        **{
+            name: getattr(found, name)
+            for name in OperationEvidence.model_fields
+            if name != "grounds"
+        },
+        grounds=[
+            GroundFound(
+                **GroundShown.model_validate(ground).model_dump(), line=found.line_of(ground)
+            )
+            for ground in operation.suggestion.grounds
+        ],
+    )
+
+
+@router.post("/operations/{operation_id}/dry-run", summary="Show a request without sending it")
+async def dry_run_operation(
+    operation_id: UUID,
+    wanted: DryRunWanted,
+    person: Staff,  # noqa: ARG001
+    parts: Running,
+) -> DryRunShown:
+    """The exact request for some arguments, approved or not. Nothing is sent."""
+    operation = await parts.operations.operation(str(operation_id))
+    spec = await parts.operations.spec(operation.spec_id)
+    claims = SAMPLE if wanted.customer is None else wanted.customer
+    return DryRunShown.model_validate(dry_run(operation, spec.base_url, wanted.arguments, claims))
 
 
 async def _import(parts: Parts, raw: bytes, source: str, name: str | None, by: str) -> ImportResult:
@@ -427,6 +549,8 @@ def import_result(imported: Imported) -> ImportResult:
         changed=imported.changed,
         removed=imported.removed,
         unchanged=imported.unchanged,
+        breaking=imported.breaking,
+        turned_write=imported.turned_write,
     )
 
 
@@ -442,16 +566,18 @@ def _classified(classification: Classification) -> Classified:
 
 
 def _described(operation: Operation) -> dict[str, Any]:
-    own = {"suggestion", "classification", "schema_bytes"}
-    return {
-        **{
-            name: getattr(operation, name)
-            for name in ReviewOperation.model_fields
-            if name not in own
-        },
+    schema = tool_schema(operation)
+    own: dict[str, Any] = {
         "suggestion": _classified(operation.suggestion),
         "classification": _classified(operation.classification),
-        "schema_bytes": size_of(tool_schema(operation)),
+        "schema_bytes": size_of(schema),
+        "tokens": tokens_of(operation, schema),
+        "clear": is_clear(operation.suggestion),
+        "breaking": any(change.breaking for change in operation.changes),
+        "turned_write": turned_write(operation.changes),
+    }
+    return own | {
+        name: getattr(operation, name) for name in ReviewOperation.model_fields if name not in own
     }
 
 
@@ -460,8 +586,10 @@ async def _detail(parts: Parts, operation: Operation) -> OperationDetail:
     return OperationDetail(
         **_described(operation),
         tool_schema=tool_schema(operation),
-        arguments=list(operation.schema.get("properties", {})),
+        arguments=arguments_of(operation.schema),
         claims=list(CLAIMS),
+        grounds=[GroundShown.model_validate(ground) for ground in operation.suggestion.grounds],
+        changes=[ChangeShown.model_validate(change) for change in operation.changes],
         history=[
             PastReview(
                 at=review.at,

@@ -1,6 +1,6 @@
 """What a new document changed of an operation, field by field, for whoever decides again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -36,6 +36,11 @@ def is_stricter(before: DraftOperation, after: DraftOperation) -> bool:
     return (was.access is Access.READ and now.access is Access.WRITE) or (
         now.confirm_locked and not was.confirm_locked
     )
+
+
+def turned_write(changes: Iterable[Change]) -> bool:
+    """Whether a read became a write."""
+    return any(change.field == "access" and change.after == "write" for change in changes)
 
 
 def _suggested(before: DraftOperation, after: DraftOperation) -> Iterator[Change]:

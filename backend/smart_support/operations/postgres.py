@@ -1,7 +1,7 @@
 """The catalogue of operations in PostgreSQL."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
-from smart_support.operations.changes import changes_between, is_stricter
+from smart_support.operations.changes import changes_between, is_stricter, turned_write
 from smart_support.operations.records import (
     Access,
     Change,
@@ -42,6 +42,7 @@ class Conflict:
     state: ReviewState
     version: int
     decided_by: str | None
+    """Who made it what it is now, by deciding or by undoing; None: a new import did."""
     decided_at: datetime | None
 
 
@@ -58,7 +59,7 @@ class ReviewConflict(SupportError):
             f"{one.key} is at version {one.version}, "
             + (
                 "changed by a new import"
-                if one.state is ReviewState.CHANGED
+                if one.decided_by is None
                 else f"last decided by {one.decided_by}"
             )
             for one in conflicts[:5]
@@ -373,6 +374,17 @@ class PostgresOperations:
             raise NotFound(f"{len(set(ids)) - len(found)} operations are not of spec {spec_id}")
         return found
 
+    async def reads(self, spec_id: str, keys: Sequence[str]) -> set[str]:
+        """Those of `keys` that are operations of the document which only read."""
+        statement = sa.select(operations.c.key).where(
+            operations.c.spec_id == spec_id,
+            operations.c.key.in_(keys),
+            operations.c.state != ReviewState.REMOVED.value,
+            operations.c.classification["access"].astext == Access.READ.value,
+        )
+        async with self._sessions() as session:
+            return set(await session.scalars(statement))
+
     async def document(self, spec_id: str) -> bytes:
         """The document of a spec, byte for byte as it came.
 
@@ -421,7 +433,9 @@ class PostgresOperations:
             standing = await self._locked(session, [one.operation_id for one in decisions])
             now = await session.scalar(sa.select(sa.func.now()))
             _check_there(standing)
-            _check_versions({one.operation_id: one.version for one in decisions}, standing)
+            await _check_versions(
+                session, {one.operation_id: one.version for one in decisions}, standing
+            )
             return await self._write(
                 session,
                 standing,
@@ -467,7 +481,9 @@ class PostgresOperations:
                 raise InvalidInput("It was decided before decisions could be undone.")
             standing = await self._locked(session, list(made))
             _check_there(standing)
-            _check_versions({id_: row.version for id_, row in made.items()}, standing)
+            await _check_versions(
+                session, {id_: row.version for id_, row in made.items()}, standing
+            )
             return await self._write(
                 session,
                 standing,
@@ -746,22 +762,35 @@ def _check_there(standing: Mapping[str, Any]) -> None:
         raise OperationRemoved(sorted(gone))
 
 
-def _check_versions(seen: Mapping[str, int], standing: Mapping[str, Any]) -> None:
+async def _check_versions(
+    session: AsyncSession, seen: Mapping[str, int], standing: Mapping[str, Any]
+) -> None:
     """Raise ReviewConflict unless everything is at the version that was seen."""
-    conflicts = [
-        Conflict(
-            operation_id=OperationId(row.id),
-            key=row.key,
-            state=ReviewState(row.state),
-            version=row.version,
-            decided_by=row.decided_by,
-            decided_at=row.decided_at,
+    late = [row for id_, row in standing.items() if row.version != seen[id_]]
+    if not late:
+        return
+    rows = await session.execute(
+        sa.select(reviews.c.operation_id, reviews.c.by, reviews.c.at, reviews.c.version).where(
+            sa.tuple_(reviews.c.operation_id, reviews.c.version).in_(
+                [(row.id, row.version) for row in late]
+            )
         )
-        for id_, row in standing.items()
-        if row.version != seen[id_]
-    ]
-    if conflicts:
-        raise ReviewConflict(sorted(conflicts, key=lambda one: one.key))
+    )
+    made = {row.operation_id: row for row in rows}
+    conflicts = []
+    for row in late:
+        decision = made.get(row.id)  # what no decision made, an import did
+        conflicts.append(
+            Conflict(
+                operation_id=OperationId(row.id),
+                key=row.key,
+                state=ReviewState(row.state),
+                version=row.version,
+                decided_by=decision.by if decision else None,
+                decided_at=decision.at if decision else None,
+            )
+        )
+    raise ReviewConflict(sorted(conflicts, key=lambda one: one.key))
 
 
 def classification_json(classification: Classification) -> dict[str, Any]:
@@ -857,12 +886,8 @@ def _compared(known: sa.Row[Any], operation: DraftOperation) -> tuple[list[str],
     values |= {"state": state.value, "version": operations.c.version + 1}
     what = ["added" if removed else "changed"]
     what += ["breaking"] if any(change.breaking for change in changes) else []
-    what += ["turned_write"] if _turned_write(changes) else []
+    what += ["turned_write"] if turned_write(changes) else []
     return what, values
-
-
-def _turned_write(changes: Iterable[Change]) -> bool:
-    return any(change.field == "access" and change.after == "write" for change in changes)
 
 
 def _snapshot(operation: Operation) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from smart_support.errors import SupportError
 from smart_support.operations.document import decode, read_document
 from smart_support.operations.evidence import locate
+from smart_support.operations.links import linked
 from smart_support.operations.records import DraftSpec
 from smart_support.operations.spec import read_operations
 
@@ -30,7 +31,7 @@ def read_draft(raw: bytes, *, source: str, max_bytes: int) -> DraftSpec:
     for operation in draft.operations:
         start, end = places.get(operation.pointer, nowhere)
         operations.append(replace(operation, starts_at=start, ends_at=end))
-    return replace(draft, operations=tuple(operations))
+    return replace(draft, operations=linked(operations))
 
 
 def main() -> None:

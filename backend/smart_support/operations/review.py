@@ -1,7 +1,8 @@
 """A person's decision about operations, one or many at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from smart_support.errors import InvalidInput
 from smart_support.operations.postgres import Decided, Decision, PostgresOperations
@@ -28,6 +29,22 @@ class Correction:
     risk: Risk | None = None
     idempotency_header: str | None = None
     """Empty: the operation takes none."""
+    unbindable: bool | None = None
+    idempotency_lifetime_s: int | None = None
+    """0: nobody knows."""
+    repeatable: bool | None = None
+    lookup_operation: str | None = None
+    """Empty: none."""
+    status_operation: str | None = None
+    """Empty: none."""
+    breaker_group: str | None = None
+    """Empty: that of its origin."""
+    cacheable_s: int | None = None
+    """0: not at all."""
+    answer_fields: tuple[str, ...] | None = None
+    """None named: all."""
+    pagination: Mapping[str, Any] | None = None
+    """Empty: it has no pages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +99,7 @@ async def decide_all(
     if not wanted:
         raise InvalidInput("No operation is named.")
     found = await operations.chosen(spec_id, list(wanted))
+    await _check_linked(operations, spec_id, verdicts)
     decisions = []
     for operation in found:
         verdict = wanted[operation.id]
@@ -105,11 +123,33 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
         for field in fields(correction)
         if (value := getattr(correction, field.name)) is not None
     }
-    if changes.get("idempotency_header") == "":
-        changes["idempotency_header"] = None
-    classification = replace(operation.classification, **changes)
+    for name in _EMPTY_IS_NONE & changes.keys():
+        changes[name] = changes[name] or None
+    # Whether asking may be lowered is never a person's to say.
+    locked = operation.suggestion.confirm_locked
+    classification = replace(operation.classification, **changes, confirm_locked=locked)
     check_classification(operation, classification)
     return classification
+
+
+_EMPTY_IS_NONE = {
+    "idempotency_header", "idempotency_lifetime_s", "lookup_operation", "status_operation",
+    "breaker_group", "cacheable_s", "pagination",
+}  # fmt: skip
+
+
+async def _check_linked(
+    operations: PostgresOperations, spec_id: str, verdicts: Iterable[Verdict]
+) -> None:
+    """Raise InvalidInput unless what is named to look things up with is a read of the document."""
+    wanted = {
+        key
+        for verdict in verdicts
+        for key in (verdict.correction.lookup_operation, verdict.correction.status_operation)
+        if key
+    }
+    if missing := wanted - await operations.reads(spec_id, list(wanted)):
+        raise InvalidInput(f"The document has no read {min(missing)!r}.")
 
 
 async def _check_callable(

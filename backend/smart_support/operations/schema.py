@@ -349,6 +349,19 @@ def size_of(schema: Mapping[str, Any]) -> int:
     return len(orjson.dumps(schema))
 
 
+def tokens_of(operation: Operation, schema: Mapping[str, Any]) -> int:
+    """About how many tokens a model reads the tool as: its name, its words and its schema.
+
+    Four bytes a token, as OpenAI's tokenizers have it for English and JSON; an estimate.
+    """
+    words = len(operation.tool_name) + len(operation.description or operation.key)
+    return (size_of(schema) + words + _WRAPPING) // 4
+
+
+_WRAPPING = 60
+"""Bytes of what is around each function in a request."""
+
+
 def fit(schema: dict[str, Any], budget: int = SCHEMA_BUDGET) -> tuple[dict[str, Any], bool]:
     """`schema` in at most `budget` bytes if that can be had, and whether details were left out.
 

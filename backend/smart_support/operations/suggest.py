@@ -252,7 +252,8 @@ def _may_look(operation: DraftOperation) -> tuple[str, str] | None:
     ends = _last_words(operation.path)
     names = (("operationId", operation.operation_id or ""), ("summary", operation.summary))
     words = {*ends, *words_of(*(name for _, name in names))}
-    if words & (_ACTIONS - {"post"}) or words & _DELETION:
+    more = {"and"}.intersection(words_of(operation.path, operation.operation_id or ""))
+    if more or words & ((_ACTIONS | _DELETION | {"refund", "donate"}) - {"post"}):
         return None
     if looks := (_LOOKUP | {"read"}).intersection(ends):
         return "", min(looks)

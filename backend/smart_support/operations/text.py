@@ -31,5 +31,12 @@ def clean(value: object, limit: int = DESCRIPTION_LIMIT) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+def shown(text: str) -> str:
+    """`text` as it was written, with what cannot be seen in it spelled out: `‹U+200B›`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _INVISIBLE.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text)
+
+
 def _visible(raw: str) -> str:
     return _INVISIBLE.sub("", raw.replace("\r\n", "\n").replace("\r", "\n"))
