@@ -43,6 +43,15 @@ export function classified(more: Partial<Classification> = {}): Classification {
     idempotency_header: null,
     confirm_locked: false,
     reasons: ["GET only reads."],
+    unbindable: false,
+    idempotency_lifetime_s: null,
+    repeatable: null,
+    lookup_operation: null,
+    status_operation: null,
+    breaker_group: null,
+    cacheable_s: null,
+    answer_fields: [],
+    pagination: null,
     ...more,
   };
 }
@@ -95,6 +104,10 @@ export function operationOf(n: number, more: Partial<Operation> = {}): Operation
     decision_reason: null,
     version: 1,
     schema_bytes: 420,
+    tokens: 105,
+    clear: true,
+    breaking: false,
+    turned_write: false,
     ...more,
   };
 }
@@ -199,6 +212,20 @@ export function reviewDesk(operations: Operation[], spec: Spec = specOf()) {
         tool_schema: { type: "object", properties: { thing_id: { type: "string" } } },
         arguments: ["thing_id", "customer_id"],
         claims: ["customer_id", "email", "name"],
+        grounds: [],
+        changes:
+          operation.state === "changed"
+            ? [
+                {
+                  field: "argument amount",
+                  kind: "changed",
+                  before: "optional, type number",
+                  after: "required, type string",
+                  breaking: true,
+                },
+                { field: "summary", kind: "changed", before: "Old", after: "New", breaking: false },
+              ]
+            : [],
         history: made
           .filter(({ before }) => before.some((each) => each.id === id))
           .map(({ batch }) => ({
@@ -214,7 +241,7 @@ export function reviewDesk(operations: Operation[], spec: Spec = specOf()) {
       };
     },
     evidence(id: string) {
-      const { pointer, path, method } = now.get(id) as Operation;
+      const { pointer, path, method, suggestion } = now.get(id) as Operation;
       const own = [
         `    ${method.toLowerCase()}:`,
         "      summary: Asks for a refund",
@@ -230,6 +257,15 @@ export function reviewDesk(operations: Operation[], spec: Spec = specOf()) {
         highlight_last: 122,
         reformatted: false,
         left_out: 0,
+        grounds: suggestion.reasons.map((reason) => ({
+          about: "access",
+          reason,
+          confidence: 0.95,
+          place: "",
+          quote: "",
+          source: "rules" as const,
+          line: 120,
+        })),
       };
     },
   };
@@ -238,5 +274,14 @@ export function reviewDesk(operations: Operation[], spec: Spec = specOf()) {
 export type ReviewDesk = ReturnType<typeof reviewDesk>;
 
 export function importedOf(spec: Spec, more: Partial<ImportResult> = {}): ImportResult {
-  return { spec, added: 3, changed: 1, removed: 0, unchanged: 7, ...more };
+  return {
+    spec,
+    added: 3,
+    changed: 1,
+    removed: 0,
+    unchanged: 7,
+    breaking: 1,
+    turned_write: 0,
+    ...more,
+  };
 }

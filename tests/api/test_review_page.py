@@ -147,7 +147,7 @@ async def test_shows_the_exact_request_and_sends_nothing(server: Server, spec: s
     assert made_up.json()["filled"]["body"] == {"customer_id": "customer-1"}
     assert given.json()["url"] == "https://api.shop.test/v1/orders/..%2F7/notes"
     assert json.loads(given.json()["body"]) == {"n": 1, "customer_id": "cus_7"}
-    assert ["Content-Type", "application/json"] in given.json()["headers"]
+    assert {"name": "Content-Type", "value": "application/json"} in given.json()["headers"]
     assert (wrong.status_code, wrong.json()["code"]) == (422, "TOOL_ARGUMENTS_INVALID")
     assert (nobody.status_code, "customer_id" in nobody.text) == (422, True)
 

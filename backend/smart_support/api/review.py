@@ -1,6 +1,7 @@
 """Importing an API's document, and deciding what each of its operations is."""
 
 import asyncio
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -306,14 +307,19 @@ class DryRunWanted(BaseModel):
     )
 
 
+class HeaderShown(BaseModel):
+    """One header of a request."""
+
+    name: str
+    value: str
+
+
 class DryRunShown(BaseModel):
     """The request as it would be sent; credentials are added only to what is."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     method: str
     url: str
-    headers: list[tuple[str, str]]
+    headers: list[HeaderShown]
     body: str | None
     body_bytes: int
     arguments: dict[str, Any] = Field(description="What the model gave, or what was made up.")
@@ -511,7 +517,9 @@ async def dry_run_operation(
     operation = await parts.operations.operation(str(operation_id))
     spec = await parts.operations.spec(operation.spec_id)
     claims = SAMPLE if wanted.customer is None else wanted.customer
-    return DryRunShown.model_validate(dry_run(operation, spec.base_url, wanted.arguments, claims))
+    shown = dry_run(operation, spec.base_url, wanted.arguments, claims)
+    headers = [HeaderShown(name=name, value=value) for name, value in shown.headers]
+    return DryRunShown(**{**asdict(shown), "headers": headers})
 
 
 async def _import(parts: Parts, raw: bytes, source: str, name: str | None, by: str) -> ImportResult:

@@ -456,6 +456,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/operations/{operation_id}/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show a request without sending it
+         * @description The exact request for some arguments, approved or not. Nothing is sent.
+         */
+        post: operations["dry_run_operation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/agents": {
         parameters: {
             query?: never;
@@ -930,6 +950,28 @@ export interface components {
             base_url: string;
         };
         /**
+         * ChangeShown
+         * @description One difference from what was decided on.
+         */
+        ChangeShown: {
+            /** Field */
+            field: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "added" | "removed" | "changed";
+            /** Before */
+            before: string | null;
+            /** After */
+            after: string | null;
+            /**
+             * Breaking
+             * @description A call as before fails now, or does something else.
+             */
+            breaking: boolean;
+        };
+        /**
          * Classified
          * @description What an operation is.
          */
@@ -959,6 +1001,53 @@ export interface components {
             confirm_locked: boolean;
             /** Reasons */
             reasons: string[];
+            /**
+             * Unbindable
+             * @description One customer's own, and no argument says whose: not for one who is not known.
+             */
+            unbindable: boolean;
+            /**
+             * Idempotency Lifetime S
+             * @description How long keys are remembered.
+             */
+            idempotency_lifetime_s: number | null;
+            /**
+             * Repeatable
+             * @description Done twice is done once; null: nobody has said.
+             */
+            repeatable: boolean | null;
+            /**
+             * Lookup Operation
+             * @description Key of the read that shows its effect.
+             */
+            lookup_operation: string | null;
+            /**
+             * Status Operation
+             * @description Key of the read that says how far it is.
+             */
+            status_operation: string | null;
+            /**
+             * Breaker Group
+             * @description What fails together with it.
+             */
+            breaker_group: string | null;
+            /**
+             * Cacheable S
+             * @description How long an answer may be used again.
+             */
+            cacheable_s: number | null;
+            /**
+             * Answer Fields
+             * @description What the model is shown; none named: all.
+             */
+            answer_fields: string[];
+            /**
+             * Pagination
+             * @description How its pages are walked.
+             */
+            pagination: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * CohortAnswer
@@ -1258,6 +1347,56 @@ export interface components {
             limits: components["schemas"]["Limit"][];
         };
         /**
+         * DryRunShown
+         * @description The request as it would be sent; credentials are added only to what is.
+         */
+        DryRunShown: {
+            /** Method */
+            method: string;
+            /** Url */
+            url: string;
+            /** Headers */
+            headers: components["schemas"]["HeaderShown"][];
+            /** Body */
+            body: string | null;
+            /** Body Bytes */
+            body_bytes: number;
+            /**
+             * Arguments
+             * @description What the model gave, or what was made up.
+             */
+            arguments: {
+                [key: string]: unknown;
+            };
+            /**
+             * Filled
+             * @description With what the customer fills.
+             */
+            filled: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * DryRunWanted
+         * @description For which arguments, and for whom, a request is to be shown.
+         */
+        DryRunWanted: {
+            /**
+             * Arguments
+             * @description As the model would give them; without them, some are made up.
+             */
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Customer
+             * @description Claim -> value of the customer; without them, a sample customer.
+             */
+            customer?: {
+                [key: string]: string;
+            } | null;
+        };
+        /**
          * FromUrl
          * @description A document behind a URL.
          */
@@ -1286,6 +1425,65 @@ export interface components {
             name: string;
             /** Remark */
             remark: string;
+        };
+        /**
+         * GroundFound
+         * @description The same, with the line.
+         */
+        GroundFound: {
+            /**
+             * About
+             * @description The field that it speaks of.
+             */
+            about: string;
+            /** Reason */
+            reason: string;
+            /** Confidence */
+            confidence: number;
+            /**
+             * Place
+             * @description Part of the operation's description; empty: its path.
+             */
+            place: string;
+            /** Quote */
+            quote: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "rules" | "model";
+            /**
+             * Line
+             * @description Number of the line among those shown.
+             */
+            line: number | null;
+        };
+        /**
+         * GroundShown
+         * @description One thing that was said of an operation, and where the document says so.
+         */
+        GroundShown: {
+            /**
+             * About
+             * @description The field that it speaks of.
+             */
+            about: string;
+            /** Reason */
+            reason: string;
+            /** Confidence */
+            confidence: number;
+            /**
+             * Place
+             * @description Part of the operation's description; empty: its path.
+             */
+            place: string;
+            /** Quote */
+            quote: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "rules" | "model";
         };
         /**
          * Handling
@@ -1342,6 +1540,16 @@ export interface components {
             note: string;
         };
         /**
+         * HeaderShown
+         * @description One header of a request.
+         */
+        HeaderShown: {
+            /** Name */
+            name: string;
+            /** Value */
+            value: string;
+        };
+        /**
          * Health
          * @description Whether messages can be taken in.
          */
@@ -1380,6 +1588,16 @@ export interface components {
              * @description Operations that keep their review.
              */
             unchanged: number;
+            /**
+             * Breaking
+             * @description Changed ones of which calls as before would fail.
+             */
+            breaking: number;
+            /**
+             * Turned Write
+             * @description Changed ones that were reads and are writes now.
+             */
+            turned_write: number;
         };
         /**
          * Limit
@@ -1498,6 +1716,47 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /** Unbindable */
+            unbindable?: boolean | null;
+            /**
+             * Idempotency Lifetime S
+             * @description 0: nobody knows.
+             */
+            idempotency_lifetime_s?: number | null;
+            /** Repeatable */
+            repeatable?: boolean | null;
+            /**
+             * Lookup Operation
+             * @description Empty: none.
+             */
+            lookup_operation?: string | null;
+            /**
+             * Status Operation
+             * @description Empty: none.
+             */
+            status_operation?: string | null;
+            /**
+             * Breaker Group
+             * @description Empty: its origin's.
+             */
+            breaker_group?: string | null;
+            /**
+             * Cacheable S
+             * @description 0: not at all.
+             */
+            cacheable_s?: number | null;
+            /**
+             * Answer Fields
+             * @description None named: all.
+             */
+            answer_fields?: string[] | null;
+            /**
+             * Pagination
+             * @description Empty: it has no pages.
+             */
+            pagination?: {
+                [key: string]: unknown;
+            } | null;
             /** Reason */
             reason?: string | null;
             /**
@@ -1560,6 +1819,26 @@ export interface components {
              * @description Size of what the model must read to know the tool.
              */
             schema_bytes: number;
+            /**
+             * Tokens
+             * @description About what offering it costs a turn, in the model's tokens.
+             */
+            tokens: number;
+            /**
+             * Clear
+             * @description All rules agree on what is suggested.
+             */
+            clear: boolean;
+            /**
+             * Breaking
+             * @description Of what changed since the decision, something breaks.
+             */
+            breaking: boolean;
+            /**
+             * Turned Write
+             * @description Was a read when it was decided about; is a write.
+             */
+            turned_write: boolean;
             /** Tool Schema */
             tool_schema: {
                 [key: string]: unknown;
@@ -1574,6 +1853,16 @@ export interface components {
              * @description What of the signed-in customer can fill an argument.
              */
             claims: string[];
+            /**
+             * Grounds
+             * @description What the suggestion rests on.
+             */
+            grounds: components["schemas"]["GroundShown"][];
+            /**
+             * Changes
+             * @description What changed since the decision.
+             */
+            changes: components["schemas"]["ChangeShown"][];
             /** History */
             history: components["schemas"]["PastReview"][];
         };
@@ -1618,6 +1907,11 @@ export interface components {
              * @description Lines of the operation behind the last one shown.
              */
             left_out: number;
+            /**
+             * Grounds
+             * @description What the suggestion rests on, with its lines.
+             */
+            grounds: components["schemas"]["GroundFound"][];
         };
         /**
          * OperationFigures
@@ -1873,6 +2167,47 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /** Unbindable */
+            unbindable?: boolean | null;
+            /**
+             * Idempotency Lifetime S
+             * @description 0: nobody knows.
+             */
+            idempotency_lifetime_s?: number | null;
+            /** Repeatable */
+            repeatable?: boolean | null;
+            /**
+             * Lookup Operation
+             * @description Empty: none.
+             */
+            lookup_operation?: string | null;
+            /**
+             * Status Operation
+             * @description Empty: none.
+             */
+            status_operation?: string | null;
+            /**
+             * Breaker Group
+             * @description Empty: its origin's.
+             */
+            breaker_group?: string | null;
+            /**
+             * Cacheable S
+             * @description 0: not at all.
+             */
+            cacheable_s?: number | null;
+            /**
+             * Answer Fields
+             * @description None named: all.
+             */
+            answer_fields?: string[] | null;
+            /**
+             * Pagination
+             * @description Empty: it has no pages.
+             */
+            pagination?: {
+                [key: string]: unknown;
+            } | null;
             /** Reason */
             reason?: string | null;
         };
@@ -1930,13 +2265,33 @@ export interface components {
              * @description Size of what the model must read to know the tool.
              */
             schema_bytes: number;
+            /**
+             * Tokens
+             * @description About what offering it costs a turn, in the model's tokens.
+             */
+            tokens: number;
+            /**
+             * Clear
+             * @description All rules agree on what is suggested.
+             */
+            clear: boolean;
+            /**
+             * Breaking
+             * @description Of what changed since the decision, something breaks.
+             */
+            breaking: boolean;
+            /**
+             * Turned Write
+             * @description Was a read when it was decided about; is a write.
+             */
+            turned_write: boolean;
         };
         /**
          * ReviewState
          * @description Where the review of one operation stands. Only APPROVED ones can be called.
          * @enum {string}
          */
-        ReviewState: "pending" | "approved" | "rejected" | "changed";
+        ReviewState: "pending" | "approved" | "rejected" | "changed" | "removed";
         /**
          * Risk
          * @description What a call in error would cost. HIGH: money, contact details, credentials, deletion.
@@ -4325,6 +4680,112 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OperationEvidence"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dry_run_operation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                operation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DryRunWanted"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRunShown"];
                 };
             };
             /** @description Not signed in */
