@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from tests.operations.documents import json_body, openapi, parameter
-from tests.support.server import LEAD, OPERATOR, Server
+from tests.support.database import Databases
+from tests.support.model_endpoint import says
+from tests.support.server import LEAD, OPERATOR, Server, running
 
 DOCUMENT = openapi(
     {"/orders": {"get": {"summary": "List orders"}, "post": {}}, "/shops": {"get": {}}},
@@ -233,3 +235,32 @@ async def test_says_that_an_operation_is_gone_from_the_document(server: Server, 
     assert (again.json()["removed"], again.json()["unchanged"]) == (1, 2)
     assert shops["state"] == "removed"
     assert (late.status_code, late.json()["code"]) == (409, "CONF_OPERATION_REMOVED")
+
+
+async def test_the_model_is_asked_only_where_that_is_switched_on(
+    server: Server, spec: str, databases: Databases, template: str
+) -> None:
+    off = await server.http(OPERATOR).post(f"/api/specs/{spec}/advice")
+    assert (off.status_code, "SMART_SUPPORT_MODEL_ADVISES" in off.text) == (422, True)
+
+    with databases.one(template) as url:
+        async with running(url, smart_support_model_advises=True) as asked:
+            operator = asked.http(OPERATOR)
+            sent = await operator.post(
+                "/api/specs", params={"name": "Shop"}, content=json.dumps(DOCUMENT)
+            )
+            spec_id = sent.json()["spec"]["id"]
+            answer = {"access": "write", "risk": "high", "reason": "It may."}
+            asked.model.queue(*[says(json.dumps(answer))] * 2, says("I cannot say."))
+
+            first = (await operator.post(f"/api/specs/{spec_id}/advice?limit=2")).json()
+            path = f"/api/specs/{spec_id}/advice"
+            rest = await operator.post(path, params={"limit": 2, "after": first["next_after"]})
+
+            assert (first["asked"], first["advised"], first["unanswered"]) == (2, 2, [])
+            assert rest.json() == {
+                "asked": 1, "advised": 0, "unanswered": ["POST /orders"], "next_after": None,
+            }  # fmt: skip
+            one = (await asked.operations(spec_id))[0]
+            assert (one["suggestion"]["access"], one["clear"]) == ("write", False)
+            assert one["suggestion"]["reasons"][-1] == "write, high risk: It may."

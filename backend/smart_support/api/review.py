@@ -12,6 +12,8 @@ from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
+from smart_support.errors import InvalidInput
+from smart_support.operations.advice import MOST, advise
 from smart_support.operations.binding import arguments_of
 from smart_support.operations.changes import turned_write
 from smart_support.operations.document import FileTooLarge
@@ -296,6 +298,15 @@ class OperationEvidence(BaseModel):
     grounds: list[GroundFound] = Field(description="What the suggestion rests on, with its lines.")
 
 
+class Advice(BaseModel):
+    """What came of asking the model."""
+
+    asked: int
+    advised: int = Field(description="Operations whose suggestion has the model's word now.")
+    unanswered: list[str] = Field(description="Keys of those on which it gave no answer.")
+    next_after: str | None = Field(description="Give it as `after` to ask about the next ones.")
+
+
 class DryRunWanted(BaseModel):
     """For which arguments, and for whom, a request is to be shown."""
 
@@ -412,6 +423,33 @@ async def list_operations(
     )
     return Operations(
         operations=[ReviewOperation(**_described(operation)) for operation in found],
+        next_after=found[-1].key if len(found) == limit else None,
+    )
+
+
+@router.post("/specs/{spec_id}/advice", summary="Ask the model for a second opinion")
+async def advise_on_operations(
+    spec_id: UUID,
+    person: Operator,  # noqa: ARG001
+    parts: Running,
+    after: Annotated[str, Query(max_length=2000, description="`next_after` of the last.")] = "",
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 20,
+) -> Advice:
+    """On operations that nobody has decided about. It can ask for more care, never for less."""
+    if parts.ask_model is None:
+        raise InvalidInput(
+            "The model gives no second opinions: set SMART_SUPPORT_MODEL_ADVISES and a model's key."
+        )
+    await parts.operations.spec(str(spec_id))
+    found = await parts.operations.operations(
+        str(spec_id), state=ReviewState.PENDING, after=after, limit=limit
+    )
+    open_ = [operation for operation in found if operation.decided_by is None]
+    suggestions, unanswered = await advise(open_, parts.ask_model)
+    return Advice(
+        asked=len(open_),
+        advised=await parts.operations.advise(suggestions),
+        unanswered=unanswered,
         next_after=found[-1].key if len(found) == limit else None,
     )
 

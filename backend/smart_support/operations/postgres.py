@@ -563,6 +563,32 @@ class PostgresOperations:
         rows = await session.execute(statement)
         return Decided(batch_id=batch_id, operations=tuple(_operation(row) for row in rows))
 
+    async def advise(self, suggestions: Mapping[str, Classification]) -> int:
+        """Put these suggestions, by operation, in the place of those there; how many were.
+
+        Only where nobody has decided yet: what a person said stands.
+        """
+        changed = 0
+        async with self._sessions.begin() as session:
+            for id_ in sorted(suggestions):  # everybody locks in one order
+                stored = classification_json(suggestions[id_])
+                result = await session.execute(
+                    sa.update(operations)
+                    .where(
+                        operations.c.id == id_,
+                        operations.c.decided_by.is_(None),
+                        operations.c.state == ReviewState.PENDING.value,
+                    )
+                    .values(
+                        suggestion=stored,
+                        classification=stored,
+                        version=operations.c.version + 1,
+                    )
+                    .returning(operations.c.id)
+                )
+                changed += len(result.all())
+        return changed
+
     async def history(self, operation_id: str) -> tuple[Review, ...]:
         """Every decision about one operation, oldest first."""
         statement = (
