@@ -149,7 +149,7 @@ export function fakeServer(role: Role) {
   const fetch = async (request: Request): Promise<Response> => {
     const url = new URL(request.url);
     const path = url.pathname.replace(
-      /\/(threads|specs|operations|reviews)\/(?!from-url)[^/]+/,
+      /\/(threads|specs|operations|reviews|imports)\/(?!from-url)[^/]+/,
       "/$1/*",
     );
     asked.push(`${request.method} ${url.pathname}${url.search}`);

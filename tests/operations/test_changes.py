@@ -187,6 +187,21 @@ async def test_new_words_keep_the_approval_and_are_shown(operations: PostgresOpe
     assert ("summary", "Look", "See") in [(c.field, c.before, c.after) for c in now.changes]
 
 
+async def test_new_words_are_shown_against_those_that_were_approved(
+    operations: PostgresOperations,
+) -> None:
+    spec = (await imported(operations, {"/look": {"get": LOOK}}, **SERVER)).spec
+    await approve(operations, await found(operations, spec.id, "look"))
+
+    for words in ("See", "Watch"):
+        await imported(operations, {"/look": {"get": {**LOOK, "summary": words}}}, **SERVER)
+
+    now = await found(operations, spec.id, "look")
+    assert ("summary", "Look", "Watch") in [(c.field, c.before, c.after) for c in now.changes]
+    await imported(operations, {"/look": {"get": LOOK}}, **SERVER)
+    assert (await found(operations, spec.id, "look")).changes == ()
+
+
 async def test_words_that_ask_for_more_care_take_the_approval_back(
     operations: PostgresOperations,
 ) -> None:

@@ -36,6 +36,11 @@ from smart_support.tools.dry_run import SAMPLE, dry_run
 
 router = APIRouter(prefix="/api", tags=["review"], responses=PROBLEMS)
 
+AnswerField = Annotated[str, Field(min_length=1, max_length=200)]
+ImportId = Annotated[
+    UUID | None,
+    Query(description="Made by the client, to ask with it how far the import is."),
+]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\w .()/-]+$")]
 
 
@@ -44,6 +49,7 @@ class SkippedOperation(BaseModel):
 
     key: str
     reason: str
+    line: int | None = Field(default=None, description="Where the document speaks of it, from 1.")
 
 
 class SpecSummary(BaseModel):
@@ -81,6 +87,14 @@ class ImportResult(BaseModel):
     turned_write: int = Field(description="Changed ones that were reads and are writes now.")
 
 
+class ImportProgress(BaseModel):
+    """How far an import is."""
+
+    stage: Literal["reading", "converting", "locating", "storing"]
+    done: int = Field(description="Operations done in this stage; 0 of 0 where it has none.")
+    total: int
+
+
 class FromUrl(BaseModel):
     """A document behind a URL."""
 
@@ -116,8 +130,12 @@ class Classified(BaseModel):
     status_operation: str | None = Field(description="Key of the read that says how far it is.")
     breaker_group: str | None = Field(description="What fails together with it.")
     cacheable_s: int | None = Field(description="How long an answer may be used again.")
-    answer_fields: list[str] = Field(description="What the model is shown; none named: all.")
-    pagination: dict[str, Any] | None = Field(description="How its pages are walked.")
+    answer_fields: list[str] = Field(
+        description="What the model is shown of an answer; empty: all of it."
+    )
+    pagination: dict[str, Any] | None = Field(
+        description="How its pages are walked behind one cursor; null: they are not."
+    )
 
 
 class GroundShown(BaseModel):
@@ -210,9 +228,6 @@ class Operations(BaseModel):
     next_after: str | None = Field(description="Give it as `after` for the next page.")
 
 
-_Pointer = Annotated[str, Field(min_length=1, max_length=300)]
-
-
 class ReviewDecision(BaseModel):
     """What a person decides; what is left out stays as it is."""
 
@@ -235,10 +250,12 @@ class ReviewDecision(BaseModel):
     status_operation: str | None = Field(None, max_length=2000, description="Empty: none.")
     breaker_group: str | None = Field(None, max_length=100, description="Empty: its origin's.")
     cacheable_s: int | None = Field(None, ge=0, le=86_400, description="0: not at all.")
-    answer_fields: Annotated[tuple[_Pointer, ...], Field(max_length=100)] | None = Field(
-        None, description="None named: all."
+    answer_fields: list[AnswerField] | None = Field(
+        None, max_length=100, description="Such as `data.id`. Empty: the whole answer is shown."
     )
-    pagination: dict[str, Any] | None = Field(None, description="Empty: it has no pages.")
+    paged: bool | None = Field(
+        None, description="Whether its pages are walked as suggested, or not at all."
+    )
     reason: str | None = Field(None, max_length=1000)
 
 
@@ -344,7 +361,8 @@ class DryRunShown(BaseModel):
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The OpenAPI document itself, JSON or YAML.",
+            "description": "The OpenAPI document itself, JSON or YAML; or a ZIP or TAR of "
+            "it and the files that it refers to. `source!/path` names the main one.",
             "content": {
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
             },
@@ -357,6 +375,7 @@ async def upload_document(
     parts: Running,
     source: Annotated[str, Query(max_length=500, description="File name.")] = "upload",
     name: Annotated[Name | None, Query()] = None,
+    import_id: ImportId = None,
 ) -> ImportResult:
     """Read a document; the same name again is compared with what was imported before."""
     raw = bytearray()
@@ -365,11 +384,13 @@ async def upload_document(
         limit = parts.settings.smart_support_spec_max_bytes
         if len(raw) > limit:
             raise FileTooLarge(source, len(raw), limit)
-    return await _import(parts, bytes(raw), source, name, person.id)
+    return await _import(parts, bytes(raw), source, name, person.id, import_id)
 
 
 @router.post("/specs/from-url", status_code=201, summary="Import a document from a URL")
-async def import_from_url(wanted: FromUrl, person: Operator, parts: Running) -> ImportResult:
+async def import_from_url(
+    wanted: FromUrl, person: Operator, parts: Running, import_id: ImportId = None
+) -> ImportResult:
     """Fetch a document and read it. Redirects are not followed."""
     url = str(wanted.url)
     raw = await fetch_document(
@@ -378,7 +399,14 @@ async def import_from_url(wanted: FromUrl, person: Operator, parts: Running) -> 
         within=parts.settings.smart_support_spec_timeout,
         max_bytes=parts.settings.smart_support_spec_max_bytes,
     )
-    return await _import(parts, raw, url, wanted.name, person.id)
+    return await _import(parts, raw, url, wanted.name, person.id, import_id)
+
+
+@router.get("/imports/{import_id}", summary="How far an import is")
+async def read_import(import_id: UUID, person: Operator, parts: Running) -> ImportProgress:
+    """Of one's own import, while it goes on and in the process where it does."""
+    progress = parts.imports.progress(str(import_id), person.id)
+    return ImportProgress.model_validate(progress, from_attributes=True)
 
 
 @router.get("/specs", summary="List documents")
@@ -560,20 +588,27 @@ async def dry_run_operation(
     return DryRunShown(**{**asdict(shown), "headers": headers})
 
 
-async def _import(parts: Parts, raw: bytes, source: str, name: str | None, by: str) -> ImportResult:
-    imported = await import_document(
-        parts.operations,
-        raw,
-        source=source,
-        name=name,
-        by=by,
-        max_bytes=parts.settings.smart_support_spec_max_bytes,
-    )
+async def _import(
+    parts: Parts, raw: bytes, source: str, name: str | None, by: str, import_id: UUID | None
+) -> ImportResult:
+    with parts.imports.watched(None if import_id is None else str(import_id), by) as told:
+        imported = await import_document(
+            parts.operations,
+            raw,
+            source=source,
+            name=name,
+            by=by,
+            max_bytes=parts.settings.smart_support_spec_max_bytes,
+            told=told,
+        )
     return import_result(imported)
 
 
 def _correction(decision: ReviewDecision) -> Correction:
-    return Correction(**{name: getattr(decision, name) for name in Correction.__slots__})
+    given = {name: getattr(decision, name) for name in Correction.__slots__}
+    if given["answer_fields"] is not None:
+        given["answer_fields"] = tuple(given["answer_fields"])
+    return Correction(**given)
 
 
 def _together(decided: Decided) -> DecidedTogether:
@@ -603,7 +638,9 @@ def import_result(imported: Imported) -> ImportResult:
 def _spec(spec: Spec) -> SpecSummary:
     return SpecSummary(
         **{name: getattr(spec, name) for name in SpecSummary.model_fields if name != "skipped"},
-        skipped=[SkippedOperation(key=one.key, reason=one.reason) for one in spec.skipped],
+        skipped=[
+            SkippedOperation(key=one.key, reason=one.reason, line=one.line) for one in spec.skipped
+        ],
     )
 
 

@@ -14,6 +14,7 @@ from uuid_utils import uuid7
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
 from smart_support.operations.changes import changes_between, is_stricter, turned_write
+from smart_support.operations.naming import keep_names
 from smart_support.operations.records import (
     Access,
     Change,
@@ -217,7 +218,13 @@ class PostgresOperations:
             before: dict[str, Any] = {row.key: row for row in rows}
             counts = Counter[str]()
             fresh = []
-            for operation in draft.operations:
+            # What was decided about keeps its name: conversations and people know it by that.
+            names = keep_names(
+                {operation.key: operation.tool_name for operation in draft.operations},
+                {row.key: row.tool_name for row in before.values() if row.decided_by},
+            )
+            for read in draft.operations:
+                operation = replace(read, tool_name=names[read.key])
                 known = before.pop(operation.key, None)
                 if known is None:
                     counts["added"] += 1
@@ -225,9 +232,10 @@ class PostgresOperations:
                     continue
                 what, values = _compared(known, operation)
                 counts.update(what)
-                await session.execute(
-                    sa.update(operations).where(operations.c.id == known.id).values(**values)
-                )
+                if values:
+                    await session.execute(
+                        sa.update(operations).where(operations.c.id == known.id).values(**values)
+                    )
             if fresh:
                 await session.execute(insert(operations), fresh)
             counts["removed"] = await self._remove(session, before.values())
@@ -894,17 +902,22 @@ def _compared(known: sa.Row[Any], operation: DraftOperation) -> tuple[list[str],
     stored = _operation(known)
     removed = stored.state is ReviewState.REMOVED
     same = stored.schema_hash == operation.schema_hash and not is_stricter(stored, operation)
-    values = _described(operation)
+    # Only what differs: a column that is named is indexed anew, even if it is what it was.
+    values = {
+        name: value
+        for name, value in _described(operation).items()
+        if value != known._mapping[name]
+    }
     if known.decided_by is None:
-        # Nobody has decided what it is, so it counts as what is suggested.
-        values |= _suggested(operation)
+        if "suggestion" in values:
+            values |= _suggested(operation)
         if not same:
             values |= {"version": operations.c.version + 1}
         return ["unchanged" if same else "changed"], values
-    waiting = stored.state in {ReviewState.CHANGED, ReviewState.REMOVED}
-    decided_on = known.previous if waiting and known.previous else _snapshot(stored)
+    decided_on = known.previous or _snapshot(stored)  # a decision clears it
     changes = changes_between(_of_snapshot(stored, decided_on), operation)
-    values |= {"previous": decided_on, "changes": [asdict(change) for change in changes]}
+    if changes or known.previous:
+        values |= {"previous": decided_on, "changes": [asdict(change) for change in changes]}
     if same and not removed:
         return ["unchanged"], values
     was_open = stored.state in {ReviewState.REJECTED, ReviewState.PENDING}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 from smart_support.errors import InvalidInput
 from smart_support.operations.postgres import Decided, Decision, PostgresOperations
@@ -42,9 +41,9 @@ class Correction:
     cacheable_s: int | None = None
     """0: not at all."""
     answer_fields: tuple[str, ...] | None = None
-    """None named: all."""
-    pagination: Mapping[str, Any] | None = None
-    """Empty: it has no pages."""
+    """Empty: the whole answer is shown."""
+    paged: bool | None = None
+    """Whether its pages are walked as suggested, or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +124,8 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
     }
     for name in _EMPTY_IS_NONE & changes.keys():
         changes[name] = changes[name] or None
+    if (paged := changes.pop("paged", None)) is not None:
+        changes["pagination"] = operation.suggestion.pagination if paged else None
     # Whether asking may be lowered is never a person's to say.
     locked = operation.suggestion.confirm_locked
     classification = replace(operation.classification, **changes, confirm_locked=locked)
@@ -134,7 +135,7 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
 
 _EMPTY_IS_NONE = {
     "idempotency_header", "idempotency_lifetime_s", "lookup_operation", "status_operation",
-    "breaker_group", "cacheable_s", "pagination",
+    "breaker_group", "cacheable_s",
 }  # fmt: skip
 
 

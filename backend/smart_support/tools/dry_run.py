@@ -10,6 +10,7 @@ from smart_support.operations.example import example_of
 from smart_support.operations.postgres import address_of
 from smart_support.operations.records import Operation
 from smart_support.operations.schema import tool_schema
+from smart_support.tools.paging import turned
 from smart_support.tools.request import build_request, validate_arguments
 
 LATER = "(made when it is sent)"
@@ -63,7 +64,7 @@ def dry_run(
         raise InvalidInput(
             f"It needs the customer's {', '.join(missing)}; who has none is not offered it."
         )
-    filled = fill(given, classification.bindings, claims)
+    filled = fill(turned(operation, given), classification.bindings, claims)
     headers = {"X-Correlation-Id": LATER}
     if classification.idempotency_header is not None:
         headers[classification.idempotency_header] = LATER

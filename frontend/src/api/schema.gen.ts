@@ -292,6 +292,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/imports/{import_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far an import is
+         * @description Of one's own import, while it goes on and in the process where it does.
+         */
+        get: operations["read_import"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/specs/{spec_id}": {
         parameters: {
             query?: never;
@@ -1081,12 +1101,12 @@ export interface components {
             cacheable_s: number | null;
             /**
              * Answer Fields
-             * @description What the model is shown; none named: all.
+             * @description What the model is shown of an answer; empty: all of it.
              */
             answer_fields: string[];
             /**
              * Pagination
-             * @description How its pages are walked.
+             * @description How its pages are walked behind one cursor; null: they are not.
              */
             pagination: {
                 [key: string]: unknown;
@@ -1612,6 +1632,24 @@ export interface components {
             model: components["schemas"]["Model"];
         };
         /**
+         * ImportProgress
+         * @description How far an import is.
+         */
+        ImportProgress: {
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "reading" | "converting" | "locating" | "storing";
+            /**
+             * Done
+             * @description Operations done in this stage; 0 of 0 where it has none.
+             */
+            done: number;
+            /** Total */
+            total: number;
+        };
+        /**
          * ImportResult
          * @description What an import changed.
          */
@@ -1790,16 +1828,14 @@ export interface components {
             cacheable_s?: number | null;
             /**
              * Answer Fields
-             * @description None named: all.
+             * @description Such as `data.id`. Empty: the whole answer is shown.
              */
             answer_fields?: string[] | null;
             /**
-             * Pagination
-             * @description Empty: it has no pages.
+             * Paged
+             * @description Whether its pages are walked as suggested, or not at all.
              */
-            pagination?: {
-                [key: string]: unknown;
-            } | null;
+            paged?: boolean | null;
             /** Reason */
             reason?: string | null;
             /**
@@ -2241,16 +2277,14 @@ export interface components {
             cacheable_s?: number | null;
             /**
              * Answer Fields
-             * @description None named: all.
+             * @description Such as `data.id`. Empty: the whole answer is shown.
              */
             answer_fields?: string[] | null;
             /**
-             * Pagination
-             * @description Empty: it has no pages.
+             * Paged
+             * @description Whether its pages are walked as suggested, or not at all.
              */
-            pagination?: {
-                [key: string]: unknown;
-            } | null;
+            paged?: boolean | null;
             /** Reason */
             reason?: string | null;
         };
@@ -2408,6 +2442,11 @@ export interface components {
             key: string;
             /** Reason */
             reason: string;
+            /**
+             * Line
+             * @description Where the document speaks of it, from 1.
+             */
+            line?: number | null;
         };
         /**
          * SpecSummary
@@ -3663,12 +3702,14 @@ export interface operations {
                 /** @description File name. */
                 source?: string;
                 name?: string | null;
+                /** @description Made by the client, to ask with it how far the import is. */
+                import_id?: string | null;
             };
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** @description The OpenAPI document itself, JSON or YAML. */
+        /** @description The OpenAPI document itself, JSON or YAML; or a ZIP or TAR of it and the files that it refers to. `source!/path` names the main one. */
         requestBody: {
             content: {
                 "application/octet-stream": string;
@@ -3768,7 +3809,10 @@ export interface operations {
     };
     import_from_url: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Made by the client, to ask with it how far the import is. */
+                import_id?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3786,6 +3830,108 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ImportResult"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                import_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportProgress"];
                 };
             };
             /** @description Not signed in */

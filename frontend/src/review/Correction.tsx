@@ -149,7 +149,12 @@ export function Correction(props: CorrectionProps) {
           </span>
         </span>
       </label>
-      <ExecutorFields now={now} draft={draft} onDraft={set} />
+      <ExecutorFields
+        now={now}
+        pages={operation.suggestion.pagination}
+        draft={draft}
+        onDraft={set}
+      />
       <TextInput
         label="Why"
         placeholder="Kept with the decision; a rejection needs it"

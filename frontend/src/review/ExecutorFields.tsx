@@ -20,12 +20,14 @@ const SECONDS: readonly { name: Name<number | null>; label: string }[] = [
 
 interface ExecutorFieldsProps {
   now: Classification;
+  /** How its pages could be walked, if they could. */
+  pages: Classification["pagination"];
   draft: Draft;
   onDraft: (more: Draft) => void;
 }
 
 /** What whoever makes the call must know: repeating, looking up, caching, shortening. */
-export function ExecutorFields({ now, draft, onDraft }: ExecutorFieldsProps) {
+export function ExecutorFields({ now, pages, draft, onDraft }: ExecutorFieldsProps) {
   const fields = draft.answer_fields ?? now.answer_fields;
   return (
     <details className={classes.fold}>
@@ -65,7 +67,7 @@ export function ExecutorFields({ now, draft, onDraft }: ExecutorFieldsProps) {
         ))}
         <TextInput
           label="Fields of the answer that the model sees"
-          placeholder="All of them"
+          placeholder="All of them; or data.id, data.state"
           value={fields.join(", ")}
           onChange={(event) =>
             onDraft({
@@ -77,10 +79,21 @@ export function ExecutorFields({ now, draft, onDraft }: ExecutorFieldsProps) {
           }
         />
       </div>
-      {now.pagination !== null && (
-        <p className={classes.quiet}>
-          Pages: <code>{JSON.stringify(now.pagination)}</code>
-        </p>
+      {pages !== null && (
+        <label className={classes.tick}>
+          <input
+            type="checkbox"
+            checked={draft.paged ?? now.pagination !== null}
+            onChange={(event) => onDraft({ paged: event.currentTarget.checked })}
+          />
+          <span>
+            Its pages are walked behind one cursor
+            <span className={classes.quiet}>
+              <br />
+              <code>{JSON.stringify(pages)}</code>
+            </span>
+          </span>
+        </label>
       )}
     </details>
   );

@@ -321,7 +321,7 @@ describe("an operation", () => {
     await form.getByRole("combobox", { name: "Done twice is done once" }).selectOptions("yes");
     await form.getByRole("textbox", { name: "Lookup operation" }).fill("GET /things/0");
     await form.getByRole("textbox", { name: /Keys are remembered/ }).fill("600");
-    await form.getByRole("textbox", { name: /Fields of the answer/ }).fill("/id, /state");
+    await form.getByRole("textbox", { name: /Fields of the answer/ }).fill("id, data.state");
     await form.getByRole("checkbox", { name: /nothing says whose/ }).click();
     await expectAccessible();
     await form.getByRole("button", { name: "Approve as corrected" }).click();
@@ -331,7 +331,7 @@ describe("an operation", () => {
       repeatable: true,
       lookup_operation: "GET /things/0",
       idempotency_lifetime_s: 600,
-      answer_fields: ["/id", "/state"],
+      answer_fields: ["id", "data.state"],
       unbindable: true,
     });
   });
