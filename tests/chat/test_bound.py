@@ -61,7 +61,7 @@ async def test_are_sent_as_who_is_signed_in_whatever_the_model_says(
     await desk.say("I wish for tea")
 
     (request,) = desk.api.requests
-    assert json.loads(request.body) == sent
+    assert request.body == sent
     tools = desk.model.requests[0].body["tools"]
     shown = next(each for each in tools if each["function"]["name"] == "addWish")
     assert "customer_id" not in json.dumps(shown)

@@ -129,22 +129,23 @@ def _without(
                 for part in out[key]
             ]
     properties = out.get("properties")
-    gone = len(way) == 1
+    gone = free = len(way) == 1
     if isinstance(properties, Mapping) and name in properties:
         if len(way) > 1 and isinstance(properties[name], Mapping):
             inner = _without(root, properties[name], way[1:], ())
-            gone = _is_empty(inner)
+            free = _is_free(inner)
+            gone = free and inner.get("properties") == {}
             out["properties"] = {**properties, name: inner}
         if gone:
             out["properties"] = {k: v for k, v in properties.items() if k != name}
-    if gone and isinstance(out.get("required"), list):
+    if free and isinstance(out.get("required"), list):
         out["required"] = [each for each in out["required"] if each != name]
     return out
 
 
-def _is_empty(node: Mapping[str, Any]) -> bool:
-    """Whether nothing is left that the model could give: the executor makes the object."""
-    return node.get("properties") == {} and not any(key in node for key in ("$ref", *_PARTS))
+def _is_free(node: Mapping[str, Any]) -> bool:
+    """Whether nothing is left that the model must give: the executor makes the object."""
+    return not node.get("required") and not any(key in node for key in ("$ref", *_PARTS))
 
 
 def fill(
