@@ -230,39 +230,30 @@ async def test_shows_what_a_suggestion_rests_on_and_where_it_stands(
 
 async def test_corrects_what_the_executor_is_told(server: Server, spec: str) -> None:
     operator = server.http(OPERATOR)
-    read, _, write = await server.operations(spec)
+    _, _, write = await server.operations(spec)
     path = f"/api/operations/{write['id']}/decision"
     told = {
-        "repeatable": True, "idempotency_lifetime_s": 86400, "lookup_operation": read["key"],
-        "breaker_group": "slow", "cacheable_s": 60, "answer_fields": ["id", "data.state"],
+        "repeatable": True,
+        "idempotency_lifetime_s": 86400,
+        "breaker_group": "slow",
+        "cacheable_s": 60,
+        "answer_fields": ["id", "data.state"],
         "unbindable": True,
-    }  # fmt: skip
+    }
 
     decided = await operator.post(
         path, json={"version": write["version"], "state": "pending", **told}
     )
     assert decided.status_code == 200, decided.text
     assert told.items() <= decided.json()["classification"].items()
+    emptied = {"idempotency_lifetime_s": 0, "breaker_group": "", "answer_fields": []}
     cleared = await operator.post(
-        path,
-        json={
-            "version": decided.json()["version"], "state": "pending", "lookup_operation": "",
-            "idempotency_lifetime_s": 0, "breaker_group": "", "answer_fields": [],
-        },
-    )  # fmt: skip
-    wrong = await operator.post(
-        path,
-        json={
-            "version": cleared.json()["version"],
-            "state": "pending",
-            "lookup_operation": write["key"],
-        },
+        path, json={"version": decided.json()["version"], "state": "pending", **emptied}
     )
 
     now = cleared.json()["classification"]
-    assert (now["lookup_operation"], now["idempotency_lifetime_s"]) == (None, None)
-    assert (now["breaker_group"], now["answer_fields"], now["cacheable_s"]) == (None, [], 60)
-    assert (wrong.status_code, "no read" in wrong.text) == (422, True)
+    assert (now["idempotency_lifetime_s"], now["cacheable_s"]) == (None, 60)
+    assert (now["breaker_group"], now["answer_fields"]) == (None, [])
 
 
 async def test_says_that_an_operation_is_gone_from_the_document(server: Server, spec: str) -> None:

@@ -5,13 +5,18 @@ from typing import Any
 from tests.operations.documents import openapi, spec_of
 
 from smart_support.operations.links import linked
+from smart_support.operations.records import DraftOperation
 
 
 def links(paths: dict[str, Any]) -> dict[str, tuple[str | None, str | None]]:
+    """What is said of each operation: the read that may show its effect, the one of its status."""
+
+    def named(one: DraftOperation, about: str) -> str | None:
+        grounds = [ground for ground in one.suggestion.grounds if ground.about == about]
+        return " ".join(grounds[0].reason.split(" ")[:2]) if grounds else None
+
     found = linked(spec_of(openapi(paths)).operations)
-    return {
-        one.key: (one.suggestion.lookup_operation, one.suggestion.status_operation) for one in found
-    }
+    return {one.key: (named(one, "lookup"), named(one, "status")) for one in found}
 
 
 def test_a_read_of_the_same_path_shows_what_a_write_left() -> None:
@@ -53,4 +58,4 @@ def test_says_why() -> None:
     _, post = linked(spec_of(openapi({"/notes": {"get": {}, "post": {}}})).operations)
 
     assert "GET /notes reads what this writes" in post.suggestion.reasons[-1]
-    assert post.suggestion.grounds[-1].about == "lookup_operation"
+    assert post.suggestion.grounds[-1].about == "lookup"

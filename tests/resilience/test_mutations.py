@@ -46,7 +46,7 @@ from smart_support.resilience import (
 )
 from smart_support.resilience.decision import Sense
 
-LONGEST = 3.0
+LONGEST = 1.5
 """Seconds for a test that a mutant makes hang."""
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -75,6 +75,12 @@ def status(code: int, **changes: Any) -> Break:
 def failure(name: str, **changes: Any) -> Break:
     """Read a kind of failure in another way."""
     return put(decision, name, replace(getattr(decision, name), **changes))
+
+
+def setting(name: str, value: object) -> Break:
+    """Another default."""
+    defaults = origin.UpstreamSettings.__init__.__kwdefaults__
+    return lambda patch: patch.setitem(defaults, name, value)
 
 
 def meaning(name: str) -> Caught:
@@ -179,6 +185,10 @@ def forgets_what_came_before(self: call.Progress) -> None:
     self.unknown_before = False
 
 
+def sees_only_the_socket(self: transport.WatchedStream, info: str) -> object:
+    return self._stream.get_extra_info(info)
+
+
 class NoCut:
     def __init__(self, _: float) -> None: ...
 
@@ -196,6 +206,9 @@ POLICY_SOON = property(lambda _: retry.RetryPolicy(0.2, 5.0, 4))
 POLICY_UNSENT = property(lambda _: retry.RetryPolicy(0.2, 5.0, 3))
 
 Up = test_upstream
+DEAD_UPSTREAM = (
+    Up.TestTheBudget.test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst
+)
 MUTANTS = [
     # Whether to send again.
     Mutant(
@@ -330,7 +343,7 @@ MUTANTS = [
     ),
     # How much one API is asked.
     Mutant("no retry budget", put(budget.RetryBudget, "take", lambda *_: True),
-           proof(Up.TestTheBudget.test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst)),
+           proof(DEAD_UPSTREAM, number=50)),
     Mutant(
         "a budget that each call fills",
         put(budget.RetryBudget, "called", lambda self: setattr(self, "tokens", self.burst)),
@@ -347,6 +360,16 @@ MUTANTS = [
     ),
     Mutant("no quota", put(quota.QuotaGate, "reserve", lambda *_: 0.0),
            proof(Up.TestQuotas.test_calls_wait_for_their_turn)),
+    Mutant(
+        "a write begins in the last moment",
+        setting("least_for_write", 0.0),
+        proof(Up.TestTheLastMoment.test_begins_no_write_that_would_be_cut_after_it_has_left),
+    ),
+    Mutant(
+        "a hedge needs no room",
+        put(upstream._Exchange, "_takes_another", lambda _: True),
+        proof(Up.TestHedging.test_is_left_out_where_there_is_no_room, full="places"),
+    ),
     # The breaker.
     Mutant("a breaker that never opens", put(breaker.Breaker, "_too_bad", lambda _: False),
            proof(test_breaker.test_opens_when_most_of_enough_calls_failed_whatever_comes_between)),
@@ -432,6 +455,20 @@ MUTANTS = [
         proof(Up.TestForbiddenAddresses.test_one_forbidden_address_among_good_ones_is_enough),
     ),
     # What comes back.
+    *(
+        Mutant(
+            f"what is too much answers the next request ({name})",
+            put(transport.WatchedStream, "get_extra_info", sees_only_the_socket),
+            proof(
+                Up.TestKeptConnections.test_are_not_used_again_after_more_than_was_asked_for,
+                answer=answer,
+            ),
+        )
+        for name, answer in (
+            ("counted", Up.ANSWER + Up.OF_ADA),
+            ("chunked", Up.CHUNKED + Up.OF_ADA),
+        )
+    ),
     Mutant(
         "inflation has no limit",
         put(body._Inflater, "inflate", lambda self, piece, _: inflate(self, piece, 10**9)),

@@ -1,4 +1,7 @@
-"""Which operation of a document may tell what became of another one: suggested, never decided."""
+"""Which operation of a document may tell what became of another one: said, never decided.
+
+How exactly it is asked, and what of its answer proves the effect, is a person's to say.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,18 +35,16 @@ def _linked(operation: DraftOperation, reads: Mapping[str, DraftOperation]) -> D
     grounds = []
     if lookup is not None:
         reason = f"{lookup.key} reads what this writes, so it may show whether it took effect."
-        grounds.append(_ground("lookup_operation", reason))
+        grounds.append(_ground("lookup", reason))
     if status is not None:
         reason = f"{status.key} speaks of a status, so it may say how far this has got."
-        grounds.append(_ground("status_operation", reason))
+        grounds.append(_ground("status", reason))
     if not grounds:
         return operation
     return replace(
         operation,
         suggestion=replace(
             said,
-            lookup_operation=None if lookup is None else lookup.key,
-            status_operation=None if status is None else status.key,
             reasons=(*said.reasons, *(ground.reason for ground in grounds)),
             grounds=(*said.grounds, *grounds),
         ),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from smart_support.errors import Severity, SupportError
+from smart_support.operations.approval_rules import check_rules
 from smart_support.operations.binding import arguments_of, can_bind
 from smart_support.operations.records import (
     CLAIMS,
@@ -203,6 +204,7 @@ def check_classification(operation: DraftOperation, classification: Classificati
     Raises:
         ConfirmationLocked: it would let a locked operation run without a yes.
         UnknownArgument, UnknownClaim: a binding that cannot be filled.
+        RuleInvalid: an approval rule that is unsafe or cannot work.
     """
     rules = suggest(operation)  # whatever was suggested when it was imported, or by the model
     asks = classification.confirm and classification.access is Access.WRITE
@@ -216,6 +218,12 @@ def check_classification(operation: DraftOperation, classification: Classificati
             raise UnknownArgument(operation.key, argument, arguments_of(operation.schema))
         if claim not in CLAIMS:
             raise UnknownClaim(claim)
+    check_rules(
+        classification.approval_rules,
+        confirm=classification.confirm,
+        low_impact=classification.risk is Risk.LOW and not (locked or sensitive),
+        schema=operation.schema,
+    )
 
 
 def _access(operation: DraftOperation, grounds: _Grounds) -> Access:

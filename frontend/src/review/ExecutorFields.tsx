@@ -1,19 +1,27 @@
-import { NativeSelect, NumberInput, TextInput } from "@mantine/core";
+import { NativeSelect, NumberInput, Textarea, TextInput } from "@mantine/core";
+import { useState } from "react";
 import type { Operation } from "../api/client";
 import type { Draft } from "./Correction";
 import classes from "./review.module.css";
 
 type Classification = Operation["classification"];
-type Name<Value> = {
-  [Key in keyof Classification & keyof Draft]: Classification[Key] extends Value ? Key : never;
-}[keyof Classification & keyof Draft];
 
-const TEXTS: readonly { name: Name<string | null>; label: string; hint: string }[] = [
-  { name: "lookup_operation", label: "Lookup operation", hint: "GET /orders/{id}" },
-  { name: "status_operation", label: "Status operation", hint: "GET /jobs/{id}" },
-  { name: "breaker_group", label: "Fails together with", hint: "All of its origin" },
+type JsonName = "lookup" | "status" | "approval_rules";
+
+const JSONS: readonly { name: JsonName; label: string; hint: string }[] = [
+  {
+    name: "lookup",
+    label: "What shows whether a write took effect",
+    hint: '{"operation": "GET /orders/{id}", "arguments": {"id": "/arguments/id"}}',
+  },
+  {
+    name: "status",
+    label: "What says how far an accepted request is",
+    hint: '{"operation": "GET /jobs/{id}", "arguments": {"id": "/answer/id"}}',
+  },
+  { name: "approval_rules", label: "What is demanded beyond a yes", hint: "{}" },
 ];
-const SECONDS: readonly { name: Name<number | null>; label: string }[] = [
+const SECONDS: readonly { name: "idempotency_lifetime_s" | "cacheable_s"; label: string }[] = [
   { name: "idempotency_lifetime_s", label: "Keys are remembered for, seconds" },
   { name: "cacheable_s", label: "An answer may be used again for, seconds" },
 ];
@@ -43,16 +51,13 @@ export function ExecutorFields({ now, pages, draft, onDraft }: ExecutorFieldsPro
           value={yesNo(draft.repeatable ?? now.repeatable)}
           onChange={(event) => onDraft({ repeatable: event.currentTarget.value === "yes" })}
         />
-        {TEXTS.map(({ name, label, hint }) => (
-          <TextInput
-            key={name}
-            label={label}
-            placeholder={hint}
-            maxLength={2000}
-            value={draft[name] ?? now[name] ?? ""}
-            onChange={(event) => onDraft({ [name]: event.currentTarget.value })}
-          />
-        ))}
+        <TextInput
+          label="Fails together with"
+          placeholder="Those with the same first tag"
+          maxLength={100}
+          value={draft.breaker_group ?? now.breaker_group ?? ""}
+          onChange={(event) => onDraft({ breaker_group: event.currentTarget.value })}
+        />
         {SECONDS.map(({ name, label }) => (
           <NumberInput
             key={name}
@@ -79,6 +84,15 @@ export function ExecutorFields({ now, pages, draft, onDraft }: ExecutorFieldsPro
           }
         />
       </div>
+      {JSONS.map(({ name, label, hint }) => (
+        <JsonField
+          key={name}
+          label={label}
+          hint={hint}
+          value={now[name]}
+          onValue={(value) => onDraft({ [name]: value })}
+        />
+      ))}
       {pages !== null && (
         <label className={classes.tick}>
           <input
@@ -97,6 +111,46 @@ export function ExecutorFields({ now, pages, draft, onDraft }: ExecutorFieldsPro
       )}
     </details>
   );
+}
+
+interface JsonFieldProps {
+  label: string;
+  hint: string;
+  value: object | null;
+  onValue: (value: object) => void;
+}
+
+/** One field that is an object, corrected as the JSON that it is. */
+function JsonField({ label, hint, value, onValue }: JsonFieldProps) {
+  const [text, setText] = useState(value === null ? "" : JSON.stringify(value));
+  const [wrong, setWrong] = useState(false);
+  return (
+    <Textarea
+      label={label}
+      placeholder={hint}
+      autosize
+      maxRows={8}
+      mt={8}
+      error={wrong && "Write a JSON object."}
+      value={text}
+      onChange={(event) => {
+        const written = event.currentTarget.value;
+        const read = objectOf(written);
+        setText(written);
+        setWrong(read === null && written.trim() !== "");
+        if (read !== null) onValue(read);
+      }}
+    />
+  );
+}
+
+function objectOf(text: string): object | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : null;
+  } catch {
+    return null;
+  }
 }
 
 const yesNo = (value: boolean | null) => (value === null ? "" : value ? "yes" : "no");

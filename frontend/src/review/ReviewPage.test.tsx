@@ -319,7 +319,11 @@ describe("an operation", () => {
     const form = page.getByRole("form", { name: "Correct and decide" });
 
     await form.getByRole("combobox", { name: "Done twice is done once" }).selectOptions("yes");
-    await form.getByRole("textbox", { name: "Lookup operation" }).fill("GET /things/0");
+    const lookup = form.getByRole("textbox", { name: "What shows whether a write took effect" });
+    await lookup.fill("{");
+    await expect.element(form.getByText("Write a JSON object.")).toBeVisible();
+    await lookup.fill('{"operation": "GET /things/0"}');
+    await form.getByRole("textbox", { name: "Fails together with" }).fill("slow");
     await form.getByRole("textbox", { name: /Keys are remembered/ }).fill("600");
     await form.getByRole("textbox", { name: /Fields of the answer/ }).fill("id, data.state");
     await form.getByRole("checkbox", { name: /nothing says whose/ }).click();
@@ -329,7 +333,8 @@ describe("an operation", () => {
     await vi.waitFor(() => expect(desk.bodies).toHaveLength(1));
     expect(desk.bodies[0]?.[0]).toMatchObject({
       repeatable: true,
-      lookup_operation: "GET /things/0",
+      lookup: { operation: "GET /things/0" },
+      breaker_group: "slow",
       idempotency_lifetime_s: 600,
       answer_fields: ["id", "data.state"],
       unbindable: true,
