@@ -15,6 +15,7 @@ from typing import Any, cast
 import jsonschema_rs
 import orjson
 
+from smart_support.operations.binding import without
 from smart_support.operations.document import Document, Unresolved, Unusable
 from smart_support.operations.paging import Pagination
 from smart_support.operations.pruning import (
@@ -439,9 +440,20 @@ def tool_schema(operation: Operation) -> dict[str, Any]:
     cursor, pagination = cursor_of(operation)
     if pagination is not None:
         hidden.add(pagination["parameter"])
-    schema = dict(operation.schema)
-    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in hidden}
-    schema["required"] = [name for name in schema["required"] if name not in hidden]
+    schema = without(operation.schema, hidden)
     if pagination is not None:
-        schema["properties"][cursor] = _CURSOR_SCHEMA
+        schema["properties"] = {**schema["properties"], cursor: _CURSOR_SCHEMA}
     return schema
+
+
+def tokens_of(operation: Operation, schema: Mapping[str, Any]) -> int:
+    """About how many tokens a model reads the tool as: its name, its words and its schema.
+
+    Four bytes a token, as OpenAI's tokenizers have it for English and JSON; an estimate.
+    """
+    words = len(operation.tool_name) + len(operation.description or operation.key)
+    return (size_of(schema) + words + _WRAPPING) // 4
+
+
+_WRAPPING = 60
+"""Bytes of what is around each function in a request."""
