@@ -248,9 +248,11 @@ def _argument_names(operation: DraftOperation) -> list[str]:
     properties: Mapping[str, Any] = operation.schema.get("properties", {})
     names = [name for name in properties if name != "body"]
     body = properties.get("body")
+    seen: set[str] = set()
     while isinstance(body, dict) and isinstance(reference := body.get("$ref"), str):
         following = operation.schema["$defs"].get(reference.removeprefix("#/$defs/"))
-        body = following if following is not body else None
+        body = following if reference not in seen else None
+        seen.add(reference)
     fields = body.get("properties") if isinstance(body, dict) else None
     return [*names, *(fields if isinstance(fields, dict) else ())]
 
