@@ -99,7 +99,7 @@ def pagination_of(
     if size or fields or response["list"]:
         for name in (*pages, *offsets):
             schema = schemas.get(name)
-            if _is_number(schema):
+            if isinstance(schema, dict) and _is_number(schema.get("type")):
                 style: Style = "page" if name in pages else "offset"
                 start = schema.get("default", schema.get("minimum"))
                 first = start if start in {0, 1} and style == "page" else int(style == "page")
@@ -107,8 +107,7 @@ def pagination_of(
     return None
 
 
-def _is_number(schema: Any) -> bool:
-    kinds = schema.get("type") if isinstance(schema, dict) else None
+def _is_number(kinds: Any) -> bool:
     return not _NUMBERS.isdisjoint(kinds if isinstance(kinds, list) else [kinds])
 
 
