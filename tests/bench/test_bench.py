@@ -19,6 +19,10 @@ COMPARED = [
     "WebSocket round trip through uvicorn",
     "lookup by primary key",
     "one row written and committed",
+    "one operation after the other into tools",
+    "with what a person reviews, and suggestions",
+    "operations by schemathesis, no tools",
+    "memory of the tools (floor: of the document)",
 ]
 
 
