@@ -19,7 +19,13 @@ EVERYBODY = None
 
 RULES: dict[str, set[Role] | None] = {
     "GET /api/health": EVERYBODY,
+    "GET /api/health/live": EVERYBODY,
     "GET /api/openapi.json": EVERYBODY,
+    "GET /metrics": OPERATORS,
+    "GET /api/observability/metrics": OPERATORS,
+    "GET /api/observability/alerts": OPERATORS,
+    "GET /api/observability/debug": OPERATORS,
+    "PUT /api/observability/debug": OPERATORS,
     "GET /{path:path}": EVERYBODY,
     "GET /api/me": set(Role),
     "POST /api/threads": CUSTOMER,
@@ -28,7 +34,9 @@ RULES: dict[str, set[Role] | None] = {
     "POST /api/threads/{thread_id}/resolve": CUSTOMER | LEADS,
     "GET /api/threads/{thread_id}/replay": LEADS,
     "GET /api/approvals": CUSTOMER | LEADS,
-    "POST /api/approvals/{approval_id}/decision": CUSTOMER,
+    "POST /api/approvals/{approval_id}/decision": CUSTOMER | LEADS,
+    "GET /api/threads/{thread_id}/consents": CUSTOMER | LEADS,
+    "DELETE /api/threads/{thread_id}/consents/{consent_id}": CUSTOMER | LEADS,
     "POST /api/specs": OPERATORS,
     "POST /api/specs/from-url": OPERATORS,
     "GET /api/specs": LEADS | OPERATORS,
@@ -51,6 +59,8 @@ RULES: dict[str, set[Role] | None] = {
     "GET /api/dashboard": LEADS,
     "GET /api/dashboard/cohort": LEADS,
     "GET /api/dashboard/conversations": LEADS,
+    "GET /api/dashboard/errors": LEADS | OPERATORS,
+    "GET /api/dashboard/errors/conversations": LEADS,
     "GET /api/dashboard/series": LEADS,
 }
 """The rule of every route. One that is missing here fails `test_every_route_has_a_rule`."""

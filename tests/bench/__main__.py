@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 import structlog
 import uvloop
-from tests.bench import calls, conversion
+from tests.bench import calls, conversion, guards
 from tests.bench.fakes import TOKENS, document
 from tests.bench.figures import Figure, table
 from tests.bench.load import (
@@ -241,11 +241,12 @@ async def bench(plan: Plan, folder: Path) -> list[Figure]:
         )
         split = [figure for figure in called if figure.section == calls.CALLS]
         floors = [figure for figure in called if figure.section == calls.FLOORS]
+        layers = await guards.measure(company, rounds=plan.call_rounds, times=2 * plan.call_times)
         say("Measuring documents")
         read = await asyncio.to_thread(
             conversion.measure, most=plan.documents, times=2 if plan.documents > 1 else 1
         )
-        return [*turns.rows(), *split, echo, *floors, *read]
+        return [*turns.rows(), *split, echo, *floors, *layers, *read]
 
 
 async def one_round(plan: Plan, targets: dict[str, Target], turns: Turns, number: int) -> None:

@@ -11,6 +11,7 @@ from pydantic import AnyHttpUrl, BaseModel, Field
 from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
+from smart_support.operations.approval_rules import ApprovalRules
 from smart_support.operations.document import FileTooLarge
 from smart_support.operations.evidence import evidence_of
 from smart_support.operations.importing import fetch_document, import_document
@@ -111,6 +112,7 @@ class Classified(BaseModel):
     risk: Risk
     idempotency_header: str | None
     confirm_locked: bool = Field(description="Nobody may lower `confirm`.")
+    approval_rules: ApprovalRules = Field(description="What is demanded beyond the customer's yes.")
     reasons: list[str]
     answer_fields: list[str] = Field(
         description="What the model is shown of an answer; empty: all of it."
@@ -186,6 +188,7 @@ class ReviewDecision(BaseModel):
     idempotency_header: str | None = Field(
         None, max_length=100, pattern=r"^[A-Za-z0-9-]*$", description="Empty: it takes none."
     )
+    approval_rules: ApprovalRules | None = None
     answer_fields: list[AnswerField] | None = Field(
         None, max_length=100, description="Such as `data.id`. Empty: the whole answer is shown."
     )

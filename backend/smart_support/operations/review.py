@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from smart_support.errors import InvalidInput
+from smart_support.operations.approval_rules import ApprovalRules
 from smart_support.operations.postgres import Decided, Decision, PostgresOperations
 from smart_support.operations.records import (
     Access,
@@ -28,6 +29,7 @@ class Correction:
     risk: Risk | None = None
     idempotency_header: str | None = None
     """Empty: the operation takes none."""
+    approval_rules: ApprovalRules | None = None
     answer_fields: tuple[str, ...] | None = None
     """Empty: the whole answer is shown."""
     paged: bool | None = None

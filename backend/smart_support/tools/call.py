@@ -20,8 +20,10 @@ from smart_support.operations.records import Access, Operation
 from smart_support.operations.schema import cursor_of
 from smart_support.resilience.classify import classify_error
 from smart_support.resilience.retry import with_retry
+from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer
 from smart_support.tools.build import Tool
+from smart_support.tools.consent import demand_of
 from smart_support.tools.paging import next_cursor, turned
 from smart_support.tools.request import build_request
 
@@ -183,7 +185,12 @@ class ToolCaller:
         request = self.request(tool, planned, headers)
         writes = classification.access is Access.WRITE
         if classification.confirm:
-            await self._ledger.send_approved(planned, actor=actor, now=self._clock())
+            await self._ledger.send_approved(
+                planned,
+                actor=actor,
+                now=self._clock(),
+                demand=demand_of(classification, planned.arguments),
+            )
         elif writes:
             await self._ledger.send_unasked(planned, now=self._clock())
         recorder = _Recorder(request, writes=writes, clock=self._clock, monotonic=self._monotonic)
@@ -207,7 +214,7 @@ class ToolCaller:
         deadline = self._monotonic() + self._limits.total
 
         async def attempt() -> _Answer:
-            with recorder as record:
+            with recorder as record, span("http.client", _sent_to(request)):
                 remaining = min(self._limits.attempt, deadline - self._monotonic())
                 try:
                     async with asyncio.timeout(max(remaining, 0.001)):
@@ -286,6 +293,10 @@ class ToolCaller:
         return await self._ledger.finish(
             planned, _STATES[outcome], recorder.attempts, returned, now=self._clock()
         )
+
+
+def _sent_to(request: httpx.Request) -> Attributes:
+    return {"http.request.method": request.method, "server.address": request.url.host}
 
 
 def _shown(operation: Operation, arguments: Mapping[str, Any], got: _Answer) -> str:

@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alive if it answers at all
+         * @description 200 as long as the event loop turns: what restarts a hanging process asks this.
+         */
+        get: operations["read_live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -36,6 +56,26 @@ export interface paths {
          * @description The person whose token this is.
          */
         get: operations["read_me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics for Prometheus
+         * @description Everything that is counted, over all worker processes, as Prometheus or OpenMetrics text.
+         */
+        get: operations["read_metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -217,7 +257,7 @@ export interface paths {
         };
         /**
          * List approvals
-         * @description A customer sees their own, a support lead all.
+         * @description A customer sees those about their own calls, a support lead all.
          */
         get: operations["list_approvals"];
         put?: never;
@@ -239,7 +279,11 @@ export interface paths {
         put?: never;
         /**
          * Answer a question
-         * @description Say yes or no. After a yes exactly the request that was shown is sent.
+         * @description Say yes or no, change the arguments, or write a message instead.
+         *
+         *     After a yes exactly the request that was shown is sent. After a change the question is asked
+         *     again about what would be sent then. Customers answer what they are asked, support leads what
+         *     leads are asked; leads do not change a customer's request.
          */
         post: operations["decide"];
         delete?: never;
@@ -596,6 +640,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/dashboard/errors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What went wrong in a range
+         * @description Errors of turns, tool calls and attempts in [start, end), counted and grouped.
+         */
+        get: operations["read_errors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dashboard/errors/conversations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The conversations in which it went wrong
+         * @description Those with at least one error of the range that fits everything given.
+         */
+        get: operations["list_troubled"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/health/details": {
         parameters: {
             query?: never;
@@ -611,6 +695,110 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics as JSON
+         * @description The same as /metrics, for programs that read no Prometheus text.
+         */
+        get: operations["export_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alerts that hold now, and the last ones
+         * @description As the process that answers has judged them.
+         */
+        get: operations["read_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/debug": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is logged in detail
+         * @description In the process that answers.
+         */
+        get: operations["read_debug"];
+        /**
+         * Log everything, or single threads, in detail for a while
+         * @description In the process that answers; `seconds` 0, or neither of the two, ends it.
+         */
+        put: operations["switch_debug"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/threads/{thread_id}/consents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List standing consents
+         * @description What the customer is not asked about any more in this conversation.
+         */
+        get: operations["list_consents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/threads/{thread_id}/consents/{consent_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a standing consent
+         * @description From now on each such call is asked about again; revoking twice changes nothing.
+         */
+        delete: operations["revoke_consent"];
         options?: never;
         head?: never;
         patch?: never;
@@ -767,6 +955,59 @@ export interface components {
             hands_over_to: string[];
         };
         /**
+         * Alert
+         * @description An alert that holds, or held.
+         */
+        Alert: {
+            /** Key */
+            key: string;
+            /** Rule */
+            rule: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "firing" | "recovered";
+            /** Severity */
+            severity: string;
+            /** Summary */
+            summary: string;
+            /** Value */
+            value: number;
+            /** Threshold */
+            threshold: number;
+            /**
+             * Began At
+             * Format: date-time
+             */
+            began_at: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Source */
+            source: string;
+        };
+        /**
+         * AlertsNow
+         * @description The alerts of the process that answers.
+         */
+        AlertsNow: {
+            /** Firing */
+            firing: components["schemas"]["Alert"][];
+            /**
+             * History
+             * @description What began and ended, newest first.
+             */
+            history: components["schemas"]["Alert"][];
+            /**
+             * Mean Seconds To Recovery
+             * @description Over all that ended, as far back as the history goes.
+             */
+            mean_seconds_to_recovery: number | null;
+        };
+        /**
          * Approval
          * @description A question about one exact request.
          */
@@ -811,10 +1052,36 @@ export interface components {
             decided_at: string | null;
             /** Reason */
             reason: string | null;
+            /**
+             * Audience
+             * @description Who is asked.
+             * @enum {string}
+             */
+            audience: "customer" | "lead";
+            /**
+             * Why
+             * @description The rule by which a support lead is asked.
+             */
+            why: string | null;
+            /**
+             * Arguments
+             * @description Those that the customer may change.
+             */
+            arguments: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Edited
+             * @description The customer changed the arguments before.
+             */
+            edited: boolean;
         };
         /**
          * ApprovalAsked
          * @description A write waits for a yes. `fields` are the exact values that will be sent, in order.
+         *
+         *     `audience`: the customer, or a support lead where a rule (`why`) demands one. `arguments` are
+         *     those that the customer may change; `standing`: the yes may be given for the conversation.
          */
         ApprovalAsked: {
             /**
@@ -840,10 +1107,24 @@ export interface components {
             }[];
             /** Expires At */
             expires_at: string;
+            /**
+             * Audience
+             * @enum {string}
+             */
+            audience: "customer" | "lead";
+            /** Why */
+            why: string | null;
+            /** Arguments */
+            arguments: unknown;
+            /** Standing */
+            standing: boolean;
         };
         /**
          * ApprovalDecided
          * @description Somebody said yes or no, or the time ran out.
+         *
+         *     `answered`: a message came instead of a yes or no, as the `reason`. `edited`: the arguments
+         *     were changed, so that another question takes the place of this one.
          */
         ApprovalDecided: {
             /**
@@ -861,7 +1142,7 @@ export interface components {
              * Decision
              * @enum {string}
              */
-            decision: "approved" | "rejected" | "expired";
+            decision: "approved" | "rejected" | "expired" | "answered" | "edited";
             /** By */
             by: string;
             /** Reason */
@@ -889,11 +1170,35 @@ export interface components {
             expired: number;
         };
         /**
+         * ApprovalRules
+         * @description All that is demanded of one operation; empty for most.
+         */
+        ApprovalRules: {
+            /**
+             * Standing Consent
+             * @default false
+             */
+            standing_consent: boolean;
+            /**
+             * Thresholds
+             * @default []
+             */
+            thresholds: components["schemas"]["Threshold"][];
+            /**
+             * Limits
+             * @default []
+             */
+            limits: components["schemas"]["CumulativeLimit"][];
+        };
+        /**
          * ApprovalState
          * @description Where an approval stands. `USED` was approved and has let its one call through.
+         *
+         *     `ANSWERED`: a message instead of a yes or no. `EDITED`: another question, about changed
+         *     arguments, has taken its place.
          * @enum {string}
          */
-        ApprovalState: "pending" | "approved" | "rejected" | "expired" | "used";
+        ApprovalState: "pending" | "approved" | "rejected" | "expired" | "used" | "answered" | "edited";
         /**
          * Approvals
          * @description The newest questions.
@@ -977,6 +1282,8 @@ export interface components {
              * @description Nobody may lower `confirm`.
              */
             confirm_locked: boolean;
+            /** @description What is demanded beyond the customer's yes. */
+            approval_rules: components["schemas"]["ApprovalRules"];
             /** Reasons */
             reasons: string[];
             /**
@@ -991,6 +1298,41 @@ export interface components {
             pagination: {
                 [key: string]: unknown;
             } | null;
+        };
+        /**
+         * ClientAction
+         * @description What the page does with an error, or offers to do.
+         * @enum {string}
+         */
+        ClientAction: "tell" | "retry" | "wait" | "reconnect" | "sign_in" | "hand_off";
+        /**
+         * CodeCount
+         * @description Errors of one code.
+         */
+        CodeCount: {
+            /** Name */
+            name: string;
+            /**
+             * Troubles
+             * @description Errors.
+             */
+            troubles: number;
+            /**
+             * Recovered
+             * @description After how many the same thing worked again.
+             */
+            recovered: number;
+            /**
+             * Mean Recovery Ms
+             * @description Over those, until it did.
+             */
+            mean_recovery_ms: number | null;
+            severity: components["schemas"]["Severity"];
+            /**
+             * Hint
+             * @description Where an operator looks first.
+             */
+            hint: string;
         };
         /**
          * CohortAnswer
@@ -1075,6 +1417,40 @@ export interface components {
             decided_at: string | null;
         };
         /**
+         * ConsentGiven
+         * @description From now on the customer is not asked about one operation in this conversation.
+         */
+        ConsentGiven: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "consent_given";
+            /** Consent Id */
+            consent_id: string;
+            /** Operation */
+            operation: string;
+            /** Title */
+            title: string;
+            /** Expires At */
+            expires_at: string;
+        };
+        /**
+         * ConsentRevoked
+         * @description A standing consent counts no more.
+         */
+        ConsentRevoked: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "consent_revoked";
+            /** Consent Id */
+            consent_id: string;
+            /** By */
+            by: string;
+        };
+        /**
          * CountedThread
          * @description A conversation that a figure counts.
          */
@@ -1157,6 +1533,40 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * CumulativeLimit
+         * @description What one customer may reach in a window of time before a lead must say yes.
+         */
+        CumulativeLimit: {
+            /** Limit */
+            limit: number;
+            /** Window Hours */
+            window_hours: number;
+            /** Argument */
+            argument?: string | null;
+        };
+        /**
+         * Debug
+         * @description What is told in detail in the log: stack traces, timings, retries, memory.
+         */
+        Debug: {
+            /**
+             * Whole
+             * @description Everything.
+             */
+            whole: boolean;
+            /**
+             * Threads
+             * @description Only these threads.
+             */
+            threads: string[];
+            /**
+             * Seconds
+             * @description For how long; it ends by itself.
+             * @default 900
+             */
+            seconds: number;
+        };
+        /**
          * DecidedTogether
          * @description What was decided at once, and how the operations stand now.
          */
@@ -1179,9 +1589,25 @@ export interface components {
              * Decision
              * @enum {string}
              */
-            decision: "approve" | "reject";
-            /** Reason */
+            decision: "approve" | "reject" | "respond" | "edit";
+            /**
+             * Reason
+             * @description With `respond` the message, which must be there.
+             */
             reason?: string | null;
+            /**
+             * Arguments
+             * @description With `edit`: all arguments as they should be, bound ones absent.
+             */
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Standing
+             * @description With `approve`: do not ask about this again in this conversation.
+             * @default false
+             */
+            standing: boolean;
         };
         /**
          * DecisionBatch
@@ -1290,6 +1716,115 @@ export interface components {
             limits: components["schemas"]["Limit"][];
         };
         /**
+         * ErrorCount
+         * @description How often something went wrong, and how often it got over it.
+         */
+        ErrorCount: {
+            /** Name */
+            name: string;
+            /**
+             * Troubles
+             * @description Errors.
+             */
+            troubles: number;
+            /**
+             * Recovered
+             * @description After how many the same thing worked again.
+             */
+            recovered: number;
+            /**
+             * Mean Recovery Ms
+             * @description Over those, until it did.
+             */
+            mean_recovery_ms: number | null;
+        };
+        /**
+         * ErrorHour
+         * @description The errors of an hour; `usual` is the mean of the same hour of the seven days before.
+         */
+        ErrorHour: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /** Troubles */
+            troubles: number;
+            /** Usual */
+            usual: number;
+            /**
+             * Odd
+             * @description More than chance explains.
+             */
+            odd: boolean;
+        };
+        /**
+         * ErrorPattern
+         * @description Errors that look the same, whatever their ids and numbers.
+         */
+        ErrorPattern: {
+            /** Fingerprint */
+            fingerprint: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "turn" | "call" | "attempt";
+            /** Code */
+            code: string;
+            /** Operation */
+            operation: string | null;
+            /** Upstream */
+            upstream: string | null;
+            /** Troubles */
+            troubles: number;
+            /** Conversations */
+            conversations: number;
+            /**
+             * First At
+             * Format: date-time
+             */
+            first_at: string;
+            /**
+             * Last At
+             * Format: date-time
+             */
+            last_at: string;
+        };
+        /**
+         * Errors
+         * @description What went wrong in the range, in whole hours.
+         */
+        Errors: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            total: components["schemas"]["ErrorCount"];
+            /** By Severity */
+            by_severity: {
+                [key: string]: number;
+            };
+            /** By Code */
+            by_code: components["schemas"]["CodeCount"][];
+            /** By Operation */
+            by_operation: components["schemas"]["ErrorCount"][];
+            /** By Upstream */
+            by_upstream: components["schemas"]["ErrorCount"][];
+            /** By Agent */
+            by_agent: components["schemas"]["ErrorCount"][];
+            /** Patterns */
+            patterns: components["schemas"]["ErrorPattern"][];
+            /** Hours */
+            hours: components["schemas"]["ErrorHour"][];
+        };
+        /**
          * FromUrl
          * @description A document behind a URL.
          */
@@ -1390,6 +1925,11 @@ export interface components {
              * @description Why it is not ready; empty if it is.
              */
             reasons: string[];
+            /**
+             * Degraded
+             * @description What works less well, although it is ready.
+             */
+            degraded: string[];
             model: components["schemas"]["Model"];
         };
         /**
@@ -1453,6 +1993,17 @@ export interface components {
          */
         Listing: "conversations" | "handled" | "answered" | "resolved" | "resolved_alone" | "handed_off" | "abandoned" | "reopened" | "conversations_opened" | "conversations_resolved" | "conversations_abandoned" | "conversations_reopened" | "handoffs" | "messages" | "replies" | "response_ms" | "turns" | "turns_done" | "turns_failed" | "turns_cancelled" | "tool_calls" | "tool_calls_done" | "tool_calls_failed" | "tool_calls_declined" | "tool_calls_unknown" | "tool_errors" | "attempts" | "retries" | "approvals_asked" | "approvals_approved" | "approvals_rejected" | "approvals_expired" | "input_tokens" | "output_tokens" | "tokens";
         /**
+         * Live
+         * @description The process answers; whether messages can be taken in, /api/health says.
+         */
+        Live: {
+            /**
+             * Status
+             * @constant
+             */
+            status: "alive";
+        };
+        /**
          * Me
          * @description The person who is signed in.
          */
@@ -1464,6 +2015,23 @@ export interface components {
             name: string;
             /** Email */
             email: string | null;
+        };
+        /**
+         * Measured
+         * @description One value of a metric.
+         */
+        Measured: {
+            /** Name */
+            name: string;
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * Value
+             * @description None for what is no number.
+             */
+            value: number | null;
         };
         /**
          * MessageFinished
@@ -1506,6 +2074,20 @@ export interface components {
             to_person: boolean;
         };
         /**
+         * MetricFamily
+         * @description A metric with its values.
+         */
+        MetricFamily: {
+            /** Name */
+            name: string;
+            /** Type */
+            type: string;
+            /** Help */
+            help: string;
+            /** Samples */
+            samples: components["schemas"]["Measured"][];
+        };
+        /**
          * Model
          * @description Which model answers.
          */
@@ -1517,6 +2099,25 @@ export interface components {
              * @description True: the built-in model, because no key is set.
              */
             offline: boolean;
+        };
+        /**
+         * ModelSwitched
+         * @description Another language model goes on; `code` names the failure of the one before.
+         */
+        ModelSwitched: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "model_switched";
+            /** Turn Id */
+            turn_id: string;
+            /** Before */
+            before: string;
+            /** After */
+            after: string;
+            /** Code */
+            code: string;
         };
         /**
          * OperationDecision
@@ -1548,6 +2149,7 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            approval_rules?: components["schemas"]["ApprovalRules"] | null;
             /**
              * Answer Fields
              * @description Such as `data.id`. Empty: the whole answer is shown.
@@ -1836,6 +2438,9 @@ export interface components {
              * @description Find it in the log.
              */
             correlation_id: string;
+            retry: components["schemas"]["RetryStrategy"];
+            /** @description What a page does about it, or offers. */
+            action: components["schemas"]["ClientAction"];
             /**
              * Retry After
              * @description Seconds until a new try makes sense.
@@ -1871,7 +2476,7 @@ export interface components {
              */
             at: string;
             /** Fact */
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["ConsentGiven"] | components["schemas"]["ConsentRevoked"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ModelSwitched"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
         };
         /**
          * ReplayPage
@@ -1904,6 +2509,12 @@ export interface components {
             p95_ms: number | null;
         };
         /**
+         * RetryStrategy
+         * @description How a program should try again, if at all.
+         * @enum {string}
+         */
+        RetryStrategy: "none" | "backoff" | "after_time" | "rate_limit";
+        /**
          * ReviewDecision
          * @description What a person decides; what is left out stays as it is.
          */
@@ -1933,6 +2544,7 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            approval_rules?: components["schemas"]["ApprovalRules"] | null;
             /**
              * Answer Fields
              * @description Such as `data.id`. Empty: the whole answer is shown.
@@ -2072,6 +2684,12 @@ export interface components {
             output_tokens: number;
         };
         /**
+         * Severity
+         * @description How much an operator should care.
+         * @enum {string}
+         */
+        Severity: "low" | "medium" | "high" | "critical";
+        /**
          * SkippedOperation
          * @description An operation of the document that cannot be used.
          */
@@ -2141,6 +2759,39 @@ export interface components {
         Specs: {
             /** Specs */
             specs: components["schemas"]["SpecSummary"][];
+        };
+        /**
+         * StandingConsent
+         * @description A customer's yes to every call of one operation in one conversation.
+         */
+        StandingConsent: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Operation */
+            operation: string;
+            /** Title */
+            title: string;
+            /**
+             * Given At
+             * Format: date-time
+             */
+            given_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+        };
+        /**
+         * StandingConsents
+         * @description Those that stand now.
+         */
+        StandingConsents: {
+            /** Consents */
+            consents: components["schemas"]["StandingConsent"][];
         };
         /**
          * Status
@@ -2242,6 +2893,27 @@ export interface components {
             by: string;
         };
         /**
+         * Threshold
+         * @description From some value of one argument on, `who` must say yes, e.g. a lead to over 100.
+         */
+        Threshold: {
+            /** Argument */
+            argument: string;
+            /**
+             * Comparison
+             * @enum {string}
+             */
+            comparison: "gt" | "ge" | "lt" | "le" | "eq" | "ne";
+            /** Value */
+            value: number | string;
+            /**
+             * Who
+             * @default lead
+             * @enum {string}
+             */
+            who: "customer" | "lead";
+        };
+        /**
          * ToolCalled
          * @description The model decided to use a tool. `arguments` are as it gave them, bound ones absent.
          */
@@ -2291,6 +2963,70 @@ export interface components {
             content: string;
             /** Code */
             code: string | null;
+        };
+        /**
+         * TroubledThread
+         * @description A conversation in which something went wrong.
+         */
+        TroubledThread: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Title
+             * @description The beginning of the first message; empty before there is one.
+             */
+            title: string;
+            status: components["schemas"]["Status"];
+            customer: components["schemas"]["ThreadCustomer"];
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /**
+             * Last Event At
+             * Format: date-time
+             */
+            last_event_at: string;
+            /** Turns */
+            turns: number;
+            /** Tool Calls */
+            tool_calls: number;
+            /**
+             * Errors
+             * @description Failed turns, and tool calls that failed or are unclear.
+             */
+            errors: number;
+            /**
+             * Agent
+             * @description The agent that answered last.
+             */
+            agent: string | null;
+            /** @description Told of a single thread only. */
+            handling?: components["schemas"]["Handling"] | null;
+            /** Troubles */
+            troubles: number;
+            /**
+             * Last Trouble At
+             * Format: date-time
+             */
+            last_trouble_at: string;
+        };
+        /**
+         * TroubledThreads
+         * @description A page of conversations, newest first.
+         */
+        TroubledThreads: {
+            /** Threads */
+            threads: components["schemas"]["TroubledThread"][];
+            /**
+             * Next Cursor
+             * @description Give it as `cursor` for the next page.
+             */
+            next_cursor: string | null;
         };
         /**
          * TurnClosed
@@ -2469,6 +3205,66 @@ export interface operations {
             };
         };
     };
+    read_live: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Live"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_me: {
         parameters: {
             query?: never;
@@ -2485,6 +3281,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": unknown;
                 };
             };
             /** @description Not signed in */
@@ -3109,6 +3965,7 @@ export interface operations {
         parameters: {
             query?: {
                 state?: components["schemas"]["ApprovalState"] | null;
+                audience?: ("customer" | "lead") | null;
                 limit?: number;
             };
             header?: never;
@@ -4977,6 +5834,143 @@ export interface operations {
             };
         };
     };
+    read_errors: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Errors"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_troubled: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+                code?: string | null;
+                operation?: string | null;
+                upstream?: string | null;
+                agent?: string | null;
+                fingerprint?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TroubledThreads"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_details: {
         parameters: {
             query?: never;
@@ -4993,6 +5987,375 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Details"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricFamily"][];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_alerts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertsNow"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_debug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Debug"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_debug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Debug"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Debug"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_consents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StandingConsents"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+                consent_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StandingConsents"];
                 };
             };
             /** @description Not signed in */
