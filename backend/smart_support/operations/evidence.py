@@ -182,7 +182,13 @@ def _is_json(text: str) -> bool:
         return False
     try:
         orjson.loads(text)
-    except orjson.JSONDecodeError:  # YAML can begin with a brace too
+    except orjson.JSONDecodeError:
+        pass
+    else:
+        return True
+    try:
+        json.loads(text, strict=False)  # as careless programs write it
+    except (ValueError, RecursionError):  # YAML can begin with a brace too
         return False
     return True
 
@@ -198,7 +204,7 @@ def _json_tokens(text: str) -> Iterator[Token]:
     for match in _JSON_TOKEN.finditer(text):
         written = match[0]
         if written[0] == '"':
-            key = str(orjson.loads(written)) if "\\" in written else written[1:-1]
+            key = str(json.loads(written, strict=False)) if "\\" in written else written[1:-1]
             yield "", key, match.start(), match.end()
         else:
             kind = "}" if written == "]" else written if written in "{}[" else ""

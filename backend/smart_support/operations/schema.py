@@ -187,7 +187,8 @@ class Schemas:
         """The reference to what is at `pointer`, under a name of its own in `$defs`."""
         found = self._references.get(pointer)
         if found is None:
-            self._document.at(pointer)
+            # Through all that follow, so that references in a circle count as leading nowhere.
+            self._document.resolved(self._document.at(pointer))
             place, _, fragment = pointer.partition("#")
             last = fragment.rpartition("/")[2] or posixpath.splitext(posixpath.basename(place))[0]
             plain = _UNSAFE_NAME.sub("_", last)[:60]
@@ -218,8 +219,9 @@ class Schemas:
         if depth > MAX_NESTING:
             raise Unusable(f"its schema is nested more than {MAX_NESTING} levels deep")
         out: dict[str, Any] = {}
-        if "$ref" in schema and isinstance(schema["$ref"], str):
-            out = self._reference(schema, used, depth, hidden, inside)
+        reference = schema.get("$ref") or schema.get("$dynamicRef")
+        if reference is not None and isinstance(reference, str):
+            out = self._reference(reference, schema, used, depth, hidden, inside)
             if not self._siblings or len(schema) == 1:
                 return out
             out = dict(out)
@@ -278,10 +280,14 @@ class Schemas:
         }
 
     def _reference(
-        self, schema: dict[str, Any], used: set[str], depth: int, hidden: frozenset[str],
+        self,
+        reference: str,
+        schema: dict[str, Any],
+        used: set[str],
+        depth: int,
+        hidden: frozenset[str],
         inside: tuple[str, ...],
-    ) -> dict[str, Any]:  # fmt: skip
-        reference: str = schema["$ref"]
+    ) -> dict[str, Any]:
         try:
             out = self._reference_to(reference)
         except Unresolved:
