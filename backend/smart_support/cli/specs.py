@@ -2,22 +2,29 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 
-from smart_support.app import open_database, open_operations
+from smart_support.app import open_database, open_operations, open_switches
 from smart_support.errors import InvalidInput, NotFound
+from smart_support.ledger.stops import Stop, StopScope
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.files import MAIN, is_archive, pack, refers_to_files
 from smart_support.operations.importing import DocumentUnreachable, fetch_document, import_document
-from smart_support.operations.postgres import Imported, PostgresOperations
-from smart_support.operations.records import Operation, ReviewState, Spec
-from smart_support.operations.review import Correction, decide
+from smart_support.operations.postgres import Batch, Decided, Imported, PostgresOperations
+from smart_support.operations.records import Access, Operation, ReviewState, Spec
+from smart_support.operations.review import Correction, Verdict, decide, decide_all
+from smart_support.operations.suggest import is_clear
 from smart_support.settings import Settings
+from smart_support.tools.dry_run import SAMPLE, DryRun, dry_run
 
 BY = "command line"
 
@@ -120,22 +127,79 @@ async def decide_operation(
     """
     async with catalogue(settings) as operations:
         spec = await spec_named(operations, name)
-        found = [
-            operation
-            for operation in await _all_of(operations, spec)
-            if key in {operation.key, operation.tool_name, operation.id}
-        ]
-        if len(found) != 1:
-            raise InvalidInput(f"{len(found)} operations of {spec.name} are {key!r}.")
+        found = await _operation_named(operations, spec, key)
         return await decide(
             operations,
-            found[0],
+            found,
             state=state,
             correction=correction,
             by=BY,
             reason=reason,
-            version=found[0].version,
+            version=found.version,
         )
+
+
+async def approve_clear_reads(settings: Settings, name: str, reason: str | None) -> Decided | None:
+    """Approve at once every waiting read on which all rules agree; None if there is none.
+
+    Raises:
+        SupportError: there is no such spec, or the decision is refused; nothing is approved.
+    """
+    async with catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        verdicts = [
+            Verdict(
+                operation_id=one.id,
+                version=one.version,
+                state=ReviewState.APPROVED,
+                reason=reason,
+            )
+            for one in await _all_of(operations, spec)
+            if one.state is ReviewState.PENDING
+            and one.classification == one.suggestion
+            and one.classification.access is Access.READ
+            and is_clear(one.suggestion)
+        ]
+        return await decide_all(operations, spec.id, verdicts, by=BY) if verdicts else None
+
+
+async def batches(settings: Settings, name: str) -> tuple[Batch, ...]:
+    """What was decided about a document, the latest first."""
+    async with catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        return await operations.batches(spec.id)
+
+
+async def undo(settings: Settings, batch_id: str) -> Decided:
+    """Take back what was decided at once.
+
+    Raises:
+        SupportError: there is no such batch, or somebody has decided since.
+    """
+    try:
+        UUID(batch_id)
+    except ValueError:
+        raise NotFound(f"There are no decisions {batch_id!r}.") from None
+    async with catalogue(settings) as operations:
+        return await operations.undo(batch_id, by=BY)
+
+
+async def show_request(
+    settings: Settings,
+    name: str,
+    key: str,
+    arguments: Mapping[str, Any] | None,
+    claims: Mapping[str, str],
+) -> DryRun:
+    """The exact request of an operation for some arguments, not sent.
+
+    Raises:
+        SupportError: there is no such operation, or the arguments make no request.
+    """
+    async with catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        operation = await _operation_named(operations, spec, key)
+        return dry_run(operation, spec.base_url, arguments, {**SAMPLE, **claims})
 
 
 async def set_base_url(settings: Settings, name: str, base_url: str) -> Spec:
@@ -152,6 +216,82 @@ async def set_base_url(settings: Settings, name: str, base_url: str) -> Spec:
         return await operations.set_base_url(spec.id, base_url.rstrip("/"))
 
 
+@asynccontextmanager
+async def switches(settings: Settings) -> AsyncIterator[tuple[PostgresOperations, PostgresStops]]:
+    """The catalogue and the kill switch of this installation, whether its server runs or not."""
+    async with (
+        open_database(settings, lambda _: None) as url,
+        open_switches(url) as opened,
+    ):
+        yield opened
+
+
+async def switch_off(settings: Settings, name: str | None, key: str | None, *, reason: str) -> Stop:
+    """Switch off everything, the API of a spec, or one operation of it.
+
+    Raises:
+        SupportError: there is no such spec or operation.
+    """
+    async with switches(settings) as (operations, stops):
+        scope, target, title = StopScope.EVERYTHING, None, "Everything"
+        if name is not None:
+            spec = await spec_named(operations, name)
+            scope, target, title = StopScope.API, str(spec.id), spec.name
+            if key is not None:
+                operation = await _operation_named(operations, spec, key)
+                scope, target, title = StopScope.OPERATION, str(operation.id), operation.key
+        return await stops.stop(
+            scope, target, title=title, by=BY, reason=reason, at=datetime.now(UTC)
+        )
+
+
+async def switch_on(settings: Settings, stop_id: str, *, reason: str) -> Stop:
+    """Switch on again what stands under `stop_id`.
+
+    Raises:
+        SupportError: nothing does.
+    """
+    if not _is_uuid(stop_id):
+        raise InvalidInput(f"{stop_id!r} is no id; `smart-support stops` lists them.")
+    async with switches(settings) as (_, stops):
+        return await stops.lift(stop_id, by=BY, reason=reason, at=datetime.now(UTC))
+
+
+async def list_stops(settings: Settings) -> tuple[Stop, ...]:
+    """What is switched off, and what was."""
+    async with switches(settings) as (_, stops):
+        return await stops.history()
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+async def _operation_named(operations: PostgresOperations, spec: Spec, key: str) -> Operation:
+    found = [
+        operation
+        for operation in await _all_of(operations, spec)
+        if key in {operation.key, operation.tool_name, operation.id}
+    ]
+    if len(found) != 1:
+        raise InvalidInput(f"{len(found)} operations of {spec.name} are {key!r}.")
+    return found[0]
+
+
+def stop_described(stop: Stop) -> str:
+    """One stop on a line."""
+    line = f"{stop.id}  {stop.title}: off since {stop.stopped_at:%Y-%m-%d %H:%M} by "
+    line += f"{stop.stopped_by} ({stop.reason})"
+    if stop.lifted_at is not None:
+        line += f", on again since {stop.lifted_at:%Y-%m-%d %H:%M} by {stop.lifted_by}"
+        line += f" ({stop.lifted_reason})"
+    return line
+
+
 def described(operation: Operation) -> Iterator[str]:
     """One operation for people: what it is, and why that was suggested."""
     what = operation.classification
@@ -160,6 +300,11 @@ def described(operation: Operation) -> Iterator[str]:
     yield f"    {what.access.value}, {confirm}, agent {what.agent}, risk {what.risk.value}"
     for argument, claim in what.bindings.items():
         yield f"    {argument} is filled with the customer's {claim}"
+    if what.unbindable:
+        yield "    not offered to a customer who is not known"
+    for change in operation.changes:
+        mark = "breaks: " if change.breaking else ""
+        yield f"    {mark}{change.field} {change.kind}: {change.before} -> {change.after}"
     if what.answer_fields:
         yield f"    of its answer only {', '.join(what.answer_fields)} is shown"
     if what.pagination:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Literal, NewType, NotRequired, TypedDict
 
 from smart_support.operations.approval_rules import NO_RULES, ApprovalRules
+from smart_support.operations.effects import Lookup, StatusCheck
 
 SpecId = NewType("SpecId", str)
 OperationId = NewType("OperationId", str)
@@ -46,6 +47,8 @@ class ReviewState(Enum):
     REJECTED = "rejected"
     CHANGED = "changed"
     """Was approved; the document has changed it since, so that it waits for a person again."""
+    REMOVED = "removed"
+    """Was decided about; the document does not have it any more. Kept for its history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,15 +102,17 @@ class Classification:
     idempotency_lifetime_s: int | None = None
     """How long the API remembers an idempotency key, in seconds; None: not known."""
     repeatable: bool | None = None
-    """Doing it twice is the same as doing it once, as a person says; None: nobody has said."""
-    lookup_operation: str | None = None
-    """Key of the operation of the same document that tells what became of a call."""
-    status_operation: str | None = None
-    """Key of the operation of the same document that tells how far a 202 has got."""
+    """Doing it twice is the same as doing it once, as a person says; None: nobody has said, and
+    what its method promises counts."""
+    lookup: Lookup | None = None
+    """How to find out whether a write whose answer was lost took effect."""
+    status: StatusCheck | None = None
+    """How to follow a request that was accepted but is not done (202)."""
     breaker_group: str | None = None
-    """Operations of one group fail together; None: all of an origin."""
+    """Operations of one group of an origin fail together; None: those with the same first tag."""
     cacheable_s: int | None = None
-    """How long an answer may be used again, in seconds; None: not at all."""
+    """How old, in seconds, an answer may be that stands in, marked as old, while the API is down;
+    None: none does."""
     answer_fields: tuple[str, ...] = ()
     """What the model is shown of an answer; empty: all of it."""
     pagination: Mapping[str, Any] | None = None
@@ -213,6 +218,22 @@ class DraftOperation:
     ends_at: int | None = None
 
 
+Kind = Literal["added", "removed", "changed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One difference between an operation as it was decided on and as it is described now."""
+
+    field: str
+    """E.g. `summary`, `access`, `argument customer_id`, `argument /body/amount`."""
+    kind: Kind
+    before: str | None
+    after: str | None
+    breaking: bool = False
+    """A call as it was made before fails now, or does something else."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(DraftOperation):
     """One stored operation and its review."""
@@ -227,6 +248,8 @@ class Operation(DraftOperation):
     decision_reason: str | None = None
     version: int = 1
     """Counts decisions and re-imports; a decision names the version it was made on."""
+    changes: tuple[Change, ...] = ()
+    """What later documents changed since the decision that they count against."""
 
 
 @dataclass(frozen=True, slots=True)

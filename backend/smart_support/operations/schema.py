@@ -15,6 +15,7 @@ from typing import Any, cast
 import jsonschema_rs
 import orjson
 
+from smart_support.operations.binding import without
 from smart_support.operations.document import Document, Unresolved, Unusable
 from smart_support.operations.paging import Pagination
 from smart_support.operations.pruning import (
@@ -426,18 +427,39 @@ def cursor_of(operation: Operation) -> tuple[str, Pagination | None]:
     return (f"page_{_CURSOR}" if taken else _CURSOR), pagination
 
 
+def _versions(operation: Operation) -> list[str]:
+    return [
+        parameter["argument"]
+        for parameter in operation.request_plan["parameters"]
+        if parameter["location"] == "header" and parameter["name"].lower() == "if-match"
+    ]
+
+
 def tool_schema(operation: Operation) -> dict[str, Any]:
-    """The input schema as the model sees it: without the arguments bound to the customer.
+    """The input schema as the model sees it: without what the executor fills in.
+
+    That are the arguments bound to the customer, and the version that `If-Match` names.
 
     Where pages are walked, one cursor stands for the argument that asks for a page.
     """
-    hidden = set(operation.classification.bindings)
+    hidden = {*operation.classification.bindings, *_versions(operation)}
     cursor, pagination = cursor_of(operation)
     if pagination is not None:
         hidden.add(pagination["parameter"])
-    schema = dict(operation.schema)
-    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in hidden}
-    schema["required"] = [name for name in schema["required"] if name not in hidden]
+    schema = without(operation.schema, hidden)
     if pagination is not None:
-        schema["properties"][cursor] = _CURSOR_SCHEMA
+        schema["properties"] = {**schema["properties"], cursor: _CURSOR_SCHEMA}
     return schema
+
+
+def tokens_of(operation: Operation, schema: Mapping[str, Any]) -> int:
+    """About how many tokens a model reads the tool as: its name, its words and its schema.
+
+    Four bytes a token, as OpenAI's tokenizers have it for English and JSON; an estimate.
+    """
+    words = len(operation.tool_name) + len(operation.description or operation.key)
+    return (size_of(schema) + words + _WRAPPING) // 4
+
+
+_WRAPPING = 60
+"""Bytes of what is around each function in a request."""

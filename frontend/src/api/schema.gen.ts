@@ -416,6 +416,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/specs/{spec_id}/advice": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask the model for a second opinion
+         * @description On operations that nobody has decided about. It can ask for more care, never for less.
+         */
+        post: operations["advise_on_operations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/operations/{operation_id}": {
         parameters: {
             query?: never;
@@ -514,6 +534,26 @@ export interface paths {
         get: operations["read_evidence"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operations/{operation_id}/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show a request without sending it
+         * @description The exact request for some arguments, approved or not. Nothing is sent.
+         */
+        post: operations["dry_run_operation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -764,6 +804,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tool-calls/unknown": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Calls with an unknown outcome
+         * @description Each was sent, and no clear answer came; none is repeated.
+         */
+        get: operations["list_unknown"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tool-calls/{call_id}/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say what became of a call
+         * @description The customer and the agents are told at once. It can be said once.
+         */
+        post: operations["resolve_call"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/stops": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is switched off
+         * @description Who switched what off, when and why, and who switched it on again.
+         */
+        get: operations["list_stops"];
+        put?: never;
+        /**
+         * Switch off
+         * @description From now on no such call is sent, by any process. Calls that are on their way end.
+         */
+        post: operations["switch_off"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/stops/{stop_id}/lift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Switch on again
+         * @description Calls are sent again from now on.
+         */
+        post: operations["switch_on"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/threads/{thread_id}/consents": {
         parameters: {
             query?: never;
@@ -897,6 +1021,29 @@ export interface components {
             /** Operations */
             operations: components["schemas"]["OperationFigures"][];
             approvals: components["schemas"]["ApprovalFigures"];
+        };
+        /**
+         * Advice
+         * @description What came of asking the model.
+         */
+        Advice: {
+            /** Asked */
+            asked: number;
+            /**
+             * Advised
+             * @description Operations whose suggestion has the model's word now.
+             */
+            advised: number;
+            /**
+             * Unanswered
+             * @description Keys of those on which it gave no answer.
+             */
+            unanswered: string[];
+            /**
+             * Next After
+             * @description Give it as `after` to ask about the next ones.
+             */
+            next_after: string | null;
         };
         /**
          * AgentChanged
@@ -1255,6 +1402,105 @@ export interface components {
             base_url: string;
         };
         /**
+         * Breaker
+         * @description Whether calls to a group of an API's operations are let through.
+         */
+        Breaker: {
+            /** Origin */
+            origin: string;
+            /** Group */
+            group: string;
+            /**
+             * State
+             * @description closed, open or half_open
+             */
+            state: string;
+            /**
+             * Retry In
+             * @description Seconds until the next call is let through.
+             */
+            retry_in: number;
+        };
+        /**
+         * CallResolution
+         * @description What a person found out, and how they know.
+         */
+        CallResolution: {
+            /**
+             * Resolution
+             * @enum {string}
+             */
+            resolution: "done" | "not_done";
+            /**
+             * Remark
+             * @description For leads and agents; the customer is not shown it.
+             */
+            remark: string;
+        };
+        /**
+         * CallResolved
+         * @description It is known now what became of a call whose outcome was unknown.
+         *
+         *     `how`: the same request with its key was answered, a lookup or the status operation showed
+         *     it, or a person looked. `content` is what the model reads from now on; `remark` is for leads
+         *     and agents, not for the customer.
+         */
+        CallResolved: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "call_resolved";
+            /** Turn Id */
+            turn_id: string;
+            /** Tool Call Id */
+            tool_call_id: string;
+            /**
+             * Resolution
+             * @enum {string}
+             */
+            resolution: "done" | "not_done";
+            /**
+             * How
+             * @enum {string}
+             */
+            how: "key" | "lookup" | "status" | "person";
+            /** By */
+            by: string;
+            /** Remark */
+            remark: string;
+            /** Content */
+            content: string;
+        };
+        /**
+         * CallState
+         * @description Where a tool call stands. Moves are compare-and-set; `SENT` is committed before sending.
+         * @enum {string}
+         */
+        CallState: "planned" | "awaiting_approval" | "approved" | "rejected" | "expired" | "sent" | "done" | "failed" | "ambiguous" | "resolved_done" | "resolved_not_done";
+        /**
+         * ChangeShown
+         * @description One difference from what was decided on.
+         */
+        ChangeShown: {
+            /** Field */
+            field: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "added" | "removed" | "changed";
+            /** Before */
+            before: string | null;
+            /** After */
+            after: string | null;
+            /**
+             * Breaking
+             * @description A call as before fails now, or does something else.
+             */
+            breaking: boolean;
+        };
+        /**
          * Classified
          * @description What an operation is.
          */
@@ -1278,6 +1524,30 @@ export interface components {
             /** Idempotency Header */
             idempotency_header: string | null;
             /**
+             * Idempotency Lifetime S
+             * @description How long the API keeps an idempotency key.
+             */
+            idempotency_lifetime_s: number | null;
+            /**
+             * Repeatable
+             * @description The same request twice has the effect of one; none: as its method promises.
+             */
+            repeatable: boolean | null;
+            /** @description Shows whether a write took effect. */
+            lookup: components["schemas"]["LookupLink"] | null;
+            /** @description Follows a request that was accepted (202). */
+            status: components["schemas"]["StatusLink"] | null;
+            /**
+             * Breaker Group
+             * @description Which operations fail together.
+             */
+            breaker_group: string | null;
+            /**
+             * Cacheable S
+             * @description How old an answer may be that stands in while the API is down.
+             */
+            cacheable_s: number | null;
+            /**
              * Confirm Locked
              * @description Nobody may lower `confirm`.
              */
@@ -1286,6 +1556,11 @@ export interface components {
             approval_rules: components["schemas"]["ApprovalRules"];
             /** Reasons */
             reasons: string[];
+            /**
+             * Unbindable
+             * @description One customer's own, and no argument says whose: not for one who is not known.
+             */
+            unbindable: boolean;
             /**
              * Answer Fields
              * @description What the model is shown of an answer; empty: all of it.
@@ -1712,8 +1987,60 @@ export interface components {
             model: components["schemas"]["Model"];
             /** Dependencies */
             dependencies: components["schemas"]["Dependency"][];
+            /** Upstreams */
+            upstreams: components["schemas"]["UpstreamApi"][];
             /** Limits */
             limits: components["schemas"]["Limit"][];
+        };
+        /**
+         * DryRunShown
+         * @description The request as it would be sent; credentials are added only to what is.
+         */
+        DryRunShown: {
+            /** Method */
+            method: string;
+            /** Url */
+            url: string;
+            /** Headers */
+            headers: components["schemas"]["HeaderShown"][];
+            /** Body */
+            body: string | null;
+            /** Body Bytes */
+            body_bytes: number;
+            /**
+             * Arguments
+             * @description What the model gave, or what was made up.
+             */
+            arguments: {
+                [key: string]: unknown;
+            };
+            /**
+             * Filled
+             * @description With what the customer fills.
+             */
+            filled: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * DryRunWanted
+         * @description For which arguments, and for whom, a request is to be shown.
+         */
+        DryRunWanted: {
+            /**
+             * Arguments
+             * @description As the model would give them; without them, some are made up.
+             */
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Customer
+             * @description Claim -> value of the customer; without them, a sample customer.
+             */
+            customer?: {
+                [key: string]: string;
+            } | null;
         };
         /**
          * ErrorCount
@@ -1855,6 +2182,65 @@ export interface components {
             remark: string;
         };
         /**
+         * GroundFound
+         * @description The same, with the line.
+         */
+        GroundFound: {
+            /**
+             * About
+             * @description The field that it speaks of.
+             */
+            about: string;
+            /** Reason */
+            reason: string;
+            /** Confidence */
+            confidence: number;
+            /**
+             * Place
+             * @description Part of the operation's description; empty: its path.
+             */
+            place: string;
+            /** Quote */
+            quote: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "rules" | "model";
+            /**
+             * Line
+             * @description Number of the line among those shown.
+             */
+            line: number | null;
+        };
+        /**
+         * GroundShown
+         * @description One thing that was said of an operation, and where the document says so.
+         */
+        GroundShown: {
+            /**
+             * About
+             * @description The field that it speaks of.
+             */
+            about: string;
+            /** Reason */
+            reason: string;
+            /** Confidence */
+            confidence: number;
+            /**
+             * Place
+             * @description Part of the operation's description; empty: its path.
+             */
+            place: string;
+            /** Quote */
+            quote: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "rules" | "model";
+        };
+        /**
          * Handling
          * @description Who has the conversation.
          */
@@ -1907,6 +2293,16 @@ export interface components {
              * @default
              */
             note: string;
+        };
+        /**
+         * HeaderShown
+         * @description One header of a request.
+         */
+        HeaderShown: {
+            /** Name */
+            name: string;
+            /** Value */
+            value: string;
         };
         /**
          * Health
@@ -1970,6 +2366,24 @@ export interface components {
              * @description Operations that keep their review.
              */
             unchanged: number;
+            /**
+             * Breaking
+             * @description Changed ones of which calls as before would fail.
+             */
+            breaking: number;
+            /**
+             * Turned Write
+             * @description Changed ones that were reads and are writes now.
+             */
+            turned_write: number;
+        };
+        /**
+         * Lifting
+         * @description Why it is switched on again.
+         */
+        Lifting: {
+            /** Reason */
+            reason: string;
         };
         /**
          * Limit
@@ -2002,6 +2416,46 @@ export interface components {
              * @constant
              */
             status: "alive";
+        };
+        /**
+         * LookupLink
+         * @description A read that shows whether a write took effect.
+         *
+         *     Pointers into the call begin with `/arguments/` or `/answer/`, or are `/key`.
+         */
+        LookupLink: {
+            /**
+             * Operation
+             * @description Its key; empty: none.
+             */
+            operation: string;
+            /**
+             * Arguments
+             * @description Its argument -> pointer into the call.
+             * @default {}
+             */
+            arguments: {
+                [key: string]: string;
+            };
+            /**
+             * Items
+             * @description Pointer into its answer to the list to search.
+             * @default
+             */
+            items: string;
+            /**
+             * Equal
+             * @description Pointer into an item -> one into the call.
+             * @default {}
+             */
+            equal: {
+                [key: string]: string;
+            };
+            /**
+             * Since
+             * @description Pointer into an item to its date-time.
+             */
+            since?: string | null;
         };
         /**
          * Me
@@ -2120,6 +2574,20 @@ export interface components {
             code: string;
         };
         /**
+         * NewStop
+         * @description What is to be switched off, and why.
+         */
+        NewStop: {
+            scope: components["schemas"]["StopScope"];
+            /**
+             * Target
+             * @description Id of the document or the operation.
+             */
+            target?: string | null;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * OperationDecision
          * @description A decision about one of several operations.
          */
@@ -2149,6 +2617,27 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /** Unbindable */
+            unbindable?: boolean | null;
+            /**
+             * Idempotency Lifetime S
+             * @description 0: nobody knows.
+             */
+            idempotency_lifetime_s?: number | null;
+            /** Repeatable */
+            repeatable?: boolean | null;
+            lookup?: components["schemas"]["LookupLink"] | null;
+            status?: components["schemas"]["StatusLink"] | null;
+            /**
+             * Breaker Group
+             * @description Empty: by its tag.
+             */
+            breaker_group?: string | null;
+            /**
+             * Cacheable S
+             * @description 0: never.
+             */
+            cacheable_s?: number | null;
             approval_rules?: components["schemas"]["ApprovalRules"] | null;
             /**
              * Answer Fields
@@ -2222,6 +2711,26 @@ export interface components {
              * @description Size of what the model must read to know the tool.
              */
             schema_bytes: number;
+            /**
+             * Tokens
+             * @description About what offering it costs a turn, in the model's tokens.
+             */
+            tokens: number;
+            /**
+             * Clear
+             * @description All rules agree on what is suggested.
+             */
+            clear: boolean;
+            /**
+             * Breaking
+             * @description Of what changed since the decision, something breaks.
+             */
+            breaking: boolean;
+            /**
+             * Turned Write
+             * @description Was a read when it was decided about; is a write.
+             */
+            turned_write: boolean;
             /** Tool Schema */
             tool_schema: {
                 [key: string]: unknown;
@@ -2236,6 +2745,16 @@ export interface components {
              * @description What of the signed-in customer can fill an argument.
              */
             claims: string[];
+            /**
+             * Grounds
+             * @description What the suggestion rests on.
+             */
+            grounds: components["schemas"]["GroundShown"][];
+            /**
+             * Changes
+             * @description What changed since the decision.
+             */
+            changes: components["schemas"]["ChangeShown"][];
             /** History */
             history: components["schemas"]["PastReview"][];
         };
@@ -2280,6 +2799,11 @@ export interface components {
              * @description Lines of the operation behind the last one shown.
              */
             left_out: number;
+            /**
+             * Grounds
+             * @description What the suggestion rests on, with its lines.
+             */
+            grounds: components["schemas"]["GroundFound"][];
         };
         /**
          * OperationFigures
@@ -2476,7 +3000,7 @@ export interface components {
              */
             at: string;
             /** Fact */
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["ConsentGiven"] | components["schemas"]["ConsentRevoked"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ModelSwitched"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["CallResolved"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["ConsentGiven"] | components["schemas"]["ConsentRevoked"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ModelSwitched"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
         };
         /**
          * ReplayPage
@@ -2544,6 +3068,27 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /** Unbindable */
+            unbindable?: boolean | null;
+            /**
+             * Idempotency Lifetime S
+             * @description 0: nobody knows.
+             */
+            idempotency_lifetime_s?: number | null;
+            /** Repeatable */
+            repeatable?: boolean | null;
+            lookup?: components["schemas"]["LookupLink"] | null;
+            status?: components["schemas"]["StatusLink"] | null;
+            /**
+             * Breaker Group
+             * @description Empty: by its tag.
+             */
+            breaker_group?: string | null;
+            /**
+             * Cacheable S
+             * @description 0: never.
+             */
+            cacheable_s?: number | null;
             approval_rules?: components["schemas"]["ApprovalRules"] | null;
             /**
              * Answer Fields
@@ -2612,13 +3157,33 @@ export interface components {
              * @description Size of what the model must read to know the tool.
              */
             schema_bytes: number;
+            /**
+             * Tokens
+             * @description About what offering it costs a turn, in the model's tokens.
+             */
+            tokens: number;
+            /**
+             * Clear
+             * @description All rules agree on what is suggested.
+             */
+            clear: boolean;
+            /**
+             * Breaking
+             * @description Of what changed since the decision, something breaks.
+             */
+            breaking: boolean;
+            /**
+             * Turned Write
+             * @description Was a read when it was decided about; is a write.
+             */
+            turned_write: boolean;
         };
         /**
          * ReviewState
          * @description Where the review of one operation stands. Only APPROVED ones can be called.
          * @enum {string}
          */
-        ReviewState: "pending" | "approved" | "rejected" | "changed";
+        ReviewState: "pending" | "approved" | "rejected" | "changed" | "removed";
         /**
          * Risk
          * @description What a call in error would cost. HIGH: money, contact details, credentials, deletion.
@@ -2800,6 +3365,103 @@ export interface components {
          */
         Status: "opened" | "waiting" | "handed_off" | "resolved" | "abandoned";
         /**
+         * StatusLink
+         * @description A read that says how far an accepted request (202) has come.
+         */
+        StatusLink: {
+            /**
+             * Operation
+             * @description Its key; empty: none.
+             */
+            operation: string;
+            /**
+             * Arguments
+             * @description Its argument -> pointer into the call.
+             * @default {}
+             */
+            arguments: {
+                [key: string]: string;
+            };
+            /**
+             * State
+             * @description Pointer into its answer.
+             * @default /status
+             */
+            state: string;
+            /**
+             * Done
+             * @description Words that mean: done.
+             * @default [
+             *       "done",
+             *       "completed",
+             *       "succeeded",
+             *       "success",
+             *       "finished"
+             *     ]
+             */
+            done: string[];
+            /**
+             * Failed
+             * @description Words that mean: failed.
+             * @default [
+             *       "failed",
+             *       "error",
+             *       "cancelled",
+             *       "canceled",
+             *       "rejected"
+             *     ]
+             */
+            failed: string[];
+        };
+        /**
+         * Stop
+         * @description Something that is switched off, or was.
+         */
+        Stop: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            scope: components["schemas"]["StopScope"];
+            /**
+             * Target
+             * @description The document or operation; none for everything.
+             */
+            target: string | null;
+            /** Title */
+            title: string;
+            /** Stopped By */
+            stopped_by: string;
+            /**
+             * Stopped At
+             * Format: date-time
+             */
+            stopped_at: string;
+            /** Reason */
+            reason: string;
+            /** Lifted By */
+            lifted_by: string | null;
+            /** Lifted At */
+            lifted_at: string | null;
+            /** Lifted Reason */
+            lifted_reason: string | null;
+        };
+        /**
+         * StopScope
+         * @description How much is switched off.
+         * @enum {string}
+         */
+        StopScope: "everything" | "api" | "operation";
+        /**
+         * Stops
+         * @description What is switched off, and then what was, the newest first.
+         */
+        Stops: {
+            /** Stops */
+            stops: components["schemas"]["Stop"][];
+        };
+        /**
          * Thread
          * @description A conversation and how it stands.
          */
@@ -2912,6 +3574,56 @@ export interface components {
              * @enum {string}
              */
             who: "customer" | "lead";
+        };
+        /**
+         * ToolCall
+         * @description A call, and what became of it.
+         */
+        ToolCall: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Thread Id
+             * Format: uuid
+             */
+            thread_id: string;
+            /**
+             * Turn Id
+             * Format: uuid
+             */
+            turn_id: string;
+            /** Operation */
+            operation: string;
+            /** Arguments */
+            arguments: {
+                [key: string]: unknown;
+            };
+            state: components["schemas"]["CallState"];
+            /** Code */
+            code: string | null;
+            /**
+             * Effect Key
+             * @description What was sent as its idempotency key, if any.
+             */
+            effect_key: string | null;
+            /** Sent At */
+            sent_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Checks
+             * @description How often we have tried to find out ourselves.
+             */
+            checks: number;
+            /** Resolved By */
+            resolved_by: string | null;
+            /** Resolved At */
+            resolved_at: string | null;
+            /** Remark */
+            remark: string | null;
         };
         /**
          * ToolCalled
@@ -3126,6 +3838,34 @@ export interface components {
             time: number;
             /** Correlation Id */
             correlation_id: string;
+        };
+        /**
+         * UnknownCalls
+         * @description The calls that nobody knows the outcome of, the one that waits longest first.
+         */
+        UnknownCalls: {
+            /** Calls */
+            calls: components["schemas"]["ToolCall"][];
+        };
+        /**
+         * UpstreamApi
+         * @description A company's API as the calls of this process have found it.
+         */
+        UpstreamApi: {
+            /** Origin */
+            origin: string;
+            /**
+             * Running
+             * @description Calls that are under way.
+             */
+            running: number;
+            /**
+             * Waiting
+             * @description Calls that wait for room.
+             */
+            waiting: number;
+            /** Breakers */
+            breakers: components["schemas"]["Breaker"][];
         };
     };
     responses: never;
@@ -4828,6 +5568,112 @@ export interface operations {
             };
         };
     };
+    advise_on_operations: {
+        parameters: {
+            query?: {
+                /** @description `next_after` of the last. */
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                spec_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Advice"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_operation: {
         parameters: {
             query?: never;
@@ -5364,6 +6210,112 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OperationEvidence"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dry_run_operation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                operation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DryRunWanted"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRunShown"];
                 };
             };
             /** @description Not signed in */
@@ -6265,6 +7217,526 @@ export interface operations {
             };
             /** @description Too many requests */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_unknown: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnknownCalls"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resolve_call: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                call_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CallResolution"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToolCall"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_stops: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stops"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_off: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewStop"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stop"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_on: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                stop_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Lifting"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stop"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
