@@ -23,7 +23,7 @@ class ModelUnavailable(SupportError):
     severity = Severity.HIGH
     user_message = (
         "The language model that writes my answers does not respond right now. "
-        "Please try again in a moment."
+        "Please try again in a moment, or ask for a person."
     )
 
     def __init__(self, text: str, category: ErrorCategory = ErrorCategory.RETRYABLE) -> None:
@@ -40,7 +40,7 @@ class ModelAuth(SupportError):
     severity = Severity.CRITICAL
     user_message = (
         "I cannot answer right now because my access to the language model is not set up "
-        "correctly. Our team has to repair that; please try again later."
+        "correctly. Our team has to repair that; please try again later, or ask for a person."
     )
 
 
@@ -57,7 +57,7 @@ class ModelRateLimited(SupportError):
     severity = Severity.HIGH
     user_message = (
         "The language model that writes my answers is very busy right now. "
-        "Please try again in a moment."
+        "Please try again in a moment, or ask for a person."
     )
 
     def __init__(self, text: str, retry_after: float | None, *, spent: bool = False) -> None:
@@ -97,7 +97,7 @@ class ModelRejected(SupportError):
     severity = Severity.CRITICAL
     user_message = (
         "I cannot answer right now because the language model is not set up correctly. "
-        "Our team has to repair that; please try again later."
+        "Our team has to repair that; please try again later, or ask for a person."
     )
 
 
@@ -108,7 +108,9 @@ class ModelBrokenAnswer(SupportError):
     status = 502
     category = ErrorCategory.RETRYABLE
     severity = Severity.MEDIUM
-    user_message = "My answer broke off half way. Please send your message again."
+    user_message = (
+        "My answer broke off half way. Please send your message again, or ask for a person."
+    )
 
 
 def error_of_answer(
