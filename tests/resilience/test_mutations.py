@@ -46,7 +46,7 @@ from smart_support.resilience import (
 )
 from smart_support.resilience.decision import Sense
 
-LONGEST = 3.0
+LONGEST = 1.5
 """Seconds for a test that a mutant makes hang."""
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -179,6 +179,10 @@ def forgets_what_came_before(self: call.Progress) -> None:
     self.unknown_before = False
 
 
+def sees_only_the_socket(self: transport.WatchedStream, info: str) -> object:
+    return self._stream.get_extra_info(info)
+
+
 class NoCut:
     def __init__(self, _: float) -> None: ...
 
@@ -196,6 +200,9 @@ POLICY_SOON = property(lambda _: retry.RetryPolicy(0.2, 5.0, 4))
 POLICY_UNSENT = property(lambda _: retry.RetryPolicy(0.2, 5.0, 3))
 
 Up = test_upstream
+DEAD_UPSTREAM = (
+    Up.TestTheBudget.test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst
+)
 MUTANTS = [
     # Whether to send again.
     Mutant(
@@ -330,7 +337,7 @@ MUTANTS = [
     ),
     # How much one API is asked.
     Mutant("no retry budget", put(budget.RetryBudget, "take", lambda *_: True),
-           proof(Up.TestTheBudget.test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst)),
+           proof(DEAD_UPSTREAM, number=50)),
     Mutant(
         "a budget that each call fills",
         put(budget.RetryBudget, "called", lambda self: setattr(self, "tokens", self.burst)),
@@ -432,6 +439,20 @@ MUTANTS = [
         proof(Up.TestForbiddenAddresses.test_one_forbidden_address_among_good_ones_is_enough),
     ),
     # What comes back.
+    *(
+        Mutant(
+            f"what is too much answers the next request ({name})",
+            put(transport.WatchedStream, "get_extra_info", sees_only_the_socket),
+            proof(
+                Up.TestKeptConnections.test_are_not_used_again_after_more_than_was_asked_for,
+                answer=answer,
+            ),
+        )
+        for name, answer in (
+            ("counted", Up.ANSWER + Up.OF_ADA),
+            ("chunked", Up.CHUNKED + Up.OF_ADA),
+        )
+    ),
     Mutant(
         "inflation has no limit",
         put(body._Inflater, "inflate", lambda self, piece, _: inflate(self, piece, 10**9)),

@@ -17,8 +17,10 @@ from tests.support.faults import (
     after_effect,
     free_port,
     hang,
+    head,
     ok,
     reset,
+    says,
     status,
     wait_for,
 )
@@ -119,6 +121,58 @@ class TestTheRequestOnTheWire:
 
         assert (failure.code, failure.outcome) == ("API_BAD_REQUEST", "not_sent")
         assert server.seen("/").attempts == 0
+
+
+CHUNKED = head(200, "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n"
+ANSWER = head(200, length=2) + b"{}"
+OF_ADA = head(200, length=15) + b'{"whose":"ada"}'
+
+
+class TestKeptConnections:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            ANSWER,
+            CHUNKED,
+            head(204),
+            b"HTTP/1.1 103 -\r\nLink: x\r\n\r\n" + ANSWER,
+            head(200, length=200_000) + b" " * 200_000,
+        ],
+        ids=["counted", "chunked", "nothing", "hints", "large"],
+    )
+    async def test_are_used_again(self, server: FaultServer, answer: bytes) -> None:
+        async with Calls(server) as calls:
+            server.script("/", says(answer))
+
+            for _ in range(3):
+                await calls.call(max_bytes=1_000_000)
+
+        assert server.connections == 1
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            ANSWER + OF_ADA,
+            CHUNKED + OF_ADA,
+            head(204) + OF_ADA,
+            head(200, length=1) + b"{}",
+            ANSWER + b"\r\n",
+        ],
+        ids=["counted", "chunked", "nothing", "longer", "blank"],
+    )
+    async def test_are_not_used_again_after_more_than_was_asked_for(
+        self, server: FaultServer, answer: bytes
+    ) -> None:
+        """The rest would be the answer to the next request, which may be another customer's."""
+        async with Calls(server) as calls:
+            server.script("/ada", says(answer))
+
+            await calls.call(path="/ada")
+            got = await calls.call(path="/bob")
+
+        assert got.body == b'{"ok":true}'
+        assert server.connections == 2
+        assert server.seen("/bob").attempts == 1
 
 
 class TestNeverSent:
@@ -394,8 +448,9 @@ class TestCancellation:
 
 
 class TestTheBudget:
+    @pytest.mark.parametrize("number", [1_000])
     async def test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst(
-        self, server: FaultServer
+        self, server: FaultServer, number: int
     ) -> None:
         exhausted: list[str] = []
         # A breaker would spare it even more; here it is the budget that is looked at.
@@ -403,11 +458,11 @@ class TestTheBudget:
         hooks = Hooks(budget_exhausted=exhausted.append)
         async with Calls(server, breaker=never, hooks=hooks) as calls:
             server.script("/", status(503))
-            for _ in range(1_000):
+            for _ in range(number):
                 await failure_of(calls)
 
         floor = calls.time.moved / 10 + 1
-        assert server.seen("/").attempts <= 1.1 * 1_000 + 10 + floor
+        assert server.seen("/").attempts <= 1.1 * number + 10 + floor
         assert exhausted
         assert set(exhausted) == {server.origin}
 

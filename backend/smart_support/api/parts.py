@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
+from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api.sockets import Sockets
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
@@ -24,6 +25,8 @@ from smart_support.ledger.postgres import PostgresLedger
 from smart_support.operations.importing import Imports
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.settings import Settings
+from smart_support.telemetry.handler import ErrorHandler
+from smart_support.telemetry.watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,7 @@ class Parts:
     conversations: PostgresConversations
     tracker: ConversationTracker
     recorder: AnalyticsRecorder
+    troubles: PostgresTroubles
     derivation: Derivation
     log: PostgresEventLog
     ledger: PostgresLedger
@@ -57,6 +61,10 @@ class Parts:
     hello_seconds: float
     """How long a socket may stay silent before it says who it is."""
     clock: Callable[[], datetime]
+    watch: Watch
+    """The monitor and the alerts."""
+    errors: ErrorHandler = field(default_factory=ErrorHandler)
+    """Every error of this application goes through it."""
 
 
 def parts_of(connection: HTTPConnection) -> Parts:
