@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { page } from "vitest/browser";
-import { giveFigures } from "../../tests-support/figures";
+import { giveFigures, QUIET_ACTIVITY, QUIET_COHORT } from "../../tests-support/figures";
 import { expectAccessible, expectNoSidewaysScroll, openPage } from "../../tests-support/page";
 import { fakeServer, json, problem, threadOf } from "../../tests-support/server";
 
@@ -35,7 +35,7 @@ const FOUND = {
 
 async function openErrors(found: unknown = FOUND, width = 1280) {
   const server = fakeServer("lead");
-  giveFigures(server);
+  giveFigures(server, QUIET_COHORT, QUIET_ACTIVITY); // without charts, which take long to draw
   server.routes["GET /api/dashboard/errors"] = () => json(found);
   server.routes["GET /api/dashboard/errors/conversations"] = () =>
     json({ threads: [{ ...threadOf(), troubles: 4, last_trouble_at: "" }], next_cursor: null });
@@ -83,7 +83,7 @@ test("says when nothing went wrong", async () => {
 
 test("says when it cannot be read", async () => {
   const server = fakeServer("lead");
-  giveFigures(server);
+  giveFigures(server, QUIET_COHORT, QUIET_ACTIVITY); // without charts, which take long to draw
   server.routes["GET /api/dashboard/errors"] = () => problem(503, "DB_UNAVAILABLE", "Not now.");
   await openPage(server, { path: "/dashboard" });
 
