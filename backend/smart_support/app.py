@@ -19,10 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_support import __version__
 from smart_support.agent.agents import LiveAgents
+from smart_support.agent.caps import caps_of
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.graph_errors import error_of_agent
 from smart_support.agent.model import open_model
+from smart_support.agent.model_chain import ModelChain, stand_bys
 from smart_support.agent.model_check import check_model
 from smart_support.agent.model_errors import (
     ModelAuth,
@@ -63,7 +65,11 @@ from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.observe import Observer, Prices
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
+from smart_support.chat.remember import Remembering
 from smart_support.chat.turn import TurnLimits, TurnParts, TurnRunner
+from smart_support.chat.webhook import HandoffWebhook
+from smart_support.conversations.memory_postgres import PostgresMemories
+from smart_support.conversations.outbox_postgres import PostgresOutbox
 from smart_support.conversations.postgres import (
     PostgresConversations,
     PostgresConversationTracker,
@@ -83,7 +89,7 @@ from smart_support.database.engine import (
 from smart_support.database.errors import map_database_error
 from smart_support.database.life import living
 from smart_support.database.schema import current_revision, migrate
-from smart_support.errors import DatabaseUnavailable
+from smart_support.errors import DatabaseUnavailable, SetupError
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
@@ -158,6 +164,26 @@ def tokens_of(settings: Settings) -> Tokens:
     return Tokens(signing_key(settings.smart_support_data_dir / "signing.key"))
 
 
+def webhook_of(settings: Settings) -> tuple[str, str] | None:
+    """URL and secret of the webhook; None if nobody is to be told.
+
+    Raises:
+        SetupError: there is a URL without a secret: nobody could trust what comes.
+    """
+    url, secret = (
+        settings.smart_support_handoff_webhook_url,
+        settings.smart_support_handoff_webhook_secret,
+    )
+    if url is None:
+        return None
+    if secret is None:
+        raise SetupError(
+            "SMART_SUPPORT_HANDOFF_WEBHOOK_URL is set without "
+            "SMART_SUPPORT_HANDOFF_WEBHOOK_SECRET: set both, or neither."
+        )
+    return url, secret.get_secret_value()
+
+
 @asynccontextmanager
 async def open_parts(
     settings: Settings, url: str, seams: Seams | None = None
@@ -187,7 +213,8 @@ async def open_parts(
         )
         asked = settings.model_copy(update={"openai_model": OFFLINE_MODEL}) if offline else settings
         model = open_model(asked, base_url_override=endpoint)
-        stack.push_async_callback(model.close)
+        chain = ModelChain([model, *stand_bys(settings, offline=offline)])
+        stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
         upstream = await stack.enter_async_context(_client(trust))
         documents = await stack.enter_async_context(_client(trust))
@@ -200,7 +227,8 @@ async def open_parts(
             ),
         )
         event_log = PostgresEventLog(connected)
-        handoffs = PostgresHandoffs(connected)
+        webhook = webhook_of(settings)
+        handoffs = PostgresHandoffs(connected, announce=webhook is not None)
         ledger = PostgresLedger(connected)
         operations = PostgresOperations(connected)
         tracker = PostgresConversationTracker(connected)
@@ -208,6 +236,14 @@ async def open_parts(
         troubles = PostgresTroubles(connected)
         derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
         followers = Followers()
+        remember = Remembering(
+            log=event_log,
+            ledger=ledger,
+            memories=PostgresMemories(connected),
+            tokens=settings.smart_support_history_tokens,
+            model=None if offline else chain,
+        )
+        stack.push_async_callback(remember.close)
         watch = await stack.enter_async_context(
             open_watch(
                 settings,
@@ -252,7 +288,7 @@ async def open_parts(
                 ledger=ledger,
                 operations=operations,
                 graph=build_graph(saver),
-                model=model,
+                model=chain,
                 caller=ToolCaller(
                     upstream,
                     ledger,
@@ -271,9 +307,11 @@ async def open_parts(
                     timeout=settings.smart_support_turn_timeout,
                     max_model_calls=settings.smart_support_turn_max_model_calls,
                     approval_ttl=settings.smart_support_approval_ttl,
+                    caps=caps_of(settings),
                     interrupt=settings.smart_support_while_answering == "interrupt",
                     tools_per_turn=settings.smart_support_tools_per_turn,
                 ),
+                remember=remember,
                 alive=lambda: life.held,
                 cancel_elsewhere=lambda thread_id: relay.cancel(thread_id) if relay else None,
                 noticed=derivation.notice,
@@ -295,6 +333,10 @@ async def open_parts(
             errors=errors,
             restart_grace=seams.restart_grace,
         )
+        if webhook is not None:
+            hooks = await stack.enter_async_context(_client(trust))
+            sender = HandoffWebhook(PostgresOutbox(connected), hooks, *webhook)
+            await stack.enter_async_context(_task(sender.run(), "webhook", errors))
         tokens = tokens_of(settings)
         await stack.enter_async_context(_task(derivation.run(), "derivation", errors))
         stack.push_async_callback(derivation.sweep)
@@ -395,6 +437,7 @@ def create_app(
         observability,
     ):
         app.include_router(room.router, dependencies=limited)
+    app.include_router(approvals.consents, dependencies=limited)
     app.include_router(chat_socket.router)
     install_page(app)
     return app

@@ -31,6 +31,15 @@ class Settings(BaseSettings):
         None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1."
     )
     openai_model: str = Field("gpt-4.1-mini", description="Model name at that endpoint.")
+    openai_fallback_model: str | None = Field(
+        None, description="Model that stands in while the first fails. Empty: none does."
+    )
+    openai_fallback_base_url: str | None = Field(
+        None, description="Its endpoint. Empty: the first one's."
+    )
+    openai_fallback_api_key: SecretStr | None = Field(
+        None, description="Its key. Empty: the first one's."
+    )
 
     smart_support_data_dir: Path = Field(
         Path(".data"), description="Folder for the embedded database, keys and the demo company."
@@ -219,6 +228,33 @@ class Settings(BaseSettings):
     )
     smart_support_turn_max_model_calls: int = Field(
         8, gt=0, description="Model calls one turn may make."
+    )
+    smart_support_turn_max_tool_calls: int = Field(
+        30, gt=0, description="Tool calls one turn may make; then a person is asked for."
+    )
+    smart_support_turn_max_tokens: int = Field(
+        200_000, gt=0, description="Tokens one turn may use, read and written together."
+    )
+    smart_support_turn_max_cost: float = Field(
+        0.0, ge=0, description="What one turn may cost, in the currency of the prices; 0: no cap."
+    )
+    smart_support_price_input: float = Field(
+        0.0, ge=0, description="Price of a million tokens that the model reads."
+    )
+    smart_support_price_output: float = Field(
+        0.0, ge=0, description="Price of a million tokens that the model writes."
+    )
+    smart_support_history_tokens: int = Field(
+        6_000,
+        ge=500,
+        description="Tokens of the past that the model reads word for word; notes stand for more.",
+    )
+    smart_support_handoff_webhook_url: str | None = Field(
+        None,
+        description="Told of handoffs by signed POST requests. Empty: nobody is told.",
+    )
+    smart_support_handoff_webhook_secret: SecretStr | None = Field(
+        None, min_length=16, description="Signs them; at least 16 characters."
     )
     smart_support_tools_per_turn: int = Field(
         20,

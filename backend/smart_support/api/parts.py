@@ -22,6 +22,7 @@ from smart_support.conversations.postgres import PostgresConversations
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.operations.importing import Imports
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.settings import Settings
 from smart_support.telemetry.handler import ErrorHandler
@@ -49,6 +50,7 @@ class Parts:
     sockets: Sockets
     documents: httpx.AsyncClient
     """Fetches OpenAPI documents."""
+    imports: Imports = field(default_factory=Imports)
     check_writable: Callable[[], Awaitable[None]]
     check_model: Callable[[float], Awaitable[None]]
     """Within so many seconds."""

@@ -168,6 +168,13 @@ def decide(
         list[str] | None,
         typer.Option(help="ARGUMENT=CLAIM, filled from the customer; given once or more."),
     ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(help="Field of the answer that is shown, as data.id; given once or more."),
+    ] = None,
+    paged: Annotated[
+        bool | None, typer.Option("--paged/--not-paged", help="Walk its pages as suggested.")
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
 ) -> None:
     """Approve or reject an operation, corrected if need be."""
@@ -185,6 +192,8 @@ def decide(
                 agent=agent,
                 risk=risk,
                 bindings=bindings,
+                answer_fields=tuple(show) if show else None,
+                paged=paged,
             ),
             reason=reason,
         )

@@ -160,5 +160,9 @@ def described(operation: Operation) -> Iterator[str]:
     yield f"    {what.access.value}, {confirm}, agent {what.agent}, risk {what.risk.value}"
     for argument, claim in what.bindings.items():
         yield f"    {argument} is filled with the customer's {claim}"
+    if what.answer_fields:
+        yield f"    of its answer only {', '.join(what.answer_fields)} is shown"
+    if what.pagination:
+        yield f"    its pages are walked by {what.pagination['parameter']}"
     for reason in what.reasons:
         yield f"    because: {reason}"

@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
+from smart_support.operations.approval_rules import rules_of
 from smart_support.operations.naming import keep_names
 from smart_support.operations.records import (
     Access,
@@ -751,6 +752,7 @@ def classification_of(stored: Mapping[str, Any]) -> Classification:
             "access": Access(stored["access"]),
             "risk": Risk(stored["risk"]),
             "reasons": tuple(stored["reasons"]),
+            "approval_rules": rules_of(stored.get("approval_rules")),
             "grounds": tuple(Ground(**ground) for ground in stored.get("grounds", ())),
             "answer_fields": tuple(stored.get("answer_fields", ())),
         }

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, NewType, NotRequired, TypedDict
 
+from smart_support.operations.approval_rules import NO_RULES, ApprovalRules
+
 SpecId = NewType("SpecId", str)
 OperationId = NewType("OperationId", str)
 JsonObject = Mapping[str, Any]
@@ -87,6 +89,8 @@ class Classification:
     """No person may lower `confirm`. Set by the suggestion; a decision cannot change it."""
     reasons: tuple[str, ...] = ()
     """Why, one sentence each."""
+    approval_rules: ApprovalRules = NO_RULES
+    """What is demanded beyond the customer's yes."""
     grounds: tuple[Ground, ...] = ()
     """The same with what each speaks of, how sure it is, and from where it was read."""
     unbindable: bool = False

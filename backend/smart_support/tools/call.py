@@ -23,6 +23,7 @@ from smart_support.resilience.retry import with_retry
 from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer
 from smart_support.tools.build import Tool
+from smart_support.tools.consent import demand_of
 from smart_support.tools.paging import next_cursor, turned
 from smart_support.tools.request import build_request
 
@@ -184,7 +185,12 @@ class ToolCaller:
         request = self.request(tool, planned, headers)
         writes = classification.access is Access.WRITE
         if classification.confirm:
-            await self._ledger.send_approved(planned, actor=actor, now=self._clock())
+            await self._ledger.send_approved(
+                planned,
+                actor=actor,
+                now=self._clock(),
+                demand=demand_of(classification, planned.arguments),
+            )
         elif writes:
             await self._ledger.send_unasked(planned, now=self._clock())
         recorder = _Recorder(request, writes=writes, clock=self._clock, monotonic=self._monotonic)
