@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,6 +41,7 @@ from smart_support.api import (
 )
 from smart_support.api import (
     approvals,
+    calls,
     chat_socket,
     dashboard,
     health,
@@ -48,6 +49,7 @@ from smart_support.api import (
     observability,
     replay,
     review,
+    stops,
     threads,
 )
 from smart_support.api import (
@@ -58,6 +60,7 @@ from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
 from smart_support.api.sockets import Sockets
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
@@ -91,9 +94,13 @@ from smart_support.database.life import living
 from smart_support.database.schema import current_revision, migrate
 from smart_support.errors import DatabaseUnavailable, SetupError
 from smart_support.events.postgres import PostgresEventLog
+from smart_support.events.records import Event, ThreadId
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.settings import Settings
 from smart_support.telemetry import metrics
@@ -103,10 +110,13 @@ from smart_support.telemetry.monitor import CHECK_SECONDS
 from smart_support.telemetry.tracing import configure_tracing
 from smart_support.telemetry.watch import DATABASE, MODEL, hide_secrets_of, open_watch
 from smart_support.tools.call import Limits, ToolCaller
+from smart_support.tools.linked import LinkedReads
+from smart_support.tools.resolve import CallResolver
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 5.0
+CALLS_SECONDS = 5.0
 RESTART_GRACE_SECONDS = 10.0
 
 Progress = Callable[[str], None]
@@ -149,6 +159,16 @@ async def open_operations(url: str) -> AsyncIterator[PostgresOperations]:
     engine = open_engine(url)
     try:
         yield PostgresOperations(sessions(engine))
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, PostgresStops]]:
+    """The catalogue and the kill switch, on the migrated database at `url`."""
+    engine = open_engine(url)
+    try:
+        yield PostgresOperations(sessions(engine)), PostgresStops(sessions(engine))
     finally:
         await engine.dispose()
 
@@ -216,7 +236,9 @@ async def open_parts(
         chain = ModelChain([model, *stand_bys(settings, offline=offline)])
         stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
-        upstream = await stack.enter_async_context(_client(trust))
+        upstreams = await stack.enter_async_context(
+            Upstreams(UpstreamSettings.from_settings(settings))
+        )
         documents = await stack.enter_async_context(_client(trust))
 
         conversations = PostgresConversations(
@@ -236,6 +258,18 @@ async def open_parts(
         troubles = PostgresTroubles(connected)
         derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
         followers = Followers()
+        switched_off = PostgresStops(connected)
+        call_limits = Limits(
+            total=settings.smart_support_tool_timeout,
+            attempt=settings.smart_support_tool_attempt_timeout,
+            max_bytes=settings.smart_support_tool_max_bytes,
+        )
+        linked = LinkedReads(
+            upstreams,
+            operations,
+            attempt=call_limits.attempt,
+            max_bytes=call_limits.max_bytes,
+        )
         remember = Remembering(
             log=event_log,
             ledger=ledger,
@@ -279,6 +313,21 @@ async def open_parts(
         )
         # Each needs the other: a turn is stopped through the relay, and by it.
         relay: Relay | None = None
+
+        def tell(thread_id: ThreadId, events: Sequence[Event]) -> None:
+            followers.publish(thread_id, events)
+            derivation.notice(thread_id)
+
+        call_recovery = CallRecovery(
+            ledger,
+            PostgresUnknownCalls(connected),
+            event_log,
+            CallResolver(
+                upstreams, operations, switched_off, linked, call_limits, clock=seams.clock
+            ),
+            tell,
+            clock=seams.clock,
+        )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
             TurnParts(
@@ -286,17 +335,16 @@ async def open_parts(
                 handoffs=handoffs,
                 log=event_log,
                 ledger=ledger,
+                calls=call_recovery,
                 operations=operations,
                 graph=build_graph(saver),
                 model=chain,
                 caller=ToolCaller(
-                    upstream,
+                    upstreams,
                     ledger,
-                    Limits(
-                        total=settings.smart_support_tool_timeout,
-                        attempt=settings.smart_support_tool_attempt_timeout,
-                        max_bytes=settings.smart_support_tool_max_bytes,
-                    ),
+                    switched_off,
+                    linked,
+                    call_limits,
                     clock=seams.clock,
                 ),
                 followers=followers,
@@ -358,6 +406,7 @@ async def open_parts(
         await stack.enter_async_context(
             _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery", errors)
         )
+        await stack.enter_async_context(_task(call_recovery.run(CALLS_SECONDS), "calls", errors))
         yield Parts(
             settings=settings,
             tokens=tokens,
@@ -368,6 +417,9 @@ async def open_parts(
             derivation=derivation,
             log=event_log,
             ledger=ledger,
+            calls=call_recovery,
+            stops=switched_off,
+            upstreams=upstreams,
             operations=operations,
             agents=agents,
             runner=runner,
@@ -435,6 +487,8 @@ def create_app(
         trouble_routes,
         installation,
         observability,
+        calls,
+        stops,
     ):
         app.include_router(room.router, dependencies=limited)
     app.include_router(approvals.consents, dependencies=limited)
