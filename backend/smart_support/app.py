@@ -33,12 +33,19 @@ from smart_support.api import (
 from smart_support.api import (
     approvals,
     chat_socket,
+    connect,
     dashboard,
     health,
     installation,
     replay,
     review,
     threads,
+)
+from smart_support.api import (
+    audit as audit_routes,
+)
+from smart_support.api import (
+    credentials as credential_routes,
 )
 from smart_support.api.limits import install_limits
 from smart_support.api.page import install_page
@@ -59,12 +66,19 @@ from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
 from smart_support.database.schema import current_revision, migrate
 from smart_support.events.postgres import PostgresEventLog
+from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.security.audit_postgres import PostgresAudit
+from smart_support.security.credentials_postgres import PostgresCredentials
+from smart_support.security.sealing import Keys, kept_keys, parse_keys
 from smart_support.settings import Settings
 from smart_support.telemetry.logs import new_correlation_id
+from smart_support.tools.authorize import SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
+from smart_support.tools.keyring import Keyring
+from smart_support.tools.oauth import OAuth
 
 log = structlog.get_logger()
 
@@ -125,6 +139,17 @@ def tokens_of(settings: Settings) -> Tokens:
     return Tokens(signing_key(settings.smart_support_data_dir / "signing.key"))
 
 
+def keys_of(settings: Settings) -> Keys:
+    """What seals and opens stored credentials in this installation.
+
+    Raises:
+        SetupError: the keys are of another form, or cannot be read or kept.
+    """
+    if settings.smart_support_sealing_keys is not None:
+        return parse_keys(settings.smart_support_sealing_keys.get_secret_value())
+    return kept_keys(settings.smart_support_data_dir / "sealing.keys")
+
+
 @asynccontextmanager
 async def open_parts(
     settings: Settings, url: str, seams: Seams | None = None
@@ -155,6 +180,12 @@ async def open_parts(
         handoffs = PostgresHandoffs(connected)
         ledger = PostgresLedger(connected)
         operations = PostgresOperations(connected)
+        audit = PostgresAudit(connected)
+        credentials = PostgresCredentials(connected, keys_of(settings))
+        oauth = OAuth(
+            await stack.enter_async_context(_client(trust)), credentials, clock=seams.clock
+        )
+        stack.push_async_callback(oauth.close)
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
         derivation = Derivation(event_log, [tracker, recorder])
@@ -177,6 +208,7 @@ async def open_parts(
                         attempt=settings.smart_support_tool_attempt_timeout,
                         max_bytes=settings.smart_support_tool_max_bytes,
                     ),
+                    authorizer=SpecAuthorizer(operations, credentials, oauth),
                     clock=seams.clock,
                 ),
                 followers=followers,
@@ -220,6 +252,11 @@ async def open_parts(
             log=event_log,
             ledger=ledger,
             operations=operations,
+            audit=audit,
+            sign_ins=SignIns(audit),
+            credentials=credentials,
+            oauth=oauth,
+            keyring=Keyring(operations, credentials, oauth),
             agents=agents,
             runner=runner,
             desk=Desk(handoffs, runner.publish),
@@ -262,7 +299,18 @@ def create_app(
     # Health is asked by machines, and the socket counts messages: they have no limit of calls.
     app.include_router(health.router)
     limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
-    for room in (threads, replay, approvals, review, agent_routes, dashboard, installation):
+    for room in (
+        threads,
+        replay,
+        approvals,
+        review,
+        credential_routes,
+        connect,
+        audit_routes,
+        agent_routes,
+        dashboard,
+        installation,
+    ):
         app.include_router(room.router, dependencies=limited)
     app.include_router(chat_socket.router)
     install_page(app)

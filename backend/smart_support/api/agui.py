@@ -35,6 +35,7 @@ from smart_support.events.records import (
     ApprovalAsked,
     ApprovalDecided,
     AttemptMade,
+    ConnectionAsked,
     Event,
     Fact,
     GivenBack,
@@ -160,6 +161,14 @@ class Speaker:
                     tool_call_id=fact.tool_call_id,
                     before=fact.before,
                     after=fact.after,
+                )
+            case ConnectionAsked():
+                yield _custom(
+                    "connection_asked",
+                    tool_call_id=fact.tool_call_id,
+                    spec_id=fact.spec_id,
+                    scheme=fact.scheme,
+                    title=fact.title,
                 )
             case HandoffAsked():
                 yield _custom("handoff", reason=fact.reason, note=fact.note)

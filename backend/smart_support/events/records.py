@@ -146,6 +146,19 @@ class AgentChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionAsked:
+    """A call needs the customer's own permission at an API: they are shown a button to give it."""
+
+    type: ClassVar[str] = "connection_asked"
+    turn_id: TurnId
+    tool_call_id: str
+    spec_id: str
+    scheme: str
+    title: str
+    """What was to be done."""
+
+
+@dataclass(frozen=True, slots=True)
 class HandoffAsked:
     """A person is asked to take over. `by` is `agent` or `customer`, who asks outside of a turn."""
 
@@ -234,6 +247,7 @@ Fact: TypeAlias = (
     | TurnParked
     | MessageFinished
     | AgentChanged
+    | ConnectionAsked
     | HandoffAsked
     | PersonTookOver
     | PersonAnswered
@@ -256,6 +270,7 @@ FACTS: Mapping[str, type[Fact]] = {
         TurnParked,
         MessageFinished,
         AgentChanged,
+        ConnectionAsked,
         HandoffAsked,
         PersonTookOver,
         PersonAnswered,

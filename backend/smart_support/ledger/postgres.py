@@ -34,6 +34,8 @@ from smart_support.ledger.records import (
     PlannedCall,
 )
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
+from smart_support.security.audit import Act
+from smart_support.security.audit_postgres import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,14 @@ class PostgresLedger:
             reason=reason,
         )
         events = await append(session, row.thread_id, [fact])
+        await record(
+            session,
+            Act.APPROVAL_DECIDED,
+            actor=by,
+            role="system" if by == "system" else "customer",
+            subject=row.id,
+            details={"decision": state.value, "thread_id": row.thread_id, "title": row.title},
+        )
         return Decided(_approval(settled), waiting or 0, events)
 
     async def send_approved(self, call: PlannedCall, *, actor: str, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -21,6 +21,12 @@ from smart_support.operations.records import (
     Skipped,
 )
 from smart_support.operations.schema import SCHEMA_BUDGET, Schemas, fit
+from smart_support.operations.security import (
+    Requirement,
+    Scheme,
+    read_requirements,
+    read_schemes,
+)
 from smart_support.operations.suggest import HINTS, suggest
 from smart_support.operations.text import DESCRIPTION_LIMIT, clean
 
@@ -58,7 +64,8 @@ def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -
     names = tool_names([(entry.key, entry.operation_id) for entry in index])
     base_url = base_url_of(document)
     schemas = Schemas(document)
-    reader = ArgumentReader(document, schemas, _credentials(document))
+    schemes = read_schemes(document, base_url)
+    reader = ArgumentReader(document, schemas, _credentials(schemes))
     operations = []
     for entry, name in zip(index, names, strict=True):
         try:
@@ -66,7 +73,10 @@ def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -
             definitions = schemas.definitions(arguments.definitions)
             schema = _schema(arguments, definitions)
             plan = _plan(document, entry, arguments, base_url)
-            draft = _draft(entry, arguments, schema, plan, name=name, budget=schema_budget)
+            needs = read_requirements(document, entry.operation)
+            draft = _draft(
+                entry, arguments, schema, plan, needs=needs, name=name, budget=schema_budget
+            )
         except Unusable as reason:
             skipped.append(Skipped(entry.key, f"It cannot be used: {reason}."))
         else:
@@ -82,6 +92,7 @@ def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -
         base_url=base_url,
         operations=tuple(operations),
         skipped=tuple(skipped),
+        schemes=schemes,
     )
 
 
@@ -137,23 +148,13 @@ def _methods(item: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield method, f"additionalOperations/{method}", operation
 
 
-def _credentials(document: Document) -> set[tuple[str, str]]:
+def _credentials(schemes: Mapping[str, Scheme]) -> set[tuple[str, str]]:
     """`(in, name)` of API keys: they come from the executor, even where also documented."""
-    if document.swagger:
-        schemes = document.root.get("securityDefinitions")
-    else:
-        components = document.root.get("components")
-        schemes = components.get("securitySchemes") if isinstance(components, dict) else None
-    found: set[tuple[str, str]] = set()
-    for entry in schemes.values() if isinstance(schemes, dict) else ():
-        try:
-            scheme = document.resolved(entry)
-        except Unusable:
-            continue
-        if isinstance(scheme, dict) and scheme.get("type") == "apiKey":
-            place, name = str(scheme.get("in")), str(scheme.get("name"))
-            found.add((place, name.lower() if place == "header" else name))
-    return found
+    return {
+        (s["place"], s["name"].lower() if s["place"] == "header" else s["name"])
+        for s in schemes.values()
+        if s["type"] == "apiKey"
+    }
 
 
 def _plan(
@@ -175,6 +176,7 @@ def _draft(
     schema: dict[str, Any],
     plan: RequestPlan,
     *,
+    needs: Sequence[Requirement],
     name: str,
     budget: int,
 ) -> DraftOperation:
@@ -200,6 +202,7 @@ def _draft(
         deprecated=entry.operation.get("deprecated") is True,
         pointer=entry.pointer,
         schema=schema,
+        security=tuple(needs),
         schema_hash=hashlib.sha256(facts).hexdigest(),
         request_plan=plan,
         hints=_hints(entry.operation, arguments),

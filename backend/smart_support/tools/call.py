@@ -20,7 +20,9 @@ from smart_support.operations.records import Access
 from smart_support.resilience.classify import classify_error
 from smart_support.resilience.retry import with_retry
 from smart_support.tools import answer
+from smart_support.tools.authorize import Authorizer, hidden, hidden_bytes
 from smart_support.tools.build import Tool
+from smart_support.tools.oauth import ConnectionNeeded
 from smart_support.tools.request import build_request
 
 log = structlog.get_logger()
@@ -80,6 +82,8 @@ class CallResult:
     content: str
     code: str | None
     events: tuple[Event, ...]
+    connect: ConnectionNeeded | None = None
+    """Set if the customer has to connect their account first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ class ToolCaller:
         ledger: PostgresLedger,
         limits: Limits,
         *,
+        authorizer: Authorizer | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -140,6 +145,7 @@ class ToolCaller:
         self._client = client
         self._ledger = ledger
         self._limits = limits
+        self._authorizer = authorizer
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
@@ -161,15 +167,23 @@ class ToolCaller:
         )
 
     async def call(
-        self, tool: Tool, planned: PlannedCall, *, actor: str, correlation_id: str
+        self,
+        tool: Tool,
+        planned: PlannedCall,
+        *,
+        actor: str,
+        correlation_id: str,
+        claims: Mapping[str, str] | None = None,
     ) -> CallResult:
         """Make the call that was planned, and write down each attempt and the end of it.
 
         A write that needs a yes is sent only with an approval of exactly these arguments by
         `actor`, which it uses up. A write gets one attempt; a read is tried again as
-        `with_retry` says. A failure of the API is a result, not an exception.
+        `with_retry` says. A failure of the API is a result, not an exception. `claims` are what
+        is known of the customer: whose permission is used, and what fills headers.
 
         Raises:
+            CredentialMissing, ConnectionNeeded: the API would not let it in; nothing was sent.
             ApprovalMissing, ApprovalExpired, CallMoved: the call may not be made; nothing was sent.
             DatabaseUnavailable: the ledger cannot be written; nothing was sent, or, for a write
                 that was, it stays `sent` and is found by recovery.
@@ -178,15 +192,33 @@ class ToolCaller:
         headers = {"X-Correlation-Id": correlation_id}
         if classification.idempotency_header is not None:
             headers[classification.idempotency_header] = _idempotency_key(planned)
-        request = self.request(tool, planned, headers)
+        request = await self._authorized(tool, self.request(tool, planned, headers), claims or {})
         writes = classification.access is Access.WRITE
         if classification.confirm:
             await self._ledger.send_approved(planned, actor=actor, now=self._clock())
         elif writes:
             await self._ledger.send_unasked(planned, now=self._clock())
         recorder = _Recorder(request, writes=writes, clock=self._clock, monotonic=self._monotonic)
+        connect: ConnectionNeeded | None = None
         try:
-            outcome, content, code = await self._attempts(request, recorder, writes=writes)
+            deadline = self._monotonic() + self._limits.total
+            outcome, content, code = await self._attempts(
+                request, recorder, deadline, writes=writes
+            )
+            if recorder.last_status() == 401 and self._authorizer is not None:
+                # 401 says that nothing was processed, so that also a write may be made again.
+                bare = self.request(tool, planned, headers)
+                try:
+                    again = await self._authorizer.renewed(request, bare, tool, claims or {})
+                    if again is not None:
+                        recorder.request = request = again
+                        outcome, content, code = await self._attempts(
+                            request, recorder, deadline, writes=writes
+                        )
+                except SupportError as error:
+                    connect = error if isinstance(error, ConnectionNeeded) else None
+                    code = error.code
+                    content = answer.failure(error.code, outcome, str(error))
         except asyncio.CancelledError:
             # Stopped while a request was on its way: the ledger must not say "sent" for ever.
             outcome = "unknown" if writes and recorder.may_have_arrived() else "failed"
@@ -196,13 +228,35 @@ class ToolCaller:
             )
             raise
         events = await self._finish(planned, recorder, outcome, content, code)
-        return CallResult(outcome, content, code, events)
+        await self._told(tool, request, recorder.last_status(), correlation_id, connect)
+        return CallResult(outcome, content, code, events, connect)
+
+    async def _authorized(
+        self, tool: Tool, request: httpx.Request, claims: Mapping[str, str]
+    ) -> httpx.Request:
+        if self._authorizer is None:
+            return request
+        return await self._authorizer.authorize(request, tool, claims)
+
+    async def _told(
+        self,
+        tool: Tool,
+        request: httpx.Request,
+        status: int | None,
+        correlation_id: str,
+        connect: ConnectionNeeded | None,
+    ) -> None:
+        """Let operators know whether the API takes our credentials."""
+        if self._authorizer is None or status is None or connect is not None:
+            return
+        if status in {401, 403}:
+            await self._authorizer.refused(tool, f"The API answered {status}.", correlation_id)
+        elif status < 400:
+            await self._authorizer.accepted(request, tool)
 
     async def _attempts(
-        self, request: httpx.Request, recorder: "_Recorder", *, writes: bool
+        self, request: httpx.Request, recorder: "_Recorder", deadline: float, *, writes: bool
     ) -> tuple[CallOutcome, str, str | None]:
-        deadline = self._monotonic() + self._limits.total
-
         async def attempt() -> _Answer:
             with recorder as record:
                 remaining = min(self._limits.attempt, deadline - self._monotonic())
@@ -239,7 +293,9 @@ class ToolCaller:
                     raise AnswerTooLarge(f"more than {self._limits.max_bytes} bytes")
         finally:
             await response.aclose()
-        return _Answer(response.status_code, response.headers, bytes(body))
+        # Some APIs repeat the key that they refuse.
+        said = hidden_bytes(request, bytes(body))
+        return _Answer(response.status_code, response.headers, said)
 
     def _failed(
         self, error: SupportError | httpx.HTTPError | httpx.InvalidURL, recorder: "_Recorder"
@@ -303,6 +359,7 @@ class _Recorder:
         monotonic: Callable[[], float],
     ) -> None:
         self.attempts: list[Attempt] = []
+        self.request = request
         self._line = f"{request.method} {request.url.copy_with(query=None)}"
         self._writes = writes
         self._clock = clock
@@ -329,7 +386,7 @@ class _Recorder:
                 status=running.status if running else None,
                 category=_category(error),
                 outcome=self._outcome(error),
-                error=None if error is None else _for_operators(error),
+                error=None if error is None else hidden(self.request, _for_operators(error)),
             )
         )
         self._waited = 0.0
@@ -345,6 +402,9 @@ class _Recorder:
 
     def last_outcome(self) -> AttemptOutcome:
         return self.attempts[-1].outcome if self.attempts else "not_sent"  # type: ignore[return-value]
+
+    def last_status(self) -> int | None:
+        return self.attempts[-1].status if self.attempts else None
 
     def may_have_arrived(self) -> bool:
         return self.last_outcome() in {"unknown", "done"}
