@@ -34,6 +34,7 @@ from smart_support.chat.follow import Followers
 from smart_support.events.records import (
     FACTS,
     AgentChanged,
+    ConnectionAsked,
     Event,
     Fact,
     GivenBack,
@@ -60,6 +61,7 @@ ONE_OF_EACH: list[Fact] = [
     resolved(),
     ThreadAbandoned(idle_seconds=5.0),
     AgentChanged(turn_id="t1", tool_call_id="c1", before="support", after="billing", reason="?"),
+    ConnectionAsked("t1", "c1", spec_id="s1", scheme="login", title="Look up an order"),
     PersonTookOver(by="lead", name="Lena"),
     PersonAnswered(message_id="p1", text="I am a person.", by="lead", name="Lena"),
     GivenBack(by="lead", name="Lena", remark="a difficult one"),

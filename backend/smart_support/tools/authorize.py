@@ -381,6 +381,7 @@ def hidden_bytes(request: httpx.Request, content: bytes) -> bytes:
 _SPELLINGS: tuple[Callable[[str], str], ...] = (
     lambda secret: secret,
     lambda secret: json.dumps(secret)[1:-1],
+    lambda secret: json.dumps(json.dumps(secret)[1:-1])[1:-1],  # JSON that is quoted in JSON
     lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
     lambda secret: quote(secret, safe=""),
 )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -318,8 +319,9 @@ def _origins(spec: Spec, wanted: Sequence[str] | None) -> tuple[str, ...]:
     found: set[str] = set()
     for url in wanted:
         try:
+            urlsplit(url)  # of the two the stricter about addresses in brackets
             parsed = httpx.URL(url)
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, ValueError):
             raise InvalidInput(f"{url[:200]!r} is no URL.") from None
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise InvalidInput(f"{url[:200]!r} is no http or https URL.")
