@@ -55,6 +55,7 @@ class Company:
     asked: list[Call] = field(default_factory=list)
     """Requests for tokens."""
     guard: Callable[[Call], bool] = lambda _: True
+    answer_status: int = 200
     consents: bool = True
     expires_in: Any = 3600
     refuses: str | None = None
@@ -160,7 +161,8 @@ def _app(company: Company) -> FastAPI:
         if not company.guard(call):
             sent = {"headers": dict(call.headers), "query": call.query}
             return JSONResponse({"detail": f"no entry with {json.dumps(sent)}"}, 401)
-        return JSONResponse({"ok": True, "you_sent": dict(call.headers), "query": call.query})
+        seen = {"ok": True, "you_sent": dict(call.headers), "query": call.query}
+        return JSONResponse(seen, company.answer_status)
 
     return app
 

@@ -1,6 +1,6 @@
 """An API behind a gate, the operator's keyring for it, and calls that want in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +17,7 @@ from smart_support.conversations.postgres import PostgresConversations
 from smart_support.database import Sessions
 from smart_support.identity.people import Person
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.ledger.records import PlannedCall
 from smart_support.ledger.tables import tool_attempts
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import ReviewState
@@ -46,6 +47,7 @@ class Gate:
     credentials: PostgresCredentials
     oauth: OAuth
     keyring: Keyring
+    authorizer: SpecAuthorizer
     caller: ToolCaller
     keys: Keys
     spec_id: str = ""
@@ -111,15 +113,23 @@ class Gate:
         """
         tool = await self.tool(name)
         claims = person.claims()
-        planned = plan_call(
+        return await self.caller.call(
             tool,
-            complete_arguments(tool, arguments or {}, claims),
+            self.planned(tool, arguments or {}, claims),
+            actor=person.id,
+            correlation_id="c-1",
+            claims=claims,
+        )
+
+    def planned(
+        self, tool: Tool, arguments: dict[str, Any], claims: Mapping[str, str]
+    ) -> PlannedCall:
+        return plan_call(
+            tool,
+            complete_arguments(tool, arguments, claims),
             call_id=str(uuid4()),
             thread_id=self.thread_id,
             turn_id=TURN,
-        )
-        return await self.caller.call(
-            tool, planned, actor=person.id, correlation_id="c-1", claims=claims
         )
 
     async def write(self, **more: Any) -> CallResult:
@@ -145,17 +155,19 @@ def _keyed(sessions: Sessions, http: httpx.AsyncClient, clock: Clock, keys: Keys
     operations, ledger = PostgresOperations(sessions), PostgresLedger(sessions)
     credentials = PostgresCredentials(sessions, keys)
     oauth = OAuth(http, credentials, clock=clock)
+    authorizer = SpecAuthorizer(operations, credentials, oauth)
     return {
         "operations": operations,
         "ledger": ledger,
         "credentials": credentials,
         "oauth": oauth,
         "keyring": Keyring(operations, credentials, oauth),
+        "authorizer": authorizer,
         "caller": ToolCaller(
             http,
             ledger,
             Limits(),
-            authorizer=SpecAuthorizer(operations, credentials, oauth),
+            authorizer=authorizer,
             clock=clock,
             monotonic=clock.monotonic,
             sleep=clock.sleep,

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -163,14 +163,10 @@ class OAuth:
         key = (slot, held.version if held else 0)
         task = self._asking.get(key)
         if task is None:
-            work: Coroutine[Any, Any, Credential] = (
-                self._granted(slot, client)
-                if slot.owner == COMPANY
-                else self._renewed(slot, client, held)
-            )
+            work = self._granted if slot.owner == COMPANY else self._renewed
             # A task of its own: whoever waits may be stopped, but a server that gives each
             # refresh token once must not be asked without keeping its answer.
-            task = asyncio.create_task(work, name=f"token {slot.name}")
+            task = asyncio.create_task(work(slot, client, held), name=f"token {slot.name}")
             self._asking[key] = task
             task.add_done_callback(lambda done: self._asked(key, done))
         return await asyncio.shield(task)
@@ -180,8 +176,11 @@ class OAuth:
         if not task.cancelled():
             task.exception()  # told to those who waited; if all were stopped, to nobody
 
-    async def _granted(self, slot: Slot, client: Credential) -> Credential:
+    async def _granted(self, slot: Slot, client: Credential, old: Credential | None) -> Credential:
         """The company's own token (RFC 6749, 4.4)."""
+        held = await self._credentials.get(slot)
+        if held is not None and (old is None or held.version != old.version):
+            return held  # another one asked since
         secret = self._credentials.open(client)
         form = {"grant_type": "client_credentials"}
         if secret.get("scopes"):
