@@ -58,6 +58,7 @@ WRONG = {
     "SMART_SUPPORT_REST_LIMIT": ["300", "0/minute", "often", "300/fortnight", "5/minute;9/day"],
     "SMART_SUPPORT_TOOL_MAX_BYTES": ["0"],
     "SMART_SUPPORT_TURN_MAX_MODEL_CALLS": ["0"],
+    "SMART_SUPPORT_TOOLS_PER_TURN": ["0", "101"],
     **{
         line: ["0", "-1", "soon"]
         for line in LINES

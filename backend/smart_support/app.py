@@ -219,6 +219,7 @@ async def open_parts(
                     timeout=settings.smart_support_turn_timeout,
                     max_model_calls=settings.smart_support_turn_max_model_calls,
                     approval_ttl=settings.smart_support_approval_ttl,
+                    tools_per_turn=settings.smart_support_tools_per_turn,
                 ),
                 noticed=derivation.notice,
                 agents=agents.current,

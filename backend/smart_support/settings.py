@@ -96,6 +96,12 @@ class Settings(BaseSettings):
     smart_support_turn_max_model_calls: int = Field(
         8, gt=0, description="Model calls one turn may make."
     )
+    smart_support_tools_per_turn: int = Field(
+        20,
+        ge=1,
+        le=100,
+        description="Tools an agent is offered for a message; of more, those that fit its words.",
+    )
     smart_support_approval_ttl: Seconds = Field(
         86_400.0, description="Seconds an approval can be given after it was asked for."
     )

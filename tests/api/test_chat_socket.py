@@ -4,7 +4,6 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -21,7 +20,7 @@ from smart_support.api.chat_socket import MAX_FRAME_BYTES, MAX_TEXT
 from smart_support.app import Seams
 from smart_support.database.engine import psycopg_dsn
 
-NOBODYS = str(uuid4())
+NOBODYS = "00000000-0000-7000-8000-000000000000"
 
 
 async def refused(chat: ChatClient, raw: str | bytes) -> dict[str, Any]:

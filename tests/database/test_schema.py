@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.support.database import has_migrations
 
 from smart_support.database import schema
 from smart_support.database.schema import all_tables, current_revision, migrate, migrations_folder
@@ -167,7 +166,6 @@ def test_all_tables_of_all_packages_are_known() -> None:
     assert "readiness" in all_tables().tables
 
 
-@pytest.mark.skipif(not has_migrations(), reason="no migration is written yet")
 async def test_a_developer_migrates_what_database_url_names(
     fresh_database: Callable[[], str],
 ) -> None:

@@ -10,13 +10,11 @@ from alembic import command
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from tests.migrations.rows import ROWS
-from tests.support.database import create_all, has_migrations
+from tests.support.database import create_all
 from tests.support.definitions import definitions
 from tests.support.filling import fill
 
 from smart_support.database.schema import alembic_config, migrations_folder
-
-needs_migrations = pytest.mark.skipif(not has_migrations(), reason="no migration is written yet")
 
 
 def scripts(folder: Path) -> list[Script]:
@@ -67,7 +65,6 @@ def check_up_down_up(url: str, folder: Path, script: Script) -> None:
     assert definitions(url) == new
 
 
-@needs_migrations
 @pytest.mark.parametrize("script", scripts(migrations_folder()), ids=lambda script: script.revision)
 class TestEach:
     def test_goes_up_down_and_up_with_rows(
@@ -83,7 +80,6 @@ class TestEach:
         assert source.count("SET LOCAL lock_timeout") == 2
 
 
-@needs_migrations
 def test_all_migrations_together_make_what_the_models_say(
     fresh_database: Callable[[], str],
 ) -> None:
@@ -95,7 +91,6 @@ def test_all_migrations_together_make_what_the_models_say(
     assert definitions(migrated) == definitions(modelled)
 
 
-@needs_migrations
 def test_there_is_one_newest_migration() -> None:
     assert len(ScriptDirectory(str(migrations_folder())).get_heads()) == 1
 

@@ -1,5 +1,6 @@
 """The catalogue: what a second import keeps, what it takes back, and how it is read."""
 
+import json
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -21,7 +22,13 @@ from smart_support.operations.postgres import (
     classification_json,
     classification_of,
 )
-from smart_support.operations.records import Access, Classification, ReviewState, Risk
+from smart_support.operations.records import (
+    Access,
+    Classification,
+    Ground,
+    ReviewState,
+    Risk,
+)
 
 NUL = {"name": "x", "in": "query", "schema": {"enum": ["\x00"]}}
 LIST = {"operationId": "list", "parameters": [parameter("page")]}
@@ -215,8 +222,8 @@ async def test_operations_are_found_by_state_access_and_words(
     assert await names(access=Access.READ, state=ReviewState.PENDING) == ["look"]
 
 
-@pytest.mark.parametrize("unknown", [str(uuid4())])
-async def test_what_is_not_there_is_not_found(operations: PostgresOperations, unknown: str) -> None:
+async def test_what_is_not_there_is_not_found(operations: PostgresOperations) -> None:
+    unknown = str(uuid4())
     with pytest.raises(NotFound):
         await operations.spec(unknown)
     with pytest.raises(NotFound):
@@ -254,8 +261,45 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
         idempotency_header=st.none() | TEXT,
         confirm_locked=st.booleans(),
         reasons=st.lists(TEXT, max_size=3).map(tuple),
+        grounds=st.lists(
+            st.builds(
+                Ground,
+                about=TEXT,
+                reason=TEXT,
+                confidence=st.floats(0, 1),
+                place=TEXT,
+                quote=TEXT,
+                source=st.sampled_from(["rules", "model"]),
+            ),
+            max_size=2,
+        ).map(tuple),
+        unbindable=st.booleans(),
+        idempotency_lifetime_s=st.none() | st.integers(0, 10**6),
+        repeatable=st.none() | st.booleans(),
+        lookup_operation=st.none() | TEXT,
+        status_operation=st.none() | TEXT,
+        breaker_group=st.none() | TEXT,
+        cacheable_s=st.none() | st.integers(0, 10**6),
+        answer_fields=st.lists(TEXT, max_size=3).map(tuple),
+        pagination=st.none() | st.dictionaries(TEXT, TEXT | st.integers(), max_size=3),
     )
 )
 def test_a_classification_survives_being_stored(classification: Classification) -> None:
-    assert classification_of(classification_json(classification)) == classification
+    stored = json.loads(json.dumps(classification_json(classification)))
+
+    assert classification_of(stored) == classification
     assert replace(classification) == classification
+
+
+def test_a_row_of_another_version_is_read_with_defaults() -> None:
+    now = classification_json(Classification(access=Access.READ, confirm=False, cacheable_s=60))
+    first = {
+        name: now[name]
+        for name in (
+            "access", "confirm", "agent", "bindings", "risk", "idempotency_header",
+            "confirm_locked", "reasons",
+        )
+    }  # fmt: skip
+
+    assert classification_of(first) == Classification(access=Access.READ, confirm=False)
+    assert classification_of({**now, "later": 1}) == classification_of(now)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from smart_support.errors import DatabaseUnavailable, ErrorCategory, NotSignedIn, SupportError
 from smart_support.resilience.classify import classify_error, is_retryable_error
 
-RETRYABLE = {408, 429, 500, 502, 503, 504}
+RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 
 
 def answered(status: int) -> httpx.HTTPStatusError:

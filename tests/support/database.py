@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from smart_support.database.schema import all_tables, migrations_folder
+from smart_support.database.schema import all_tables
 
 # Durability is what a test run does not need; everything else is as in earnest.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -81,10 +81,6 @@ class Databases:
 
 def name_of(url: str) -> str:
     return url.split("?", maxsplit=1)[0].rpartition("/")[2]
-
-
-def has_migrations() -> bool:
-    return any((migrations_folder() / "versions").glob("*.py"))
 
 
 def create_all(url: str) -> None:

@@ -16,11 +16,12 @@ from tests.tools.gate import Gate, open_gate
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.operations.schema import tool_schema
+from smart_support.resilience.origin import origin_of
 from smart_support.security.credentials import Kind
 from smart_support.security.credentials_postgres import _credential
 from smart_support.security.sealing import SealBroken
 from smart_support.security.tables import credentials as table
-from smart_support.tools.authorize import CredentialMissing, origin_of
+from smart_support.tools.authorize import CredentialMissing
 
 KEY = "canary-key-0123456789"
 HEADER = {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
@@ -266,11 +267,12 @@ class TestOrigins:
     @pytest.mark.parametrize(
         ("url", "origin"),
         [
-            ("https://api.test/v1", "https://api.test:443"),
+            ("https://api.test/v1", "https://api.test"),
+            ("https://api.test:443/", "https://api.test"),
             ("https://API.test:8443", "https://api.test:8443"),
             ("http://[::1]:8/x?y", "http://[::1]:8"),
-            ("http://user@127.0.0.1", "http://127.0.0.1:80"),
-            ("https://bücher.test", "https://xn--bcher-kva.test:443"),
+            ("http://user@127.0.0.1", "http://127.0.0.1"),
+            ("https://bücher.test", "https://xn--bcher-kva.test"),
         ],
     )
     def test_an_origin_is_scheme_host_and_port(self, url: str, origin: str) -> None:

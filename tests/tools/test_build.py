@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.operations.documents import operation_of, parameter
 
+from smart_support.operations.postgres import Offer
 from smart_support.operations.records import (
     Access,
     Classification,
@@ -12,7 +13,7 @@ from smart_support.operations.records import (
     OperationId,
     SpecId,
 )
-from smart_support.tools.build import MAX_TOOLS, build_tools
+from smart_support.tools.build import build_tools, tool_names
 
 CLAIMS = {"customer_id": "cus_ada"}
 BASE = "http://127.0.0.1:1"
@@ -67,10 +68,19 @@ def test_long_names_stay_within_what_endpoints_take() -> None:
     assert [len(each) for each in tools] == [64, 64]
 
 
-def test_no_more_are_offered_than_endpoints_take() -> None:
-    many = [(operation(number), BASE) for number in range(MAX_TOOLS + 5)]
+def test_a_name_is_the_same_whichever_others_are_built() -> None:
+    both = [(operation(1, "find"), BASE), (operation(2, "find"), BASE)]
+    names = tool_names([Offer.of(each, base) for each, base in both])
 
-    assert len(build_tools(many, CLAIMS)) == MAX_TOOLS
+    assert list(build_tools(both[1:], CLAIMS, names)) == list(build_tools(both, CLAIMS))[1:]
+
+
+def test_whose_owner_cannot_be_bound_is_not_for_somebody_who_is_not_known() -> None:
+    one = operation(1)
+    unbindable = replace(one, classification=replace(one.classification, unbindable=True))
+
+    assert build_tools([(unbindable, BASE)], {"name": "Ada"}) == {}
+    assert len(build_tools([(unbindable, BASE)], {"customer_id": "cus_ada"})) == 1
 
 
 def test_the_description_is_the_documents_own_words_once() -> None:

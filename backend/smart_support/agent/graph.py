@@ -10,6 +10,7 @@ node that interrupts does nothing else, since LangGraph runs it from its beginni
 """
 
 import contextlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,8 @@ from langgraph.types import Command, Send, interrupt
 from smart_support.agent.model import stream_reply
 from smart_support.agent.model_errors import ModelBrokenAnswer
 from smart_support.agent.prompts import (
+    FIND_TOOLS,
+    FIND_TOOLS_TOOL,
     HAND_OVER,
     HANDOFF,
     HANDOFF_REASONS,
@@ -37,6 +40,7 @@ from smart_support.agent.state import (
     AgentAtWork,
     Answer,
     Decision,
+    Find,
     LiveText,
     ToolCallState,
     TurnContext,
@@ -54,7 +58,7 @@ from smart_support.events.records import (
     ToolReturned,
 )
 from smart_support.tools import answer
-from smart_support.tools.build import Tool
+from smart_support.tools.build import MAX_TOOLS, Tool
 from smart_support.tools.call import complete_arguments, plan_call
 from smart_support.tools.oauth import ConnectionNeeded
 from smart_support.tools.request import validate_arguments
@@ -259,6 +263,8 @@ async def _called_content(
     arguments = parse_arguments(called["arguments_json"])
     if called["tool"] == HANDOFF:
         return await _hand_off(runtime, called, arguments)
+    if called["tool"] == FIND_TOOLS and agent.more and context.find is not None:
+        return await _find(runtime, agent, called, arguments, context.find)
     # Only what the agent itself may call, whoever it took over from.
     tool = agent.tools.get(called["tool"])
     if tool is None:
@@ -282,6 +288,26 @@ async def _called_content(
     if result.connect is not None:
         await _tell(runtime, [_connection_asked(context, called, agent, result.connect)])
     return result.content
+
+
+async def _find(
+    runtime: Runtime[TurnContext],
+    agent: AgentAtWork,
+    called: ToolCallState,
+    arguments: Mapping[str, Any],
+    find: Find,
+) -> str:
+    """Give the agent more of its own tools, and tell the model what they are."""
+    found = await find(agent.name, str(arguments.get("query") or "")[:500])
+    room = MAX_TOOLS - len(agent.tools)
+    new = {name: tool for name, tool in found.items() if name not in agent.tools}
+    agent.tools.update(itertools.islice(new.items(), max(0, room)))
+    tools = [
+        {"name": name, "title": tool.title} for name, tool in found.items() if name in agent.tools
+    ]
+    content = json.dumps({"tools": tools}, ensure_ascii=False)
+    await _returned(runtime, called, "done", content, None)
+    return content
 
 
 async def _hand_off(
@@ -400,7 +426,8 @@ def _unanswered(state: TurnState) -> list[ToolCallState]:
 def _functions(agent: AgentAtWork) -> list[Wire]:
     own = [tool.function() for tool in agent.tools.values()]
     passing = [hand_over_tool(agent.hands_over_to)] if agent.hands_over_to else []
-    return [*own, *passing, HANDOFF_TOOL]
+    finding = [FIND_TOOLS_TOOL] if agent.more else []
+    return [*own, *finding, *passing, HANDOFF_TOOL]
 
 
 def _assistant(text: str, calls: list[ToolCallState]) -> Wire:
@@ -417,6 +444,9 @@ def _assistant(text: str, calls: list[ToolCallState]) -> Wire:
     return message
 
 
+_TITLES = {FIND_TOOLS: "Find the right tool"}
+
+
 def _called(context: TurnContext, agent: AgentAtWork, called: ToolCallState) -> ToolCalled:
     tool: Tool | None = agent.tools.get(called["tool"])
     try:
@@ -429,7 +459,7 @@ def _called(context: TurnContext, agent: AgentAtWork, called: ToolCallState) -> 
         tool=called["tool"],
         operation_id=tool.operation.id if tool else None,
         operation=tool.operation.key if tool else None,
-        title=tool.title if tool else called["tool"],
+        title=tool.title if tool else _TITLES.get(called["tool"], called["tool"]),
         access=tool.operation.classification.access.value if tool else None,
         arguments=arguments,
     )

@@ -10,6 +10,7 @@ PROMPT_VERSION = "support-2"
 
 HANDOFF = "ask_for_a_person"
 HAND_OVER = "hand_over_to_agent"
+FIND_TOOLS = "find_tools"
 
 HANDOFF_REASONS = (
     "customer_request",
@@ -73,6 +74,24 @@ def hand_over_tool(targets: Mapping[str, str]) -> dict[str, Any]:
         },
     }
 
+
+FIND_TOOLS_TOOL = {
+    "type": "function",
+    "function": {
+        "name": FIND_TOOLS,
+        "description": (
+            "Find more tools. You are given those that seem to fit the message; there are others. "
+            "Say in a few words what you want to do, and call what is found in your next step."
+        ),
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "query": {"type": "string", "description": "For example: cancel a subscription"}
+            },
+            "required": ["query"],
+        },
+    },
+}
 
 HANDOFF_TOOL = {
     "type": "function",

@@ -1,7 +1,7 @@
 """What one turn remembers between its steps, and what it is given to work with."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
@@ -14,6 +14,9 @@ from smart_support.tools.call import ToolCaller
 
 ChatModel: TypeAlias = ChatOpenAI
 """The one model client."""
+
+Find: TypeAlias = Callable[[str, str], Awaitable[Mapping[str, Tool]]]
+"""(agent, words) -> the likeliest tools of that agent."""
 
 Decision = Literal["approved", "rejected", "expired"]
 
@@ -46,9 +49,12 @@ class AgentAtWork:
 
     name: str
     system: str
-    tools: Mapping[str, Tool]
+    tools: dict[str, Tool]
+    """What it may call; grows when it looks for more."""
     hands_over_to: Mapping[str, str]
     """Name -> what that agent is for."""
+    more: bool = False
+    """It may call more than `tools`, and is offered a tool to find it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,8 @@ class TurnContext:
     log: PostgresEventLog
     handoffs: PostgresHandoffs
     max_model_calls: int
+    find: Find | None = None
+    """Finds more tools of an agent by words; None: every agent has all of its own."""
 
     def at(self, name: str) -> AgentAtWork:
         """The agent with this name; who begins, if there is none (any more)."""

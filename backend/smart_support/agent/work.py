@@ -1,49 +1,65 @@
 """Who may do what in a turn: the agents with the tools that are theirs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 
 from smart_support.agent.agents import Agent, Agents
 from smart_support.agent.prompts import system_prompt
 from smart_support.agent.state import AgentAtWork
 from smart_support.events.records import AgentChanged, Event, TurnId, TurnOpened
+from smart_support.operations.postgres import Offer
 from smart_support.operations.records import Access
 from smart_support.tools.build import Tool
 
 
-def share_out(tools: Mapping[str, Tool], agents: Agents) -> dict[str, dict[str, Tool]]:
-    """Each agent's tools: what it owns and the reads that it uses, the pinned ones first.
+def share(offers: Iterable[Offer], agents: Agents) -> dict[str, list[Offer]]:
+    """Each agent's operations: what it owns and the reads that it uses, the pinned ones first.
 
     A write is only ever its owner's.
     """
-    owners = {
-        name: agents.owner_of(tool.operation, tool.operation.classification.agent)
-        for name, tool in tools.items()
-    }
+    given = [(offer, agents.owner_of(offer, offer.agent)) for offer in offers]
     return {
-        agent.name: dict(
-            sorted(
-                (
-                    (name, tool)
-                    for name, tool in tools.items()
-                    if owners[name] == agent.name or _uses(agent, tool)
-                ),
-                key=lambda item: not _listed(item[1], agent.pinned),
-            )
+        agent.name: sorted(
+            (offer for offer, owner in given if owner == agent.name or _uses(agent, offer)),
+            key=lambda offer: not is_pinned(agent, offer),
         )
         for agent in agents.by_name.values()
     }
 
 
+def share_out(tools: Mapping[str, Tool], agents: Agents) -> dict[str, dict[str, Tool]]:
+    """Each agent's tools, by name, in the order of `share`."""
+    names = {tool.operation.id: name for name, tool in tools.items()}
+    offers = [Offer.of(tool.operation, tool.base_url) for tool in tools.values()]
+    return {
+        agent: {names[offer.id]: tools[names[offer.id]] for offer in own}
+        for agent, own in share(offers, agents).items()
+    }
+
+
+def is_pinned(agent: Agent, offer: Offer) -> bool:
+    """Whether the agent is always offered this operation."""
+    return _listed(offer, agent.pinned)
+
+
 def at_work(
-    agents: Agents, tools: Mapping[str, Mapping[str, Tool]], *, customer: str, today: date
+    agents: Agents,
+    tools: Mapping[str, Mapping[str, Tool]],
+    *,
+    customer: str,
+    today: date,
+    more: Collection[str] = (),
 ) -> dict[str, AgentAtWork]:
-    """Every agent as it works for the customer with this name."""
+    """Every agent as it works for the customer with this name.
+
+    Those in `more` have tools beside the given ones, which they can find.
+    """
     return {
         agent.name: AgentAtWork(
             name=agent.name,
             system=system_prompt(customer, today, agent),
-            tools=tools[agent.name],
+            tools=dict(tools[agent.name]),
+            more=agent.name in more,
             hands_over_to={
                 target: agents.by_name[target].purpose for target in agent.hands_over_to
             },
@@ -65,10 +81,9 @@ def last_agent(events: Iterable[Event], turn_id: TurnId | None = None) -> str | 
     return last
 
 
-def _uses(agent: Agent, tool: Tool) -> bool:
-    reads = tool.operation.classification.access is Access.READ
-    return reads and _listed(tool, agent.uses)
+def _uses(agent: Agent, offer: Offer) -> bool:
+    return offer.access is Access.READ and _listed(offer, agent.uses)
 
 
-def _listed(tool: Tool, names: Iterable[str]) -> bool:
-    return tool.operation.tool_name in names or tool.operation.key in names
+def _listed(offer: Offer, names: Iterable[str]) -> bool:
+    return offer.tool_name in names or offer.key in names

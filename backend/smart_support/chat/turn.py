@@ -29,9 +29,10 @@ from smart_support.agent.state import (
     ToolCallState,
     TurnContext,
 )
-from smart_support.agent.work import WHO_TYPES, at_work, last_agent, share_out
+from smart_support.agent.work import WHO_TYPES, at_work, last_agent
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
+from smart_support.chat.offer import PER_TURN, offer_tools
 from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
 from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnStatus
 from smart_support.errors import ErrorCategory, InternalError, NotAllowed, Severity, SupportError
@@ -52,7 +53,7 @@ from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.telemetry.logs import new_correlation_id
-from smart_support.tools.build import Tool, build_tools
+from smart_support.tools.build import Tool
 from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
 from smart_support.tools.preview import address_of, fields_of
 
@@ -105,6 +106,8 @@ class TurnLimits:
     timeout: float = 180.0
     max_model_calls: int = 8
     approval_ttl: float = 86_400.0
+    tools_per_turn: int = PER_TURN
+    """Tools that each agent is offered for a message; the model can find more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,8 +384,16 @@ class TurnRunner:
             turn.thread_id, (*HISTORY_TYPES, *WHO_TYPES), last=MAX_EVENTS
         )
         agents = parts.agents()
-        offered = build_tools(await parts.operations.approved(), person.claims())
-        tools = share_out(offered, agents)
+        offered = await offer_tools(
+            parts.operations,
+            agents,
+            person.claims(),
+            past,
+            text=turn.text,
+            turn_id=turn.id,
+            per_turn=parts.limits.tools_per_turn,
+        )
+        tools = offered.tools
         run.agent = self._agent_for(turn, past, agents, tools)
         await self.record(
             turn.thread_id,
@@ -405,7 +416,13 @@ class TurnRunner:
             turn_id=turn.id,
             correlation_id=run.correlation_id,
             agent=run.agent,
-            agents=at_work(agents, tools, customer=person.name, today=parts.clock().date()),
+            agents=at_work(
+                agents,
+                tools,
+                customer=person.name,
+                today=parts.clock().date(),
+                more=offered.more,
+            ),
             actor=person.id,
             claims=person.claims(),
             history=past_messages(past, turn.id, turn.text),
@@ -414,6 +431,7 @@ class TurnRunner:
             log=parts.log,
             handoffs=parts.handoffs,
             max_model_calls=parts.limits.max_model_calls,
+            find=offered.find,
         )
         decisions = None
         if turn.run > 1:

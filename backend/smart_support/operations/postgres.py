@@ -1,7 +1,7 @@
 """The catalogue of operations in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from smart_support.operations.records import (
     Classification,
     DraftOperation,
     DraftSpec,
+    Ground,
     Operation,
     OperationId,
     ReviewState,
@@ -25,6 +26,7 @@ from smart_support.operations.records import (
     Spec,
     SpecId,
 )
+from smart_support.operations.search import RANKED
 from smart_support.operations.security import Requirement, Scheme
 from smart_support.operations.tables import operations, reviews, specs
 from smart_support.security.audit import Act
@@ -119,6 +121,38 @@ class Listed:
     key: str
     tool_name: str
     access: Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What must be known of an approved operation to say whether it may be offered, and by whom."""
+
+    id: OperationId
+    key: str
+    tool_name: str
+    access: Access
+    agent: str
+    """Its owner, as the review names it."""
+    claims: frozenset[str]
+    """What must be known of a customer for its bound arguments."""
+    unbindable: bool
+    address: str | None
+    """Where its API is, if that is known."""
+
+    @classmethod
+    def of(cls, operation: Operation, base_url: str | None) -> "Offer":
+        """What must be known of `operation`, whose API is at `base_url`."""
+        decided = operation.classification
+        return cls(
+            id=operation.id,
+            key=operation.key,
+            tool_name=operation.tool_name,
+            access=decided.access,
+            agent=decided.agent,
+            claims=frozenset(decided.bindings.values()),
+            unbindable=decided.unbindable,
+            address=address_of(base_url, operation.request_plan["server"]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +385,7 @@ class PostgresOperations:
     ) -> tuple[Operation, ...]:
         """Operations of a document in the order of their keys, those after the key `after`."""
         statement = (
-            sa.select(operations)
+            sa.select(*_OPERATION)
             .where(operations.c.spec_id == spec_id, operations.c.key > after)
             .order_by(operations.c.key)
             .limit(limit)
@@ -378,7 +412,7 @@ class PostgresOperations:
         """
         async with self._sessions() as session:
             row = (
-                await session.execute(sa.select(operations).where(operations.c.id == operation_id))
+                await session.execute(sa.select(*_OPERATION).where(operations.c.id == operation_id))
             ).one_or_none()
         if row is None:
             raise NotFound(f"no operation {operation_id}")
@@ -391,7 +425,7 @@ class PostgresOperations:
             NotFound: one of them is not there.
         """
         statement = (
-            sa.select(operations)
+            sa.select(*_OPERATION)
             .where(operations.c.spec_id == spec_id, operations.c.id.in_(ids))
             .order_by(operations.c.key)
         )
@@ -563,7 +597,7 @@ class PostgresOperations:
             ],
         )
         statement = (
-            sa.select(operations).where(operations.c.id.in_(values)).order_by(operations.c.key)
+            sa.select(*_OPERATION).where(operations.c.id.in_(values)).order_by(operations.c.key)
         )
         rows = (await session.execute(statement)).all()
         states = sorted({str(new["state"]) for new in values.values()})
@@ -644,17 +678,90 @@ class PostgresOperations:
                 for row in await session.execute(statement)
             )
 
-    async def approved(self) -> tuple[tuple[Operation, str | None], ...]:
-        """Every operation that may be called, each with the base URL of its API."""
+    async def offers(self) -> tuple[Offer, ...]:
+        """Every operation that may be called, without what only a call needs."""
+        decided = operations.c.classification
         statement = (
-            sa.select(operations, _ADDRESS)
+            sa.select(
+                operations.c.id,
+                operations.c.key,
+                operations.c.tool_name,
+                decided["access"].astext.label("access"),
+                decided["agent"].astext.label("agent"),
+                decided["bindings"].label("bindings"),
+                decided["unbindable"].astext.label("unbindable"),
+                operations.c.request_plan["server"].astext.label("server"),
+                _ADDRESS,
+            )
             .join(specs, specs.c.id == operations.c.spec_id)
             .where(operations.c.state == ReviewState.APPROVED.value)
             .order_by(operations.c.tool_name, operations.c.id)
         )
         async with self._sessions() as session:
+            return tuple(
+                Offer(
+                    id=OperationId(row.id),
+                    key=row.key,
+                    tool_name=row.tool_name,
+                    access=Access(row.access),
+                    agent=row.agent,
+                    claims=frozenset(row.bindings.values()),
+                    unbindable=row.unbindable == "true",
+                    address=address_of(row.where, row.server),
+                )
+                for row in await session.execute(statement)
+            )
+
+    async def ranked(self, words: Mapping[str, float]) -> tuple[OperationId, ...]:
+        """The approved operations that have some of `words`, the likeliest first.
+
+        Args:
+            words: what to look for, and how much each counts (`search.question_words`).
+        """
+        if not words:
+            return ()
+        given = {"words": list(words), "counts": list(words.values())}
+        async with self._sessions() as session:
+            rows = await session.execute(_RANKED, given)
+            return tuple(OperationId(str(row.id)) for row in rows)
+
+    async def approved(
+        self, ids: Sequence[str] | None = None
+    ) -> tuple[tuple[Operation, str | None], ...]:
+        """Every operation that may be called, or those with these ids that still may be.
+
+        Each comes with the base URL of its API.
+        """
+        statement: sa.Select[Any] = (
+            sa.select(*_OPERATION, _ADDRESS)
+            .join(specs, specs.c.id == operations.c.spec_id)
+            .where(operations.c.state == ReviewState.APPROVED.value)
+            .order_by(operations.c.tool_name, operations.c.id)
+        )
+        if ids is not None:
+            statement = statement.where(operations.c.id.in_(ids))
+        async with self._sessions() as session:
             return tuple((_operation(row), row.where) for row in await session.execute(statement))
 
+
+def address_of(base_url: str | None, server: str | None) -> str | None:
+    """Where an operation is called: at its document's address, else at an absolute one of its own.
+
+    A relative server of its own is so to the document's.
+    """
+    address = base_url or server
+    return address if address is not None and "://" in address else None
+
+
+# Not the words that it is searched by, nor what it was before: a call needs neither.
+_OPERATION = [
+    column for column in operations.columns if column.name not in {"search", "previous", "changes"}
+]
+
+_RANKED = sa.text(RANKED).bindparams(
+    sa.bindparam("words", type_=sa.ARRAY(sa.Text)),
+    sa.bindparam("counts", type_=sa.ARRAY(sa.Float)),
+)
 
 _ADDRESS = sa.func.coalesce(specs.c.address, specs.c.base_url).label("where")
 
@@ -722,19 +829,30 @@ def classification_json(classification: Classification) -> dict[str, Any]:
         "risk": classification.risk.value,
         "bindings": dict(classification.bindings),
         "reasons": list(classification.reasons),
+        "grounds": [asdict(ground) for ground in classification.grounds],
+        "answer_fields": list(classification.answer_fields),
     }
 
 
 def classification_of(stored: Mapping[str, Any]) -> Classification:
-    """The classification that `classification_json` made this JSON from."""
+    """The classification that `classification_json` made this JSON from.
+
+    What a row of an older version lacks has its default; what a newer one has more is left out.
+    """
+    known = {name: value for name, value in stored.items() if name in _CLASSIFIED}
     return Classification(
         **{
-            **stored,
+            **known,
             "access": Access(stored["access"]),
             "risk": Risk(stored["risk"]),
             "reasons": tuple(stored["reasons"]),
+            "grounds": tuple(Ground(**ground) for ground in stored.get("grounds", ())),
+            "answer_fields": tuple(stored.get("answer_fields", ())),
         }
     )
+
+
+_CLASSIFIED = {field.name for field in fields(Classification)}
 
 
 def _described(operation: DraftOperation) -> dict[str, Any]:
@@ -784,7 +902,7 @@ def _to_review(state: str) -> dict[str, Any]:
 
 
 def _operation(row: sa.Row[Any]) -> Operation:
-    values = {column.name: row._mapping[column.name] for column in operations.columns}
+    values = {column.name: row._mapping[column.name] for column in _OPERATION}
     return Operation(
         **values
         | {

@@ -48,6 +48,29 @@ class ReviewState(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """One thing that was said of an operation, why, and where the document says so."""
+
+    about: str
+    """The field of the classification that it speaks of, e.g. `access`; `description` for a
+    remark on the text itself."""
+    reason: str
+    """One sentence for people."""
+    confidence: float
+    """0 to 1: how likely it is right. Below CLEAR a person should look at this one by itself."""
+    place: str = ""
+    """The part of the operation's own description it was read from, e.g. `summary`, `parameters`,
+    `x-readOnlyHint`; empty: its path."""
+    quote: str = ""
+    """The word or name there that says so."""
+    source: Literal["rules", "model"] = "rules"
+
+
+CLEAR = 0.8
+"""From this confidence on, the rules agree."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Classification:
     """What an operation is: suggested from the document, or as a person decided."""
 
@@ -65,6 +88,27 @@ class Classification:
     """No person may lower `confirm`. Set by the suggestion; a decision cannot change it."""
     reasons: tuple[str, ...] = ()
     """Why, one sentence each."""
+    grounds: tuple[Ground, ...] = ()
+    """The same with what each speaks of, how sure it is, and from where it was read."""
+    unbindable: bool = False
+    """It shows or changes things of one customer, and no argument says whose: it is not offered
+    to a customer who is not known."""
+    idempotency_lifetime_s: int | None = None
+    """How long the API remembers an idempotency key, in seconds; None: not known."""
+    repeatable: bool | None = None
+    """Doing it twice is the same as doing it once, as a person says; None: nobody has said."""
+    lookup_operation: str | None = None
+    """Key of the operation of the same document that tells what became of a call."""
+    status_operation: str | None = None
+    """Key of the operation of the same document that tells how far a 202 has got."""
+    breaker_group: str | None = None
+    """Operations of one group fail together; None: all of an origin."""
+    cacheable_s: int | None = None
+    """How long an answer may be used again, in seconds; None: not at all."""
+    answer_fields: tuple[str, ...] = ()
+    """What the model is shown of an answer; empty: all of it."""
+    pagination: Mapping[str, Any] | None = None
+    """How its pages are walked; None: it has none."""
 
 
 UNKNOWN = Classification(

@@ -1,7 +1,7 @@
 """Imported documents, their operations, and every decision about them."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 from smart_support.database import metadata
 
@@ -32,6 +32,22 @@ specs = sa.Table(
     sa.Column("imported_at", _instant, nullable=False, server_default=sa.func.now()),
 )
 
+# What an operation can be found by; `search.FIELD_WEIGHTS` says what A to D count. Names and paths
+# are taken apart first: `getOrder` and `/orders/{id}` hold words that the parser would not see.
+SEARCH = r"""
+setweight(to_tsvector('english', regexp_replace(regexp_replace(
+    tool_name, '([a-z0-9])([A-Z])', '\1 \2', 'g'), '[-_./]+', ' ', 'g')), 'A')
+|| setweight(to_tsvector('english', regexp_replace(summary, '[-_./]+', ' ', 'g')), 'A')
+|| setweight(to_tsvector('english', regexp_replace(regexp_replace(regexp_replace(
+    path, '[{][^}]*[}]', ' ', 'g'), '([a-z0-9])([A-Z])', '\1 \2', 'g'),
+    '[-_./]+', ' ', 'g')), 'B')
+|| setweight(to_tsvector('english', CASE method
+    WHEN 'GET' THEN 'get list show' WHEN 'POST' THEN 'create add' WHEN 'PUT' THEN 'set update'
+    WHEN 'PATCH' THEN 'update change' WHEN 'DELETE' THEN 'delete remove' ELSE '' END), 'B')
+|| setweight(to_tsvector('english', tags), 'C')
+|| setweight(to_tsvector('english', description), 'D')
+""".strip()
+
 operations = sa.Table(
     "operations",
     metadata,
@@ -61,9 +77,16 @@ operations = sa.Table(
     sa.Column("security", JSONB, nullable=False, server_default="[]"),
     sa.Column("starts_at", sa.Integer),
     sa.Column("ends_at", sa.Integer),
+    # What was decided on before the document changed it, and how it differs from that.
+    sa.Column("previous", JSONB),
+    sa.Column("changes", JSONB),
+    sa.Column("search", TSVECTOR, sa.Computed(SEARCH, persisted=True)),
     sa.UniqueConstraint("spec_id", "key"),
-    sa.CheckConstraint("state in ('pending', 'approved', 'rejected', 'changed')", name="state"),
+    sa.CheckConstraint(
+        "state in ('pending', 'approved', 'rejected', 'changed', 'removed')", name="state"
+    ),
     sa.Index("ix_operations_approved", "spec_id", postgresql_where=sa.text("state = 'approved'")),
+    sa.Index("ix_operations_search", "search", postgresql_using="gin"),
 )
 
 reviews = sa.Table(

@@ -3,9 +3,7 @@
 import httpx
 
 from smart_support.errors import ErrorCategory, SupportError
-
-# 408 and 504 say, as the others do, that the same request may succeed in a moment.
-_RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
+from smart_support.resilience.decision import read_status
 
 # Of several failures at once the one counts that trying again helps least.
 _WORST_FIRST = (
@@ -34,7 +32,7 @@ def classify_error(exc: BaseException) -> ErrorCategory:
         case httpx.TransportError():
             return ErrorCategory.NETWORK
         case httpx.HTTPStatusError(response=response):
-            return _classify_status(response.status_code)
+            return read_status(response.status_code).category
         case Exception():
             return ErrorCategory.NON_RETRYABLE
         case _:
@@ -44,11 +42,3 @@ def classify_error(exc: BaseException) -> ErrorCategory:
 def is_retryable_error(exc: BaseException) -> bool:
     """Whether trying again may help by itself."""
     return classify_error(exc) is ErrorCategory.RETRYABLE
-
-
-def _classify_status(status: int) -> ErrorCategory:
-    if status in {401, 403}:
-        return ErrorCategory.AUTH_FAILURE
-    if status in _RETRYABLE:
-        return ErrorCategory.RETRYABLE
-    return ErrorCategory.NON_RETRYABLE

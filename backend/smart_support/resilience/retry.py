@@ -115,7 +115,11 @@ def retry_after(exc: BaseException) -> float | None:
         return exc.retry_after
     if not isinstance(exc, httpx.HTTPStatusError):
         return None
-    headers = exc.response.headers
+    return asked_wait(exc.response.headers)
+
+
+def asked_wait(headers: httpx.Headers) -> float | None:
+    """Seconds that an answer with these headers asks to wait, as `retry_after` reads them."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:12])  # longer than any wait; `float` of 400 digits is infinite

@@ -43,7 +43,7 @@ class Credential:
     id: str
     slot: Slot
     origins: tuple[str, ...]
-    """Where it may be sent, each as `https://host:port`."""
+    """Where it may be sent, each as `https://host`, with its port where that is another one."""
     scheme_hash: str
     sealed: str = field(repr=False)
     shown: Mapping[str, Any]

@@ -19,6 +19,7 @@ from smart_support.errors import ErrorCategory, Severity, SupportError
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Operation
 from smart_support.operations.security import Scheme, scheme_hash
+from smart_support.resilience.origin import origin_of
 from smart_support.security.credentials import COMPANY, Credential, Kind
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.tools.build import Tool
@@ -30,7 +31,6 @@ HIDDEN = "[hidden]"
 _EXTENSION = "smart_support.authorization"
 _LEAST_HIDDEN = 6
 """Shorter ones are in every text by chance."""
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class CredentialMissing(SupportError):
@@ -346,13 +346,6 @@ def _with_query(url: httpx.URL, name: str, value: str) -> httpx.URL:
     return url.copy_with(
         query="&".join([*kept, f"{quote(name, safe='')}={quote(value, safe='')}"]).encode()
     )
-
-
-def origin_of(url: httpx.URL) -> str:
-    """Scheme, host and port of an address, as `https://api.example.org:443`."""
-    port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
-    host = url.raw_host.decode("ascii")
-    return f"{url.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _listed(origins: Sequence[str]) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smart_support.operations.records import Operation
+from smart_support.operations.postgres import Offer
+from smart_support.operations.records import Operation, OperationId
 from smart_support.operations.schema import tool_schema
 
-MAX_TOOLS = 128
-"""Most endpoints refuse more functions in one request."""
+MAX_TOOLS = 120
+"""Most endpoints refuse more than 128 functions in one request; some are ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +37,48 @@ class Tool:
         }
 
 
+def may_be_offered(offer: Offer, claims: Mapping[str, str]) -> bool:
+    """Whether an approved operation may be offered to a customer of whom `claims` are known.
+
+    Not without an address; nor if an argument is bound to a claim that is not known, or nothing
+    says whose things it is about and nobody knows who asks, since it could then only be called for
+    nobody or for somebody else.
+    """
+    known = offer.claims <= claims.keys() and ("customer_id" in claims or not offer.unbindable)
+    return known and offer.address is not None
+
+
+def tool_names(offers: Sequence[Offer]) -> dict[OperationId, str]:
+    """The name of each operation as a tool. Two APIs can have one name for two things."""
+    names: dict[OperationId, str] = {}
+    taken: set[str] = set()
+    for offer in offers:
+        name = offer.tool_name
+        if name in taken:
+            name = f"{name[:55]}_{offer.id.replace('-', '')[-8:]}"
+        taken.add(name)
+        names[offer.id] = name
+    return names
+
+
 def build_tools(
-    approved: Sequence[tuple[Operation, str | None]], claims: Mapping[str, str]
+    approved: Sequence[tuple[Operation, str | None]],
+    claims: Mapping[str, str],
+    names: Mapping[OperationId, str] | None = None,
 ) -> dict[str, Tool]:
     """The tools that may be offered to a customer of whom `claims` are known, by name.
 
-    Left out: operations without an address, and those with an argument bound to a claim that is
-    not known, since they could only be called for nobody or for somebody else.
+    Args:
+        approved: operations with the addresses of their APIs, in their order.
+        claims: what is known of the customer.
+        names: of more operations than these; None: these are all.
     """
-    tools: dict[str, Tool] = {}
-    for operation, base_url in approved:
-        if not set(operation.classification.bindings.values()) <= claims.keys():
-            continue
-        address = base_url or operation.request_plan["server"]
-        if address is None or "://" not in address:
-            continue
-        name = operation.tool_name
-        if name in tools:  # two APIs with the same name for something: the later one is marked
-            name = f"{name[:55]}_{operation.id.replace('-', '')[-8:]}"
-        tools[name] = Tool(name, operation, address)
-        if len(tools) == MAX_TOOLS:
-            break
-    return tools
+    offers = [Offer.of(operation, base_url) for operation, base_url in approved]
+    allowed = {offer.id: offer for offer in offers if may_be_offered(offer, claims)}
+    if names is None:
+        names = tool_names(list(allowed.values()))
+    return {
+        names[operation.id]: Tool(names[operation.id], operation, address)
+        for operation, _ in approved
+        if operation.id in allowed and (address := allowed[operation.id].address) is not None
+    }

@@ -15,6 +15,7 @@ from smart_support.errors import InvalidInput, NotFound
 from smart_support.operations.postgres import Needs, PostgresOperations
 from smart_support.operations.records import CLAIMS, Spec
 from smart_support.operations.security import Scheme, scheme_hash
+from smart_support.resilience.origin import origin_of
 from smart_support.security.credentials import (
     Credential,
     Kind,
@@ -23,7 +24,6 @@ from smart_support.security.credentials import (
     hint_of,
 )
 from smart_support.security.credentials_postgres import PostgresCredentials
-from smart_support.tools.authorize import origin_of
 from smart_support.tools.oauth import OAuth
 
 State = Literal["set", "missing", "stale", "refused"]

@@ -24,9 +24,8 @@ describe("a step", () => {
     const steps = stepsOf(logOf(FAILED));
 
     expect(steps.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
-    expect(steps.map(({ offset }) => offset)).toEqual(
-      [0, 1, 2, 3, 4, 5, 6, 7].map((s) => s * 1_000),
-    );
+    const others = steps.filter(({ fact }) => fact.type !== "attempt_made");
+    expect(others.map(({ offset }) => offset)).toEqual(others.map(({ seq }) => (seq - 1) * 1_000));
     expect(steps.map(({ depth }) => depth)).toEqual([0, 0, 1, 2, 2, 2, 1, 0]);
     expect(steps[0]?.gap).toBe(0);
     expect(steps[1]?.gap).toBe(1_000);
@@ -124,6 +123,30 @@ describe("failures", () => {
     const alone = stepsOf(logOf([fact.called(), fact.returned("c1", "failed")]));
     expect(alone[1] && failureLine(alone, alone[1], 2)).toBe(
       "Failed at step 2 of 2: Look up an order",
+    );
+  });
+
+  test("that a call got over are told as such", () => {
+    const recovered = stepsOf(
+      logOf([
+        fact.called(),
+        fact.refused("c1", 1),
+        fact.attempt("c1", 2),
+        fact.returned("c1", "done"),
+      ]),
+    );
+    const failure = recovered.find(({ failed }) => failed);
+
+    expect(failure && failureLine(recovered, failure, 4)).toMatch(/^Recovered after step 2 of 4: /);
+  });
+
+  test("of an attempt stand at its beginning, not at the end of its call", () => {
+    const [call, attempt] = stepsOf(
+      logOf([fact.called(), fact.attempt("c1", 1, { started_at: "2026-11-23T18:00:02.200Z" })]),
+    );
+
+    expect(attempt && call && attempt.offset).toBe(
+      Date.parse("2026-11-23T18:00:02.200Z") - Date.parse(call?.at ?? ""),
     );
   });
 });

@@ -43,6 +43,8 @@ export function stepsOf(events: readonly ReplayEvent[]): Step[] {
     const at = Date.parse(event.at);
     const gap = Math.max(0, at - before);
     before = at;
+    // An attempt is written down with the end of its call; what a reader looks for is its beginning.
+    const began = event.fact.type === "attempt_made" ? Date.parse(event.fact.started_at) : at;
     const { failed = false, bar = null, ...words } = wordsFor(event, known);
     return {
       seq: event.seq,
@@ -51,7 +53,7 @@ export function stepsOf(events: readonly ReplayEvent[]): Step[] {
       ...words,
       failed,
       bar,
-      offset: Math.max(0, at - start),
+      offset: Math.max(0, began - start),
       gap,
     };
   });
@@ -241,10 +243,17 @@ export function failureFrom(
   return failures.findLast((step) => step.seq < seq) ?? failures.at(-1) ?? null;
 }
 
-/** `Failed at step 7 of 12: Refund an order, 503 after 3 attempts, 4.1 s`. */
+/**
+ * `Failed at step 7 of 12: Refund an order, 503, 3 attempts, 4.1 s`; a call that ended well all
+ * the same `Recovered after step 7 of 12: …`.
+ */
 export function failureLine(steps: readonly Step[], failure: Step, total: number): string {
-  const place = `Failed at step ${failure.seq.toLocaleString("en-GB")} of ${total.toLocaleString("en-GB")}`;
   const callId = "tool_call_id" in failure.fact ? failure.fact.tool_call_id : null;
+  const recovered = steps.some(
+    ({ fact }) =>
+      fact.type === "tool_returned" && fact.tool_call_id === callId && fact.outcome === "done",
+  );
+  const place = `${recovered ? "Recovered after" : "Failed at"} step ${failure.seq.toLocaleString("en-GB")} of ${total.toLocaleString("en-GB")}`;
   if (callId === null) return `${place}: ${failure.title}`;
   const tries = steps.flatMap(({ fact }) =>
     fact.type === "attempt_made" && fact.tool_call_id === callId ? [fact] : [],

@@ -40,7 +40,8 @@ _HUMAN = (
     r"|^\W*(human|agent|representative|operator)\W*$"
 )
 _HANDOFF = r"hand_?-?off|human|escalat|transfer_?to|for_a_person"
-_OTHER_AGENTS = r"hand_?over"  # who answers is chosen before; passing on is for larger models
+# Who answers, and with which tools, is chosen before; the rest is for larger models.
+_NOT_FOR_IT = r"hand_?over|find_tools"
 _IDENTITY = (
     r"\b(who|what) are you\b|\bare you (a |an )?(real|human|bot|robot|ai|person|machine)"
     r"|\bwhich (language )?model\b|\bwhat model\b|\byour name\b"
@@ -75,7 +76,7 @@ def reply(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, An
         tool
         for wire in tools
         if (tool := read_tool(wire)) is not None
-        and not re.search(_OTHER_AGENTS, tool.name, re.IGNORECASE)
+        and not re.search(_NOT_FOR_IT, tool.name, re.IGNORECASE)
     ]
     turns = _turns(messages)
     decision = _decide(turns, known)

@@ -1,0 +1,138 @@
+"""Which of many operations a message may be about: words in, a ranking out.
+
+The words of each operation (name, summary, path, tags, description) are a stored, indexed vector of
+PostgreSQL; see `tables.operations`. A word counts more the fewer operations have it and the more
+prominently they do (after Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
+Beyond", 2009, without the length of a text, which says little here).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+MAX_WORDS = 60
+"""Words of a message that are looked for; a customer who pastes a letter is served by its start."""
+
+EARLIER = 0.35
+"""How much a word of the customer's message before counts beside one of this message."""
+
+RANKED = """
+WITH asked AS (
+    SELECT parsed.lexeme, max(given.counts) AS counts
+    FROM unnest(CAST(:words AS text[]), CAST(:counts AS float8[])) AS given(word, counts),
+        unnest(to_tsvector('english', given.word)) AS parsed
+    GROUP BY parsed.lexeme
+), found AS (
+    SELECT operations.id, asked.lexeme, asked.counts,
+        (SELECT max(CASE field WHEN 'A' THEN 1.0 WHEN 'B' THEN 0.8 WHEN 'C' THEN 0.5 ELSE 0.2 END)
+         FROM unnest(word.weights) AS field) AS weight
+    FROM operations, unnest(operations.search) AS word JOIN asked USING (lexeme)
+    WHERE operations.state = 'approved' AND operations.search @@ (
+        SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery FROM asked
+    )
+), rarity AS (
+    SELECT lexeme, ln(1 + (
+        (SELECT count(*) FROM operations WHERE state = 'approved') - count(*) + 0.5
+    ) / (count(*) + 0.5)) AS rarity
+    FROM found GROUP BY lexeme
+)
+SELECT id, sum(rarity * counts * weight) AS score
+FROM found JOIN rarity USING (lexeme)
+GROUP BY id ORDER BY score DESC, id
+"""
+"""Ids of approved operations by how well they fit; `words` and `counts` go together.
+
+A word counts by where it stands. A: name and summary; B: the fixed part of the path and what the
+method does; C: tags; D: description.
+"""
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+# What customers say, and what documents say for it. In each row every word may stand for every
+# other one, for less than if it were said itself.
+_ALIKE = 0.5
+_ROWS = (
+    "create add new make open register insert publish put",
+    "create start begin launch trigger dispatch run generate request",
+    "upload add create attach store save",
+    "delete remove cancel erase discard drop unset",
+    "delete remove unsubscribe unstar unfollow unlink detach",
+    "update edit change modify set rename correct adjust alter replace",
+    "update close reopen dismiss resolve",
+    "get show see view read look fetch retrieve display tell",
+    "list show all which",
+    "get check whether status",
+    "search find look locate query",
+    "download export archive",
+    "enable activate turn on allow",
+    "disable deactivate turn off stop",
+    "cancel stop abort halt",
+    "rerun retry repeat redeliver resend again",
+    "restore recover undelete bring",
+    "user person people member account profile somebody someone",
+    "member membership belong",
+    "repository repo",
+    "organization organisation org company",
+    "pull pr",
+    "authenticated my mine own",
+    "invite invitation",
+    "order purchase",
+    "refund reimburse reimbursement",
+    "parcel shipment package delivery shipping tracking",
+    "invoice bill billing cost charge price",
+    "payment pay paid",
+    "phone telephone mobile",
+    "mail email address",
+    "message comment note reply",
+    "ticket case request",
+)
+_ASKING = {
+    "which", "who", "whose", "what", "where", "when", "why", "how", "is", "are", "has", "have",
+    "does", "did", "can",
+}  # fmt: skip
+
+
+def question_words(text: str, earlier: Sequence[str] = ()) -> dict[str, float]:
+    """The words to look for, and how much each counts (0 to 1).
+
+    Args:
+        text: the message that is to be answered.
+        earlier: what the customer said before, the newest last; what is asked for may be named
+            there ("and the second one?").
+    """
+    words: dict[str, float] = {}
+    said = _words(text)
+    for word in said[:MAX_WORDS]:
+        words[word] = 1.0
+    for past in earlier[-2:]:
+        for word in _words(past)[: MAX_WORDS // 2]:
+            words.setdefault(word, EARLIER)
+    for word, weight in list(words.items()):
+        for other in _alike(word):
+            words[other] = max(words.get(other, 0.0), _ALIKE * weight)
+    if said and said[0] in _ASKING:
+        for word in ("get", "list"):
+            words[word] = max(words.get(word, 0.0), _ALIKE)
+    return words
+
+
+def _words(text: str) -> list[str]:
+    found = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", text[:4_000]))]
+    return list(dict.fromkeys(found))
+
+
+def _alike(word: str) -> Iterable[str]:
+    for form in {word, word.removesuffix("s"), word.removesuffix("ing"), word.removesuffix("ed")}:
+        yield from _THESAURUS.get(form, ())
+
+
+def _thesaurus() -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for row in _ROWS:
+        words = row.split()
+        for word in words:
+            found.setdefault(word, {}).update(dict.fromkeys(w for w in words if w != word))
+    return {word: tuple(others) for word, others in found.items()}
+
+
+_THESAURUS = _thesaurus()

@@ -1,0 +1,161 @@
+"""HTTP/1.1 over connections to addresses that were checked; nothing private of any library."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from functools import cache
+from typing import Protocol
+
+import httpcore
+import httpx
+
+from smart_support.resilience.address import AddressPolicy, Resolve, addresses_of, resolve
+
+CONNECT_PATIENCE = 1.0
+"""Seconds for one of several addresses, before the next one is tried (RFC 8305 is hastier)."""
+
+
+class Connect(Protocol):
+    """Makes the transport of an origin; `once`: one that uses each connection only once."""
+
+    def __call__(self, origin: str, *, once: bool) -> httpx.AsyncBaseTransport: ...
+
+
+ACCEPT_ENCODING = "gzip, deflate"
+"""What `body` can inflate with a limit; nothing else is asked for."""
+
+_MEANINGS: dict[type[Exception], type[httpx.TransportError]] = {
+    httpcore.ConnectTimeout: httpx.ConnectTimeout,
+    httpcore.ReadTimeout: httpx.ReadTimeout,
+    httpcore.WriteTimeout: httpx.WriteTimeout,
+    httpcore.PoolTimeout: httpx.PoolTimeout,
+    httpcore.ConnectError: httpx.ConnectError,
+    httpcore.ReadError: httpx.ReadError,
+    httpcore.WriteError: httpx.WriteError,
+    httpcore.LocalProtocolError: httpx.LocalProtocolError,
+    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
+    httpcore.UnsupportedProtocol: httpx.UnsupportedProtocol,
+}
+_THEIRS = tuple(_MEANINGS)
+
+
+@cache
+def shared_ssl_context() -> ssl.SSLContext:
+    """What certifi lists is trusted. One for all origins, since making one takes 50 ms."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+class CheckedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to what the policy allows, and to the very address that was checked.
+
+    The Host header and the name in TLS stay those of the request, since only the connection is
+    made elsewhere.
+    """
+
+    def __init__(self, policy: AddressPolicy, resolver: Resolve = resolve) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's signature)
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first address of `host` that answers.
+
+        Raises:
+            ForbiddenAddress, UnknownHost, httpx.ConnectError: as `addresses_of` says.
+            httpcore.ConnectError: none answers.
+        """
+        *others, last = await addresses_of(host, port, self._policy, self._resolver)
+        for address in others:
+            try:
+                async with asyncio.timeout(CONNECT_PATIENCE):
+                    return await self._network.connect_tcp(
+                        address, port, timeout, local_address, socket_options
+                    )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout, TimeoutError):
+                continue
+        return await self._network.connect_tcp(last, port, timeout, local_address, socket_options)
+
+
+class PinnedTransport(httpx.AsyncBaseTransport):
+    """The connections to one origin.
+
+    A request may carry the `trace` of httpcore, which says when its first byte is about to leave.
+    """
+
+    traces = True
+
+    def __init__(
+        self,
+        backend: httpcore.AsyncNetworkBackend,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        keep: int = 32,
+        keepalive: float = 5.0,
+    ) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=ssl_context or shared_ssl_context(),
+            max_connections=None,  # the bulkhead limits them
+            max_keepalive_connections=keep,
+            keepalive_expiry=keepalive,
+            network_backend=backend,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        asked = httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(
+                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        try:
+            answer = await self._pool.handle_async_request(asked)
+        except _THEIRS as error:
+            raise _MEANINGS[type(error)](str(error)) from error
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer))
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._answer.aiter_stream():
+                yield piece
+        except _THEIRS as error:
+            raise _MEANINGS[type(error)](str(error)) from error
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+def pinned(
+    policy: AddressPolicy,
+    resolver: Resolve = resolve,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    keepalive: float = 5.0,
+) -> Connect:
+    """Transports that connect to what `policy` allows."""
+    backend = CheckedBackend(policy, resolver)
+
+    def connect(origin: str, *, once: bool) -> httpx.AsyncBaseTransport:  # noqa: ARG001
+        return PinnedTransport(
+            backend, ssl_context=ssl_context, keep=0 if once else 32, keepalive=keepalive
+        )
+
+    return connect
