@@ -64,6 +64,10 @@ export type CustomEvent =
       value: { approval_id: string; tool_call_id: string; decision: string; by: string };
     }
   | { name: "agent_changed"; value: { tool_call_id: string; before: string; after: string } }
+  | {
+      name: "connection_asked";
+      value: { tool_call_id: string; spec_id: string; scheme: string; title: string };
+    }
   | { name: "handoff"; value: { reason: string; note: string } }
   | { name: "person_joined"; value: { person: string } }
   | { name: "person_left"; value: { person: string } }

@@ -11,6 +11,7 @@ import { ProblemBanner } from "../ui/ErrorBanner";
 import { Icon } from "../ui/icons";
 import { StatusBadge } from "../ui/StatusBadge";
 import { ApprovalActionsContext } from "../ui/transcript/ApprovalCard";
+import { type WayOut, WayOutContext } from "../ui/transcript/ConnectionCard";
 import { TranscriptItem } from "../ui/transcript/TranscriptItem";
 import { usePageTitle } from "../ui/usePageTitle";
 import { AskForPerson } from "./AskForPerson";
@@ -70,6 +71,16 @@ function Conversation({ threadId }: { threadId: string }) {
       connected,
     }),
     [chat, state.deciding, state.decisionErrors, connected],
+  );
+  const wayOut = useCallback<WayOut>(
+    async (spec_id, scheme) => {
+      const { data, error } = await api.client.GET("/api/connect/{spec_id}/{scheme}", {
+        params: { path: { spec_id, scheme } },
+      });
+      if (data === undefined) throw error;
+      return data.url;
+    },
+    [api],
   );
   const onReturned = useCallback(() => chat.takeReturned(threadId), [chat, threadId]);
   const [drawn, setDrawn] = useState(DRAWN);
@@ -174,9 +185,11 @@ function Conversation({ threadId }: { threadId: string }) {
             </Button>
           )}
           <ApprovalActionsContext.Provider value={approvals}>
-            {items.slice(hiddenCount).map((item) => (
-              <TranscriptItem key={`${item.kind}-${item.id}`} item={item} />
-            ))}
+            <WayOutContext.Provider value={wayOut}>
+              {items.slice(hiddenCount).map((item) => (
+                <TranscriptItem key={`${item.kind}-${item.id}`} item={item} />
+              ))}
+            </WayOutContext.Provider>
           </ApprovalActionsContext.Provider>
           {answering && !speaking && <Working />}
           {outbox.map((message) => (

@@ -26,6 +26,8 @@ function wordsFor(item: Item, earlier: Item | undefined): string | null {
     }
     case "approval":
       return earlier === undefined ? `Your approval is needed: ${item.title}` : null;
+    case "connection":
+      return earlier === undefined ? `Connect your account first: ${item.title}` : null;
     case "notice":
       return earlier === undefined ? item.text : null;
     case "call":
