@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -51,19 +50,23 @@ from smart_support.api.limits import install_limits
 from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
+from smart_support.api.sockets import Sockets
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.recovery import Recovery
+from smart_support.chat.relay import Relay
 from smart_support.chat.turn import TurnLimits, TurnParts, TurnRunner
 from smart_support.conversations.postgres import (
     PostgresConversations,
     PostgresConversationTracker,
     PostgresHandoffs,
 )
+from smart_support.conversations.records import MessageLimit
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
+from smart_support.database.life import living
 from smart_support.database.schema import current_revision, migrate
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.sign_ins import SignIns
@@ -82,8 +85,8 @@ from smart_support.tools.oauth import OAuth
 
 log = structlog.get_logger()
 
-SWEEP_SECONDS = 30.0
-GRACE_SECONDS = 10.0
+SWEEP_SECONDS = 5.0
+RESTART_GRACE_SECONDS = 10.0
 
 Progress = Callable[[str], None]
 
@@ -96,6 +99,7 @@ class Seams:
     sweep_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     offline_token_delay: float = 0.012
     hello_seconds: float = chat_socket.HELLO_SECONDS
+    restart_grace: float = RESTART_GRACE_SECONDS
 
 
 @asynccontextmanager
@@ -161,7 +165,11 @@ async def open_parts(
         stack.push_async_callback(engine.dispose)
         connected = sessions(engine)
         saver = await stack.enter_async_context(open_checkpoints(psycopg_dsn(url)))
-        owner = await stack.enter_async_context(_own_life(engine, saver))
+        await _prepare_checkpoints(engine, saver)
+        direct = settings.smart_support_database_direct_url
+        life = await stack.enter_async_context(
+            living(direct.get_secret_value() if direct is not None else url)
+        )
         offline = settings.openai_api_key is None and settings.openai_base_url is None
         endpoint = (
             await stack.enter_async_context(offline_endpoint(token_delay=seams.offline_token_delay))
@@ -175,7 +183,13 @@ async def open_parts(
         upstream = await stack.enter_async_context(_client(trust))
         documents = await stack.enter_async_context(_client(trust))
 
-        conversations = PostgresConversations(connected, owner=owner)
+        conversations = PostgresConversations(
+            connected,
+            owner=life.owner,
+            limit=MessageLimit(
+                settings.smart_support_message_limit, settings.smart_support_message_window
+            ),
+        )
         event_log = PostgresEventLog(connected)
         handoffs = PostgresHandoffs(connected)
         ledger = PostgresLedger(connected)
@@ -190,6 +204,12 @@ async def open_parts(
         recorder = PostgresAnalyticsRecorder(connected)
         derivation = Derivation(event_log, [tracker, recorder])
         followers = Followers()
+        sockets = Sockets(
+            per_person=settings.smart_support_sockets_per_person,
+            per_address=settings.smart_support_sockets_per_address,
+        )
+        # Each needs the other: a turn is stopped through the relay, and by it.
+        relay: Relay | None = None
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
             TurnParts(
@@ -219,8 +239,11 @@ async def open_parts(
                     timeout=settings.smart_support_turn_timeout,
                     max_model_calls=settings.smart_support_turn_max_model_calls,
                     approval_ttl=settings.smart_support_approval_ttl,
+                    interrupt=settings.smart_support_while_answering == "interrupt",
                     tools_per_turn=settings.smart_support_tools_per_turn,
                 ),
+                alive=lambda: life.held,
+                cancel_elsewhere=lambda thread_id: relay.cancel(thread_id) if relay else None,
                 noticed=derivation.notice,
                 agents=agents.current,
                 forget=partial(forget, saver),
@@ -235,17 +258,32 @@ async def open_parts(
             derivation,
             abandon_after=settings.smart_support_abandon_after,
             clock=seams.clock,
+            restart_grace=seams.restart_grace,
         )
+        tokens = tokens_of(settings)
         await stack.enter_async_context(_task(derivation.run(), "derivation"))
         stack.push_async_callback(derivation.sweep)
-        stack.push_async_callback(runner.close, GRACE_SECONDS)
+        if settings.database_url is not None or settings.smart_support_workers > 1:
+            # Nobody else uses the embedded database of a single process.
+            relay = Relay(
+                life,
+                followers,
+                name=str(life.owner),
+                stop=partial(runner.stop, here_only=True),
+                last_seqs=event_log.last_seqs,
+            )
+            life.when_told(relay.take)
+            await stack.enter_async_context(_task(relay.run(), "relay"))
+            await stack.enter_async_context(_task(relay.look(), "relay look"))
+        stack.push_async_callback(runner.close, settings.smart_support_stop_grace)
+        await stack.enter_async_context(_task(sockets.watch(tokens.read), "sign-ins"))
         await recovery.sweep()
         await stack.enter_async_context(
             _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery")
         )
         yield Parts(
             settings=settings,
-            tokens=tokens_of(settings),
+            tokens=tokens,
             conversations=conversations,
             tracker=tracker,
             recorder=recorder,
@@ -262,6 +300,7 @@ async def open_parts(
             runner=runner,
             desk=Desk(handoffs, runner.publish),
             followers=followers,
+            sockets=sockets,
             documents=documents,
             check_writable=partial(check_writable, engine),
             check_model=partial(check_model, model),
@@ -344,13 +383,8 @@ def _client(trust: ssl.SSLContext) -> httpx.AsyncClient:
     )
 
 
-@asynccontextmanager
-async def _own_life(engine: AsyncEngine, saver: AsyncPostgresSaver) -> AsyncIterator[int]:
-    """A number of this process, held as an advisory lock for as long as it lives.
-
-    Another process knows by the free lock that the turns of this one are nobody's any more.
-    """
-    owner = secrets.randbits(62)
+async def _prepare_checkpoints(engine: AsyncEngine, saver: AsyncPostgresSaver) -> None:
+    """Have LangGraph's tables in place; of several processes at once, one after the other."""
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         await connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _SETUP_LOCK})
@@ -360,8 +394,6 @@ async def _own_life(engine: AsyncEngine, saver: AsyncPostgresSaver) -> AsyncIter
             await connection.execute(
                 sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _SETUP_LOCK}
             )
-        await connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": owner})
-        yield owner
 
 
 _SETUP_LOCK = 0x534D5351  # any number that nothing else of ours uses

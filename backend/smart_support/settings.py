@@ -19,6 +19,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="postgresql://… of a server. Empty: an embedded PostgreSQL is started."
     )
+    smart_support_database_direct_url: SecretStr | None = Field(
+        None,
+        description="The same database past any pooler, for locks and notifications."
+        " Empty: DATABASE_URL.",
+    )
     openai_api_key: SecretStr | None = Field(
         None, description="Key of the model endpoint. Empty: the offline model answers."
     )
@@ -78,6 +83,28 @@ class Settings(BaseSettings):
         pattern="^[1-9][0-9]*/(second|minute|hour|day)$",
         description="REST calls per address, such as 300/minute.",
     )
+    smart_support_allowed_origins: str = Field(
+        "",
+        description="Other sites whose pages may open the chat, such as https://shop.example;"
+        " several with commas.",
+    )
+    smart_support_sockets_per_person: int = Field(
+        20, gt=0, description="Chat sockets that one person may have open in one process."
+    )
+    smart_support_sockets_per_address: int = Field(
+        1_000, gt=0, description="Chat sockets that one address may have open in one process."
+    )
+    smart_support_while_answering: str = Field(
+        "queue",
+        pattern="^(queue|interrupt)$",
+        description="What a message does while one is answered: wait, or stop that answer.",
+    )
+    smart_support_workers: int = Field(
+        1, gt=0, le=64, description="Processes that serve, behind one port."
+    )
+    smart_support_stop_grace: Seconds = Field(
+        10.0, description="Seconds that answers get to finish when the server is stopped."
+    )
     smart_support_tool_timeout: Seconds = Field(
         30.0, description="Seconds a tool call may take in all, retries included."
     )
@@ -111,6 +138,11 @@ class Settings(BaseSettings):
     smart_support_token_ttl: Seconds = Field(
         43_200.0, description="Seconds a sign-in link and its token are valid."
     )
+
+    def origins(self) -> frozenset[str]:
+        """The sites whose pages may open the chat, besides our own."""
+        named = self.smart_support_allowed_origins.split(",")
+        return frozenset(site.strip().rstrip("/") for site in named if site.strip())
 
 
 def read_settings() -> Settings:

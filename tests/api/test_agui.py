@@ -42,6 +42,7 @@ from smart_support.events.records import (
     PersonAnswered,
     PersonTookOver,
     ThreadAbandoned,
+    TurnTakenOver,
 )
 
 EVENT: TypeAdapter[Any] = TypeAdapter(AGUIEvent)
@@ -49,6 +50,7 @@ THREAD = thread_id(1)
 ONE_OF_EACH: list[Fact] = [
     message(),
     opened(),
+    TurnTakenOver(turn_id="t1", run=1, time=1, correlation_id="c"),
     called(),
     attempt(),
     returned(),
@@ -268,3 +270,21 @@ def test_any_cut_of_live_and_replayed_ends_in_the_same_transcript(data: st.DataO
     assert dict(heard.messages) == dict(whole.messages)
     assert heard.calls == whole.calls
     assert [told["type"] for told in heard.told] == [told["type"] for told in whole.told]
+
+
+def test_an_answer_that_is_written_anew_takes_the_place_of_what_was_shown() -> None:
+    pieces = [
+        LiveText("m1", 0, "Your order "),
+        LiveText("m1", 11, "left."),
+        LiveText("m1", 0, "Your"),  # written by another process, from the beginning
+        LiveText("m1", 4, " parcel"),
+        LiveText("m1", 11, " is lost."),
+    ]
+
+    frames = [frame for frame in frames_of(pieces) if "offset" in frame]
+
+    text = ""
+    for frame in frames:
+        text = text[: frame["offset"]] + frame["event"]["delta"]
+    assert text == "Your parcel is lost."
+    assert [frame["offset"] for frame in frames] == [0, 11, 5, 11]

@@ -2,12 +2,15 @@
 
 import asyncio
 
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.chat_client import Transcript, transcript_of
 from tests.support.histories import attempt, resolved
 from tests.support.model_endpoint import calls, says, stalled
 from tests.support.server import Server
+
+from smart_support.events.tables import events
 
 LONG = "One two three four five six seven eight nine ten eleven twelve."
 
@@ -59,11 +62,48 @@ async def test_resuming_says_where_the_past_ends(server: Server) -> None:
 
     async with server.chat() as again:
         frames = await again.follow(thread, last_seq=2)
-        beyond = await again.follow(thread, last_seq=1_000)
+        nothing = await again.follow(thread, last_seq=4)
 
     assert [frame["seq"] for frame in frames if frame.get("seq")] == [3, 4]
     assert frames[-1]["resumed"]["last_seq"] == 4
-    assert [list(frame) for frame in beyond] == [["resumed"]]
+    assert nothing == [{"resumed": {"thread_id": thread, "last_seq": 4}}]
+
+
+async def test_a_place_that_the_log_does_not_have_gives_everything_anew_and_says_so(
+    server: Server,
+) -> None:
+    """After a restore from a backup a client may know more than the log."""
+    thread = await server.thread()
+    async with server.chat() as chat:
+        await chat.follow(thread)
+        await chat.write(thread, "Hello.")
+        await chat.turn()
+
+        frames = await chat.follow(thread, last_seq=1_000)
+        await chat.write(thread, "Again.")
+        more = await chat.turn()
+
+    assert frames[0] == {"reset": {"thread_id": thread, "reason": "unknown"}}
+    assert transcript_of(frames[1:]).seqs == [1, 2, 3, 4]
+    assert transcript_of(more).seqs == [5, 6, 7, 8]
+
+
+async def test_a_place_whose_next_events_were_deleted_gives_what_is_left_and_says_so(
+    server: Server,
+) -> None:
+    thread = await server.thread()
+    await server.parts.log.append(thread, [attempt(number=n) for n in range(1, 11)])
+    async with server.parts.log._sessions.begin() as session:
+        await session.execute(sa.delete(events).where(events.c.seq <= 6))
+
+    async with server.chat() as chat:
+        too_old = await chat.follow(thread, last_seq=3)
+        still_there = await chat.follow(thread, last_seq=6)
+
+    assert too_old[0] == {"reset": {"thread_id": thread, "reason": "too_old"}}
+    assert transcript_of(too_old[1:]).seqs == [7, 8, 9, 10]
+    assert transcript_of(still_there).seqs == [7, 8, 9, 10]
+    assert "resumed" in still_there[-1]
 
 
 async def test_a_long_past_comes_whole(server: Server) -> None:

@@ -43,11 +43,18 @@ class Serving:
         return self.found(rf"{role}\s+\S+#token=(\S+)")
 
     async def http(self, role: str, path: str) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.token(role)}"}
-        async with httpx.AsyncClient(
-            base_url=self.address, headers=headers, trust_env=False, verify=False
-        ) as client:
+        async with self._client(role) as client:
             return await client.get(path)
+
+    async def post(self, role: str, path: str) -> httpx.Response:
+        async with self._client(role) as client:
+            return await client.post(path)
+
+    def _client(self, role: str) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {self.token(role)}"}
+        return httpx.AsyncClient(
+            base_url=self.address, headers=headers, trust_env=False, verify=False
+        )
 
     async def stop(self, number: signal.Signals) -> int:
         self.process.send_signal(number)

@@ -86,7 +86,7 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
     graph.add_node("think", think)
     graph.add_node("gate", gate)
     graph.add_node("call", call, input_schema=CallTask)
-    graph.add_edge(START, "think")
+    graph.add_conditional_edges(START, _begin, ["think", "call", "gate"])
     graph.add_conditional_edges("think", _after_think, ["call", "gate", END])
     graph.add_edge("call", "gate")
     return graph.compile(checkpointer=saver)
@@ -148,6 +148,11 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     }
 
 
+def _begin(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[Send]:
+    """Think first, unless the turn was taken over with calls that have no result yet."""
+    return _after_think(state, runtime) if _unanswered(state) else "think"
+
+
 def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[Send]:
     calls = _unanswered(state)
     if not calls:
@@ -162,12 +167,16 @@ def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[
     ]
 
 
-async def gate(state: TurnState) -> Command[Literal["think", "call"]]:
+async def gate(
+    state: TurnState, runtime: Runtime[TurnContext]
+) -> Command[Literal["think", "call"]]:
     """Wait for the approvals of all calls that are left; go on thinking when none are."""
     calls = _unanswered(state)
     if not calls:
         return Command(goto="think")
-    decisions: Mapping[str, Decision] = interrupt(calls)
+    decisions: Mapping[str, Decision] = runtime.context.decisions
+    if any(called["id"] not in decisions for called in calls):
+        decisions = interrupt(calls)
     return Command(
         goto=[
             Send(

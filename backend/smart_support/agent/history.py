@@ -6,6 +6,7 @@ call gets its result here, if only the remark that there is none.
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from smart_support.events.records import (
@@ -81,6 +82,54 @@ def past_messages(events: Iterable[Event], current: TurnId, text: str) -> list[W
     return kept
 
 
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """What a turn did before whoever answered it was gone: as its state would have held it."""
+
+    messages: list[Wire]
+    model_calls: int
+
+
+def turn_so_far(events: Iterable[Event], turn_id: TurnId) -> SoFar:
+    """The steps of the turn that are in the log; calls without a result are left open.
+
+    Each time the model was asked, what it decided was written in one piece, and nothing else
+    before every result of it. So the first call after anything else is the next decision.
+    """
+    messages: list[Wire] = []
+    decided: Wire | None = None
+    text, model_calls = None, 0
+    for event in events:
+        fact = event.fact
+        if getattr(fact, "turn_id", None) != turn_id:
+            continue
+        if isinstance(fact, MessageFinished):
+            text, decided = fact.text, None
+        elif isinstance(fact, ToolCalled):
+            if decided is None:
+                decided = {"role": "assistant", "content": text, "tool_calls": []}
+                messages.append(decided)
+                text, model_calls = None, model_calls + 1
+            decided["tool_calls"].append(_call_of(fact))
+        elif isinstance(fact, ToolReturned):
+            decided = None
+            messages.append(
+                {"role": "tool", "tool_call_id": fact.tool_call_id, "content": fact.content}
+            )
+    return SoFar(messages, model_calls)
+
+
+def _call_of(fact: ToolCalled) -> Wire:
+    return {
+        "id": fact.tool_call_id,
+        "type": "function",
+        "function": {
+            "name": fact.tool,
+            "arguments": json.dumps(fact.arguments, ensure_ascii=False),
+        },
+    }
+
+
 def _said_by_person(fact: PersonAnswered | GivenBack) -> Wire:
     if isinstance(fact, PersonAnswered):
         return {"role": "assistant", "content": f"{fact.name} of the support team: {fact.text}"}
@@ -104,16 +153,7 @@ def _said(fact: MessageFinished | ToolCalled, results: dict[str, ToolReturned]) 
         {
             "role": "assistant",
             "content": None,
-            "tool_calls": [
-                {
-                    "id": fact.tool_call_id,
-                    "type": "function",
-                    "function": {
-                        "name": fact.tool,
-                        "arguments": json.dumps(fact.arguments, ensure_ascii=False),
-                    },
-                }
-            ],
+            "tool_calls": [_call_of(fact)],
         },
         {"role": "tool", "tool_call_id": fact.tool_call_id, "content": content},
     ]

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from langgraph.types import Command
 
 from smart_support.agent.graph import TurnGraph
+from smart_support.agent.history import SoFar
 from smart_support.agent.state import Answer, Decision, LiveText, ToolCallState, TurnContext
 from smart_support.events.records import Event
 
@@ -32,15 +33,21 @@ Step: TypeAlias = LiveText | tuple[Event, ...] | Answer | Thought | Asked
 
 
 async def run_turn(
-    graph: TurnGraph, context: TurnContext, decisions: Mapping[str, Decision] | None
+    graph: TurnGraph,
+    context: TurnContext,
+    decisions: Mapping[str, Decision] | None,
+    so_far: SoFar | None = None,
 ) -> AsyncGenerator[Step, None]:
     """Run the turn of `context` until its answer, or until it needs a yes.
 
-    `decisions` (tool call id -> decision) go on with a turn that stopped for them; None begins.
+    `decisions` (tool call id -> decision) go on with a turn that stopped for them; `so_far` goes
+    on, without a checkpoint, after what the log has of it; without either, the turn begins.
     Nothing of it is kept in a checkpoint before it ends: the log and the ledger have the facts.
     """
     given: Any = {"messages": [], "agent": context.agent}
-    if decisions is not None:
+    if so_far is not None:
+        given |= {"messages": so_far.messages, "model_calls": so_far.model_calls}
+    elif decisions is not None:
         given = Command(resume=dict(decisions))
     item: Any
     async for mode, item in graph.astream(

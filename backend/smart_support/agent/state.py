@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 from langchain_openai import ChatOpenAI
@@ -76,6 +76,8 @@ class TurnContext:
     log: PostgresEventLog
     handoffs: PostgresHandoffs
     max_model_calls: int
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    """Tool call id -> what was decided about it before the run began; not asked again."""
     find: Find | None = None
     """Finds more tools of an agent by words; None: every agent has all of its own."""
 

@@ -53,6 +53,7 @@ from smart_support.events.records import (
     TurnId,
     TurnOpened,
     TurnParked,
+    TurnTakenOver,
 )
 
 
@@ -94,14 +95,17 @@ class Speaker:
         if message_id in self._finished:
             return
         shown = self._shown.get(message_id)
+        if item.offset > len(shown or ""):
+            return  # what comes before is not here yet; the finished message brings it all
         if shown is None:
             yield self._unnumbered(_started(message_id, "assistant"))
             shown = ""
-        text = item.text[max(0, len(shown) - item.offset) :]
-        if text:
+        place = _first_difference(shown, item)
+        if text := item.text[place - item.offset :]:
             content = TextMessageContentEvent(message_id=message_id, delta=text)
-            yield self._unnumbered(content) | {"offset": len(shown)}
-        self._shown[message_id] = shown + text
+            yield self._unnumbered(content) | {"offset": place}
+            shown = shown[:place] + text
+        self._shown[message_id] = shown
 
     def _unnumbered(self, event: BaseEvent) -> dict[str, Any]:
         return {"thread_id": self._thread_id, "seq": None, "at": None, "event": _wire(event)}
@@ -118,6 +122,8 @@ class Speaker:
                     run_id=_run_id(fact.turn_id, fact.run),
                     protocol_version=PROTOCOL_VERSION,
                 )
+            case TurnTakenOver():
+                yield _custom("turn_resumed", run_id=_run_id(fact.turn_id, fact.run))
             case ToolCalled():
                 yield from _tool_call(fact)
             case AttemptMade():
@@ -229,6 +235,21 @@ class Speaker:
             outcome=RunFinishedSuccessOutcome() if done else RunFinishedCancelledOutcome(),
             usage=[usage],
         )
+
+
+def _first_difference(shown: str, item: LiveText) -> int:
+    """Where the piece begins to say something that is not shown already, in characters.
+
+    A piece may overlap with what is shown, and an answer that is written anew differs from it.
+    """
+    known = shown[item.offset : item.offset + len(item.text)]
+    if item.text.startswith(known):
+        return item.offset + len(known)
+    return item.offset + next(
+        place
+        for place, pair in enumerate(zip(known, item.text, strict=False))
+        if pair[0] != pair[1]
+    )
 
 
 def _run_id(turn_id: TurnId, run: int) -> str:

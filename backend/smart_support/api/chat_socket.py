@@ -5,19 +5,22 @@ One place turns an exception into a frame, and the socket outlives all of them.
 
 import asyncio
 import contextlib
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Awaitable
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
 import structlog
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Response, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from smart_support.api.agui import Speaker
 from smart_support.api.parts import Parts, parts_of
-from smart_support.chat.follow import TooSlow
+from smart_support.api.sockets import TooManySockets
+from smart_support.chat.follow import Moved, TooSlow
 from smart_support.errors import (
+    DatabaseUnavailable,
     InternalError,
     InvalidInput,
     NotAllowed,
@@ -31,17 +34,25 @@ from smart_support.telemetry.logs import new_correlation_id
 
 log = structlog.get_logger()
 router = APIRouter()
+Result = TypeVar("Result")
 
 MAX_FRAME_BYTES = 64 * 1024
 MAX_TEXT = 8_000
 HELLO_SECONDS = 10.0
 SEND_SECONDS = 20.0
+ACT_SECONDS = 5.0
+"""How long what a frame asks for may take, before it is answered that it did not work."""
+
+CLOSE_SECONDS = 2.0
 PAGE = 500
+MAX_FOLLOWED = 200
+"""Threads that one socket may follow."""
 
 CLOSE_GOING_AWAY = 1001
 CLOSE_TOO_SLOW = 1013
 CLOSE_NOT_SIGNED_IN = 4401
 CLOSE_NOT_ALLOWED = 4403
+CLOSE_TOO_MANY = 4429
 
 
 class _Frame(BaseModel):
@@ -115,36 +126,65 @@ class BinaryFrame(SupportError):
     user_message = "I can only read text."
 
 
+class TooManyFollowed(SupportError):
+    """One socket follows as many threads as it may."""
+
+    code = "CONN_TOO_MANY_FOLLOWED"
+    status = 429
+    user_message = "Too many conversations are open here. Please reload the page."
+
+
 @router.websocket("/api/chat")
 async def chat(socket: WebSocket) -> None:
     """Speak the chat protocol with one client until it goes."""
-    if not _same_site(socket):
+    parts = parts_of(socket)
+    if not _from_allowed_site(socket, parts.settings.origins()):
         log.warning("socket_refused", reason="origin", origin=socket.headers.get("origin"))
         await socket.close(CLOSE_NOT_ALLOWED)
         return
-    await socket.accept()
-    parts = parts_of(socket)
     try:
-        person = await _greet(socket, parts)
+        with parts.sockets.from_address(socket.client.host if socket.client else ""):
+            await socket.accept()
+            await _speak(socket, parts)
+    except TooManySockets as error:
+        log.warning("socket_refused", reason="too many", error=str(error))
+        await socket.send_denial_response(Response(error.user_message, 429))
+
+
+async def _speak(socket: WebSocket, parts: Parts) -> None:
+    try:
+        greeted = await _greet(socket, parts)
     except (WebSocketDisconnect, TimeoutError):
-        with contextlib.suppress(RuntimeError):
-            await socket.close(CLOSE_NOT_SIGNED_IN)
+        await _close(socket, CLOSE_NOT_SIGNED_IN)
         return
-    if person is not None:
-        async with _Conversation(socket, parts, person) as conversation:
-            await conversation.listen()
+    if greeted is None:
+        return
+    person, token = greeted
+    async with _Conversation(socket, parts, person, token) as conversation:
+        try:
+            with parts.sockets.of(person, conversation):
+                await conversation.welcome()
+                await conversation.listen()
+        except TooManySockets as error:
+            log.warning("socket_refused", reason="too many", person=person.id)
+            await conversation.refuse(error, CLOSE_TOO_MANY)
+        except (WebSocketDisconnect, TimeoutError):
+            return
 
 
-def _same_site(socket: WebSocket) -> bool:
+def _from_allowed_site(socket: WebSocket, allowed: frozenset[str]) -> bool:
     """A browser says which site opened the socket; other clients say nothing."""
     origin = socket.headers.get("origin")
+    if origin is None or origin in allowed:
+        return True
     try:
-        return origin is None or urlsplit(origin).netloc == socket.headers.get("host")
+        site = urlsplit(origin)
     except ValueError:
         return False
+    return site.scheme in {"http", "https"} and site.netloc == socket.headers.get("host")
 
 
-async def _greet(socket: WebSocket, parts: Parts) -> Person | None:
+async def _greet(socket: WebSocket, parts: Parts) -> tuple[Person, str] | None:
     async with asyncio.timeout(parts.hello_seconds):
         message = await socket.receive()
     try:
@@ -157,17 +197,16 @@ async def _greet(socket: WebSocket, parts: Parts) -> Person | None:
     except SupportError as error:
         signed_in = isinstance(error, NotAllowed)
         await _send(socket, {"error": _error(error, None)})
-        await socket.close(CLOSE_NOT_ALLOWED if signed_in else CLOSE_NOT_SIGNED_IN)
+        await _close(socket, CLOSE_NOT_ALLOWED if signed_in else CLOSE_NOT_SIGNED_IN)
         return None
-    about = {"id": person.id, "role": person.role.value, "name": person.name}
-    await _send(socket, {"ready": {"person": about, "offline_model": parts.offline_model}})
-    return person
+    return person, frame.token
 
 
 class _Conversation:
     """One signed-in socket and the threads that it follows."""
 
-    def __init__(self, socket: WebSocket, parts: Parts, person: Person) -> None:
+    def __init__(self, socket: WebSocket, parts: Parts, person: Person, token: str) -> None:
+        self.token = token
         self._socket = socket
         self._parts = parts
         self._person = person
@@ -182,6 +221,24 @@ class _Conversation:
         for task in follows:
             task.cancel()
         await asyncio.gather(*follows, return_exceptions=True)
+
+    async def welcome(self) -> None:
+        """Say who is signed in."""
+        person = self._person
+        about = {"id": person.id, "role": person.role.value, "name": person.name}
+        await self._say({"ready": {"person": about, "offline_model": self._parts.offline_model}})
+
+    async def refuse(self, error: SupportError, code: int) -> None:
+        """Say why, and close."""
+        with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+            await self._say({"error": _error(error, None)})
+        await _close(self._socket, code)
+
+    async def sign_out(self, error: SupportError) -> None:
+        """Close, since the token does not hold any more. Does not wait for a slow reader."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.refuse(error, CLOSE_NOT_SIGNED_IN)
 
     async def listen(self) -> None:
         """Read frames until the client is gone. A bad one costs an error frame, no more."""
@@ -225,22 +282,26 @@ class _Conversation:
             case _ if self._person.role is not Role.CUSTOMER:
                 raise NotAllowed("only the customer decides and cancels")
             case Cancel():
-                await runner.cancel(self._person, str(frame.thread_id))
+                await _in_time(runner.cancel(self._person, str(frame.thread_id)))
             case Decide():
-                await runner.decide(
-                    self._person,
-                    str(frame.approval_id),
-                    approved=frame.decision == "approve",
-                    reason=frame.reason,
+                await _in_time(
+                    runner.decide(
+                        self._person,
+                        str(frame.approval_id),
+                        approved=frame.decision == "approve",
+                        reason=frame.reason,
+                    )
                 )
 
     async def _take_in(self, frame: Send) -> None:
         thread_id, turn_id, status = str(frame.thread_id), None, "to_customer"
         if self._person.role is Role.LEAD:
-            await self._parts.desk.answer(self._person, thread_id, frame.message_id, frame.text)
+            await _in_time(
+                self._parts.desk.answer(self._person, thread_id, frame.message_id, frame.text)
+            )
         else:
-            accepted = await self._parts.runner.send(
-                self._person, thread_id, frame.message_id, frame.text
+            accepted = await _in_time(
+                self._parts.runner.send(self._person, thread_id, frame.message_id, frame.text)
             )
             turn_id, status = accepted.turn_id, accepted.status
         await self._say(
@@ -257,10 +318,12 @@ class _Conversation:
     async def _follow(self, thread_id: str, last_seq: int) -> None:
         # Whose thread it is decides here, before anything of it is read. A lead reads all.
         owner = self._person.id if self._person.role is Role.CUSTOMER else None
-        await self._parts.conversations.thread(thread_id, customer_id=owner)
+        await _in_time(self._parts.conversations.thread(thread_id, customer_id=owner))
         if (before := self._follows.pop(thread_id, None)) is not None:
             before.cancel()
             await asyncio.gather(before, return_exceptions=True)
+        if len(self._follows) >= MAX_FOLLOWED:
+            raise TooManyFollowed(f"{MAX_FOLLOWED} threads on one socket")
         self._follows[thread_id] = asyncio.create_task(
             self._pump(thread_id, last_seq), name=f"follow {thread_id}"
         )
@@ -268,12 +331,16 @@ class _Conversation:
     async def _pump(self, thread_id: str, last_seq: int) -> None:
         try:
             with self._parts.followers.follow(thread_id) as follower:
-                speaker = Speaker(thread_id, last_seq)
-                seq = await self._say_past(speaker, thread_id, last_seq)
+                seq = await self._check_place(thread_id, last_seq)
+                speaker = Speaker(thread_id, seq)
+                seq = await self._say_past(speaker, thread_id, seq)
                 await self._say({"resumed": {"thread_id": thread_id, "last_seq": seq}})
                 while True:
                     item = await follower.next()
-                    if isinstance(item, Event) and item.seq > seq + 1:
+                    if isinstance(item, Moved):
+                        if item.seq > seq:
+                            seq = await self._say_past(speaker, thread_id, seq)
+                    elif isinstance(item, Event) and item.seq > seq + 1:
                         # Calls that run side by side tell of themselves out of order, and what a
                         # stopped turn leaves is told by nobody: the log has it all, in order.
                         seq = await self._say_past(speaker, thread_id, seq)
@@ -282,20 +349,36 @@ class _Conversation:
                         seq += isinstance(item, Event)
         except (TooSlow, TimeoutError):
             log.info("socket_too_slow", thread_id=thread_id)
-            with contextlib.suppress(RuntimeError):
-                await self._socket.close(CLOSE_TOO_SLOW)
+            await _close(self._socket, CLOSE_TOO_SLOW)
         except WebSocketDisconnect:
             return
         except SupportError as error:
             log.warning("follow_failed", code=error.code, error=str(error))
             with contextlib.suppress(WebSocketDisconnect, TimeoutError):
                 await self._say({"error": _error(error, thread_id)})
-                await self._socket.close(CLOSE_GOING_AWAY)
+                await _close(self._socket, CLOSE_GOING_AWAY)
         except Exception:
             log.exception("follow_crashed", thread_id=thread_id)
             with contextlib.suppress(WebSocketDisconnect, TimeoutError):
                 await self._say({"error": _error(InternalError(), thread_id)})
-                await self._socket.close(CLOSE_GOING_AWAY)
+                await _close(self._socket, CLOSE_GOING_AWAY)
+
+    async def _check_place(self, thread_id: str, last_seq: int) -> int:
+        """Where to go on from: `last_seq`, unless the log does not have what comes after it.
+
+        Then the client is told to drop what it has, and gets all that there is.
+        """
+        if last_seq == 0:
+            return 0
+        first = await self._parts.log.read(thread_id, after=last_seq, limit=1)
+        if first and first[0].seq == last_seq + 1:
+            return last_seq
+        if not first and await self._parts.log.last_seq(thread_id) == last_seq:
+            return last_seq
+        reason = "too_old" if first else "unknown"
+        log.warning("resume_reset", thread_id=thread_id, last_seq=last_seq, reason=reason)
+        await self._say({"reset": {"thread_id": thread_id, "reason": reason}})
+        return 0
 
     async def _say_past(self, speaker: Speaker, thread_id: str, seq: int) -> int:
         """Say everything after `seq`; the number of the last of it."""
@@ -360,6 +443,28 @@ def _error(
     if ref is not None:
         said["ref"] = ref
     return said
+
+
+async def _in_time(work: Awaitable[Result]) -> Result:
+    """Do `work`, or say that it could not be done; what is being stored may still be stored.
+
+    Raises:
+        DatabaseUnavailable: it takes too long.
+    """
+    try:
+        async with asyncio.timeout(ACT_SECONDS) as limit:
+            return await work
+    except TimeoutError as error:
+        if limit.expired():
+            raise DatabaseUnavailable(f"not done within {ACT_SECONDS:g} s") from error
+        raise
+
+
+async def _close(socket: WebSocket, code: int) -> None:
+    """Close, without waiting long for one that does not read."""
+    with contextlib.suppress(RuntimeError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await socket.close(code)
 
 
 async def _send(socket: WebSocket, frame: dict[str, Any]) -> None:

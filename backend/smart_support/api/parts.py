@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
+from smart_support.api.sockets import Sockets
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
@@ -51,6 +52,7 @@ class Parts:
     runner: TurnRunner
     desk: Desk
     followers: Followers
+    sockets: Sockets
     documents: httpx.AsyncClient
     """Fetches OpenAPI documents."""
     check_writable: Callable[[], Awaitable[None]]

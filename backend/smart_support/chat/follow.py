@@ -2,15 +2,24 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from smart_support.agent.state import LiveText
 from smart_support.errors import Severity, SupportError
 from smart_support.events.records import Event, MessageFinished, ThreadId
 
-Item: TypeAlias = Event | LiveText
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The log of the thread has at least this many events; another process wrote them."""
+
+    seq: int
+
+
+Item: TypeAlias = Event | LiveText | Moved
 
 MAX_WAITING = 1_000
 """Items that one follower may be behind before it is dropped."""
@@ -57,6 +66,17 @@ class Followers:
         self._max_waiting = max_waiting
         self._of: defaultdict[ThreadId, set[Follower]] = defaultdict(set)
         self._writing: dict[ThreadId, LiveText] = {}
+        self._writes_here: set[ThreadId] = set()
+        self._followed: Callable[[ThreadId], None] = lambda _: None
+        self._published: Callable[[ThreadId, Iterable[Item]], None] = lambda *_: None
+
+    def when_followed(self, act: Callable[[ThreadId], None]) -> None:
+        """Have `act` called whenever somebody begins to follow a thread."""
+        self._followed = act
+
+    def when_published(self, act: Callable[[ThreadId, Iterable[Item]], None]) -> None:
+        """Have `act` called with whatever this process says in a thread."""
+        self._published = act
 
     @contextmanager
     def follow(self, thread_id: ThreadId) -> Iterator[Follower]:
@@ -65,19 +85,49 @@ class Followers:
         if (writing := self._writing.get(thread_id)) is not None:
             follower.put(writing)
         self._of[thread_id].add(follower)
+        self._followed(thread_id)
         try:
             yield follower
         finally:
             self._of[thread_id].discard(follower)
             if not self._of[thread_id]:
                 del self._of[thread_id]
+                if thread_id not in self._writes_here:
+                    self._writing.pop(thread_id, None)
 
-    def publish(self, thread_id: ThreadId, items: Iterable[Item]) -> None:
-        """Tell everybody who follows the thread."""
-        for item in items:
+    def followed(self) -> list[ThreadId]:
+        """The threads that somebody follows here."""
+        return list(self._of)
+
+    def publish(self, thread_id: ThreadId, items: Iterable[Event | LiveText]) -> None:
+        """Tell everybody who follows the thread what this process did in it."""
+        said = list(items)
+        for item in said:
             self._note(thread_id, item)
-            for follower in self._of.get(thread_id, ()):
-                follower.put(item)
+            self._put(thread_id, item)
+        self._published(thread_id, said)
+
+    def overhear(self, thread_id: ThreadId, item: LiveText) -> None:
+        """Tell those who follow the thread what another process writes in it."""
+        if thread_id not in self._of or thread_id in self._writes_here:
+            return
+        before = self._writing.get(thread_id)
+        known = len(before.text) if before and before.message_id == item.message_id else 0
+        if item.offset <= known:  # else its beginning is not known yet
+            self._remember(thread_id, item)
+        self._put(thread_id, item)
+
+    def hint(self, thread_id: ThreadId, seq: int) -> None:
+        """Tell those who follow the thread that its log goes up to `seq`."""
+        if thread_id not in self._of:
+            return
+        if thread_id not in self._writes_here:
+            self._writing.pop(thread_id, None)  # it may be finished
+        self._put(thread_id, Moved(seq))
+
+    def writes_here(self, thread_id: ThreadId) -> bool:
+        """Whether the unfinished answer is one of this process."""
+        return thread_id in self._writes_here
 
     def written(self, thread_id: ThreadId) -> LiveText | None:
         """The answer that is being written, from its beginning; None if none is."""
@@ -86,12 +136,24 @@ class Followers:
     def stop_writing(self, thread_id: ThreadId) -> None:
         """Forget the unfinished answer: its turn is over."""
         self._writing.pop(thread_id, None)
+        self._writes_here.discard(thread_id)
 
-    def _note(self, thread_id: ThreadId, item: Item) -> None:
+    def _put(self, thread_id: ThreadId, item: Item) -> None:
+        for follower in self._of.get(thread_id, ()):
+            follower.put(item)
+
+    def _note(self, thread_id: ThreadId, item: Event | LiveText) -> None:
         if isinstance(item, LiveText):
-            before = self._writing.get(thread_id)
-            same = before is not None and before.message_id == item.message_id
-            text = before.text[: item.offset] + item.text if before and same else item.text
-            self._writing[thread_id] = LiveText(item.message_id, 0, text)
+            self._writes_here.add(thread_id)
+            self._remember(thread_id, item)
         elif isinstance(item.fact, MessageFinished):
-            self._writing.pop(thread_id, None)
+            self.stop_writing(thread_id)
+
+    def _remember(self, thread_id: ThreadId, item: LiveText) -> None:
+        before = self._writing.get(thread_id)
+        text = item.text
+        if before is not None and before.message_id == item.message_id:
+            if before.text.startswith(item.text, item.offset):
+                return  # said before
+            text = before.text[: item.offset] + item.text
+        self._writing[thread_id] = LiveText(item.message_id, 0, text)

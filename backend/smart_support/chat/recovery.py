@@ -1,20 +1,20 @@
 """What a crash or a deadline leaves behind is found and finished, at start and ever after."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import structlog
 
 from smart_support.chat.derive import Derivation
-from smart_support.chat.turn import UNKNOWN_AFTER_CRASH, TurnInterrupted, TurnRunner
+from smart_support.chat.turn import TurnRunner
 from smart_support.conversations.lifecycle import ConversationTracker
 from smart_support.conversations.postgres import PostgresConversations
-from smart_support.conversations.records import Turn, TurnNotOpen, TurnStatus
+from smart_support.conversations.records import Turn, TurnNotOpen
 from smart_support.errors import SupportError
-from smart_support.events.records import ThreadAbandoned, TurnClosed, TurnId
+from smart_support.events.records import ThreadAbandoned, TurnId
 from smart_support.ledger.postgres import PostgresLedger
-from smart_support.telemetry.logs import new_correlation_id
 
 log = structlog.get_logger()
 
@@ -32,8 +32,9 @@ class Recovery:
         *,
         abandon_after: float,
         clock: Callable[[], datetime],
+        restart_grace: float = 0.0,
     ) -> None:
-        """`abandon_after`: seconds of silence."""
+        """`abandon_after`: seconds of silence; `restart_grace`: as for `orphans`."""
         self._runner = runner
         self._conversations = conversations
         self._ledger = ledger
@@ -41,85 +42,64 @@ class Recovery:
         self._derivation = derivation
         self._abandon_after = abandon_after
         self._clock = clock
+        self._restart_grace = restart_grace
         self._suspected: set[TurnId] = set()
 
     async def run(
         self, every: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Sweep every `every` seconds until cancelled."""
-        while True:
-            await self.sweep()
+        """Sweep every `every` seconds until cancelled, what reads much at every sixth time."""
+        for number in itertools.count():
+            await self.sweep(thoroughly=number % 6 == 0)
             await sleep(every)
 
-    async def sweep(self) -> None:
+    async def sweep(self, *, thoroughly: bool = True) -> None:
         """Do every step once."""
-        for step in (
-            self.close_orphans,
-            self.close_forgotten,
+        steps: list[Callable[[], Awaitable[None]]] = [
+            self.take_up_orphans,
+            self.take_up_forgotten,
             self.expire_approvals,
             self.unpark_decided,
             self.open_queued,
-            self._derivation.sweep,
-            self.mark_abandoned,
-        ):
+        ]
+        if thoroughly:
+            steps += [self._derivation.sweep, self.mark_abandoned]
+        for step in steps:
+            name = getattr(step, "__name__", "")
             try:
                 await step()
             except SupportError as error:
-                log.warning("recovery_step_failed", step=step.__name__, code=error.code)
+                log.warning("recovery_step_failed", step=name, code=error.code)
             except Exception:
-                log.exception("recovery_step_crashed", step=step.__name__)
+                log.exception("recovery_step_crashed", step=name)
 
-    async def close_orphans(self) -> None:
-        """Close the turns of processes that are gone, with honest words."""
-        for turn in await self._conversations.orphans():
-            await self._close_orphan(turn)
+    async def take_up_orphans(self) -> None:
+        """Go on with the turns of processes that are gone."""
+        for turn in await self._conversations.orphans(self._restart_grace):
+            await self._take_up(turn)
 
-    async def close_forgotten(self) -> None:
-        """Close turns of this process that no task answers, e.g. since a write failed at the end.
+    async def take_up_forgotten(self) -> None:
+        """Go on with turns of this process that no task answers, e.g. since a write failed.
 
-        A turn counts as forgotten when two sweeps find it so: between being stored and being
-        answered, every turn is without a task for a moment.
+        Unless the process knows that it set the turn aside, two sweeps must find it so: between
+        being stored and being answered, every turn is without a task for a moment.
         """
         found = {
             turn.id: turn
             for turn in await self._conversations.own_open()
             if not self._runner.answers(turn.id)
         }
-        for turn_id in self._suspected & found.keys():
-            await self._close_orphan(found.pop(turn_id))
+        certain = {turn_id for turn_id in found if self._runner.was_set_aside(turn_id)}
+        for turn_id in certain | (self._suspected & found.keys()):
+            await self._take_up(found.pop(turn_id))
         self._suspected = set(found)
 
-    async def _close_orphan(self, turn: Turn) -> None:
-        now = self._clock()
-        lost = await self._ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=now)
-        withdrawn = await self._ledger.withdraw(turn.id, now=now)
-        if lost or withdrawn:
-            self._runner.publish(turn.thread_id, (*lost, *withdrawn))
-        error = TurnInterrupted("the process that answered is gone")
-        closed = TurnClosed(
-            turn_id=turn.id,
-            run=turn.run,
-            status="failed",
-            duration_ms=0.0,
-            first_token_ms=None,
-            model_calls=0,
-            input_tokens=0,
-            output_tokens=0,
-            code=error.code,
-            message=error.user_message,
-            correlation_id=new_correlation_id(),
-        )
+    async def _take_up(self, turn: Turn) -> None:
         try:
-            events, following = await self._conversations.settle(
-                turn.id, TurnStatus.FAILED, [closed]
-            )
+            taken, after = await self._conversations.take_over(turn)
         except TurnNotOpen:
             return  # somebody else was quicker
-        log.warning("turn_recovered", thread_id=turn.thread_id, turn_id=turn.id)
-        self._runner.publish(turn.thread_id, events)
-        if following is not None:
-            self._runner.resume(following)
-        await self._runner.forget(turn.id)
+        self._runner.take_up(taken, after)
 
     async def expire_approvals(self) -> None:
         """Answer questions whose time is over; their turns go on and say so."""

@@ -17,7 +17,7 @@ from uuid_utils import uuid7
 
 from smart_support.agent.agents import Agents, read_agents
 from smart_support.agent.graph import TurnGraph, parse_arguments
-from smart_support.agent.history import HISTORY_TYPES, MAX_EVENTS, past_messages
+from smart_support.agent.history import HISTORY_TYPES, MAX_EVENTS, past_messages, turn_so_far
 from smart_support.agent.prompts import PROMPT_VERSION
 from smart_support.agent.routing import choose_agent
 from smart_support.agent.run import Asked, Step, Thought, run_turn
@@ -35,7 +35,15 @@ from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.offer import PER_TURN, offer_tools
 from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
 from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnStatus
-from smart_support.errors import ErrorCategory, InternalError, NotAllowed, Severity, SupportError
+from smart_support.errors import (
+    DatabaseUnavailable,
+    ErrorCategory,
+    InternalError,
+    NotAllowed,
+    Severity,
+    SupportError,
+)
+from smart_support.events.fence import Fence, WriterReplaced, fenced
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import (
     AgentChanged,
@@ -48,6 +56,7 @@ from smart_support.events.records import (
     TurnId,
     TurnOpened,
     TurnParked,
+    TurnTakenOver,
 )
 from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
@@ -61,6 +70,12 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 
 _ONE_AGENT = read_agents(None)
+
+MAX_RECOVERIES = 3
+"""How often a turn is taken over before it is given up: what it does may be what kills us."""
+
+RESUME_WITHIN = 900.0
+"""Seconds after which a turn is not gone on with any more: nobody waits for its answer."""
 
 UNKNOWN_AFTER_CRASH = (
     '{"error":{"code":"TOOL_OUTCOME_UNKNOWN","outcome":"unknown","message":"The request was sent, '
@@ -106,6 +121,8 @@ class TurnLimits:
     timeout: float = 180.0
     max_model_calls: int = 8
     approval_ttl: float = 86_400.0
+    interrupt: bool = False
+    """Whether a message stops the answer before it; otherwise it waits for its turn."""
     tools_per_turn: int = PER_TURN
     """Tools that each agent is offered for a message; the model can find more."""
 
@@ -131,17 +148,22 @@ class TurnParts:
     """The agents as they are now; they may be loaded anew between turns."""
     forget: Callable[[TurnId], Any]
     """Deletes the checkpoints of a turn that is over."""
+    alive: Callable[[], bool] = lambda: True
+    """Whether this process still holds the lock that says that its turns are answered."""
+    cancel_elsewhere: Callable[[ThreadId], None] = lambda _: None
+    """Asks the other processes to stop answering in a thread."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
 
 
 @dataclass(slots=True)
 class _Run:
-    """What is counted while a turn runs."""
+    """What is counted while a turn runs. `taken_over`: after how many seconds, if it was."""
 
     turn: Turn
     correlation_id: str
     started: float
+    taken_over: float | None = None
     agent: str = _ONE_AGENT.first
     first_token: float | None = None
     model_calls: int = 0
@@ -149,6 +171,8 @@ class _Run:
     output_tokens: int = 0
     answer: Answer | None = None
     asked: tuple[ToolCallState, ...] = ()
+    waiting_for: tuple[str, ...] = ()
+    """Ids of the tool calls that need a yes before the turn can go on."""
 
 
 class TurnRunner:
@@ -159,8 +183,12 @@ class TurnRunner:
         self._tasks: dict[TurnId, asyncio.Task[None]] = {}
         self._open: dict[ThreadId, TurnId] = {}
         self._answering: set[TurnId] = set()
-        """Turns that may be interrupted; one that is being settled may not."""
+        """Turns that may be interrupted."""
+        self._settling: set[TurnId] = set()
+        """Turns that are being closed or parked, and are not interrupted any more."""
         self._cancelled: set[TurnId] = set()
+        self._set_aside: set[TurnId] = set()
+        """Turns that stopped because the database was away; they are still open."""
         self._admitting: set[asyncio.Task[Any]] = set()
         self._closing = False
 
@@ -208,6 +236,8 @@ class TurnRunner:
         self.publish(thread_id, received.events)
         if received.turn.status is TurnStatus.OPEN:
             self._spawn(received.turn)
+        elif received.turn.status is TurnStatus.QUEUED and parts.limits.interrupt:
+            self.stop(thread_id)
         status = received.turn.status
         return Accepted(
             received.turn.id, "to_person" if status is TurnStatus.DONE else status.value
@@ -221,18 +251,27 @@ class TurnRunner:
         return await asyncio.shield(task)
 
     async def cancel(self, person: Person, thread_id: ThreadId) -> bool:
-        """Stop answering; False if nothing is being answered.
+        """Stop answering; False if this process answers nothing there. Others are asked to stop.
 
         Raises:
             NotFound: no such thread of this person.
         """
         await self._parts.conversations.thread(thread_id, customer_id=person.id)
+        return self.stop(thread_id)
+
+    def stop(self, thread_id: ThreadId, *, here_only: bool = False) -> bool:
+        """Cancel the turn that is being answered in the thread, here or elsewhere."""
         turn_id = self._open.get(thread_id)
         task = self._tasks.get(turn_id) if turn_id else None
-        if turn_id is None or task is None or turn_id not in self._answering:
+        if turn_id is None or task is None:
+            if not here_only:
+                self._parts.cancel_elsewhere(thread_id)
+            return False
+        if turn_id in self._settling:
             return False
         self._cancelled.add(turn_id)
-        task.cancel()
+        if turn_id in self._answering:  # a task that has not begun will see it when it does
+            task.cancel()
         return True
 
     async def decide(
@@ -295,13 +334,18 @@ class TurnRunner:
         """Begin to answer a turn that has just become the thread's open one."""
         self._spawn(turn)
 
+    def take_up(self, turn: Turn, after: float) -> None:
+        """Go on with a turn that was taken over, open for `after` seconds, where its log ends."""
+        self._set_aside.discard(turn.id)
+        self._spawn(turn, after)
+
+    def was_set_aside(self, turn_id: TurnId) -> bool:
+        """Whether this process stopped answering the turn since it could write nothing down."""
+        return turn_id in self._set_aside
+
     def answers(self, turn_id: TurnId) -> bool:
         """Whether a task of this process answers the turn."""
         return turn_id in self._tasks
-
-    async def forget(self, turn_id: TurnId) -> None:
-        """Delete what was kept of a turn that is over, to go on with it."""
-        await self._parts.forget(turn_id)
 
     async def idle(self) -> None:
         """Wait until no turn is being answered."""
@@ -309,7 +353,10 @@ class TurnRunner:
             await asyncio.wait(working)
 
     async def close(self, grace: float) -> None:
-        """Let turns finish for `grace` seconds, then interrupt the rest, each with its words."""
+        """Let turns finish for `grace` seconds, then leave the rest open.
+
+        Once the lock of this process is free, whoever comes next goes on with them.
+        """
         self._closing = True
         if self._admitting:
             await asyncio.wait(set(self._admitting))
@@ -320,9 +367,10 @@ class TurnRunner:
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    def _spawn(self, turn: Turn) -> None:
+    def _spawn(self, turn: Turn, taken_over: float | None = None) -> None:
         self._open[turn.thread_id] = turn.id
-        task = asyncio.create_task(self._run(turn), name=f"turn {turn.id}")
+        self._settling.discard(turn.id)
+        task = asyncio.create_task(self._run(turn, taken_over), name=f"turn {turn.id}")
         self._tasks[turn.id] = task
         task.add_done_callback(lambda done: self._ended(turn, done))
 
@@ -330,49 +378,73 @@ class TurnRunner:
         # The next run of a turn can begin before the task of the one before is quite over.
         if self._tasks.get(turn.id) is task:
             del self._tasks[turn.id]
-            self._cancelled.discard(turn.id)
+            if turn.id not in self._set_aside:  # else it is remembered for when it is taken up
+                self._cancelled.discard(turn.id)
+            self._settling.discard(turn.id)
             if self._open.get(turn.thread_id) == turn.id:
                 del self._open[turn.thread_id]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("turn_task_failed", turn_id=turn.id, exc_info=error)
 
-    async def _run(self, turn: Turn) -> None:
-        run = _Run(turn, new_correlation_id(), self._parts.monotonic())
-        with structlog.contextvars.bound_contextvars(
-            thread_id=turn.thread_id, turn_id=turn.id, correlation_id=run.correlation_id
+    async def _run(self, turn: Turn, taken_over: float | None) -> None:
+        run = _Run(turn, new_correlation_id(), self._parts.monotonic(), taken_over)
+        with (
+            structlog.contextvars.bound_contextvars(
+                thread_id=turn.thread_id, turn_id=turn.id, correlation_id=run.correlation_id
+            ),
+            fenced(Fence(turn.thread_id, turn.epoch or 0, self._parts.alive)),
         ):
             try:
-                await self._answer_in_time(run)
-            except asyncio.CancelledError:
-                if turn.id in self._cancelled:
-                    await self._close(run, "cancelled", None)
-                else:
-                    await self._close(run, "failed", TurnInterrupted("the process is stopping"))
-                raise
-            except TimeoutError:
-                await self._close(run, "failed", TurnTimeout("the turn's time is over"))
-            except SupportError as error:
-                log.warning("turn_failed", code=error.code, error=str(error))
-                await self._close(run, "failed", error)
-            except Exception:
-                log.exception("turn_crashed")
-                await self._close(run, "failed", InternalError())
+                await self._answer_and_settle(run)
+            except WriterReplaced:
+                log.warning("turn_lost_to_another_process")
+                self._parts.followers.stop_writing(turn.thread_id)
+            except DatabaseUnavailable as error:
+                # Nothing can be written down, its end included. Recovery goes on with it.
+                log.warning("turn_set_aside", error=str(error))
+                self._set_aside.add(turn.id)
+
+    async def _answer_and_settle(self, run: _Run) -> None:
+        try:
+            await self._answer_in_time(run)
+        except asyncio.CancelledError:
+            if run.turn.id in self._cancelled:
+                await self._close(run, "cancelled", None)
             else:
-                if run.asked:
-                    await self._park(run)
-                else:
-                    await self._close(run, "done", None)
+                log.warning("turn_left_open", reason="the process is stopping")
+            raise
+        except TimeoutError:
+            await self._close(run, "failed", TurnTimeout("the turn's time is over"))
+        except (WriterReplaced, DatabaseUnavailable):
+            raise
+        except SupportError as error:
+            log.warning("turn_failed", code=error.code, error=str(error))
+            await self._close(run, "failed", error)
+        except Exception:
+            log.exception("turn_crashed")
+            await self._close(run, "failed", InternalError())
+        else:
+            if run.waiting_for:
+                await self._park(run)
+            else:
+                await self._close(run, "done", None)
 
     async def _answer_in_time(self, run: _Run) -> None:
+        if run.turn.id in self._cancelled:
+            self._settling.add(run.turn.id)
+            raise asyncio.CancelledError
         self._answering.add(run.turn.id)
         try:
             async with asyncio.timeout(self._parts.limits.timeout):
                 await self._answer(run)
         finally:
             self._answering.discard(run.turn.id)
+            self._settling.add(run.turn.id)
 
     async def _answer(self, run: _Run) -> None:
         parts, turn = self._parts, run.turn
+        if run.taken_over is not None and not await self._may_go_on(run, run.taken_over):
+            return
         thread = await parts.conversations.thread(turn.thread_id)
         person = Person(
             id=thread.customer_id,
@@ -394,23 +466,14 @@ class TurnRunner:
             per_turn=parts.limits.tools_per_turn,
         )
         tools = offered.tools
-        run.agent = self._agent_for(turn, past, agents, tools)
-        await self.record(
-            turn.thread_id,
-            [
-                TurnOpened(
-                    turn_id=turn.id,
-                    run=turn.run,
-                    agent=run.agent,
-                    versions={
-                        "agents": agents.version,
-                        "prompt": PROMPT_VERSION,
-                        "model": parts.model.model_name,
-                    },
-                    correlation_id=run.correlation_id,
-                )
-            ],
-        )
+        run.agent = self._agent_for(run, past, agents, tools)
+        await self.record(turn.thread_id, [self._beginning(run, agents)])
+        decisions, so_far = None, None
+        if turn.run > 1 or run.taken_over is not None:
+            decisions = _decisions(await parts.ledger.decisions(turn.id))
+        if run.taken_over is not None:
+            so_far = turn_so_far(past, turn.id)
+            await parts.forget(turn.id)  # it knows less than the log
         context = TurnContext(
             thread_id=turn.thread_id,
             turn_id=turn.id,
@@ -431,25 +494,66 @@ class TurnRunner:
             log=parts.log,
             handoffs=parts.handoffs,
             max_model_calls=parts.limits.max_model_calls,
+            decisions=decisions or {},
             find=offered.find,
         )
-        decisions = None
-        if turn.run > 1:
-            decisions = _decisions(await parts.ledger.decisions(turn.id))
-        async with contextlib.aclosing(run_turn(parts.graph, context, decisions)) as steps:
+        async with contextlib.aclosing(run_turn(parts.graph, context, decisions, so_far)) as steps:
             async for step in steps:
                 self._take(run, step)
         if run.asked:
             await self._ask(run, context)
+            run.waiting_for = tuple(called["id"] for called in run.asked)
+
+    async def _may_go_on(self, run: _Run, after: float) -> bool:
+        """See to what the one before left behind; False if the turn only waits for a yes.
+
+        Raises:
+            TurnInterrupted: it is too late, or was tried too often.
+        """
+        parts, turn = self._parts, run.turn
+        lost = await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=parts.clock())
+        self.publish(turn.thread_id, lost)
+        if turn.recoveries > MAX_RECOVERIES or after > RESUME_WITHIN:
+            raise TurnInterrupted(f"taken over {turn.recoveries} times, after {after:.0f} s")
+        log.warning("turn_taken_over", time=turn.recoveries, after=round(after, 1))
+        states = await parts.ledger.decisions(turn.id)
+        if "pending" not in states.values():
+            return True
+        run.waiting_for = tuple(call_id for call_id, state in states.items() if state == "pending")
+        return False
+
+    def _beginning(self, run: _Run, agents: Agents) -> Fact:
+        turn = run.turn
+        if run.taken_over is not None:
+            return TurnTakenOver(
+                turn_id=turn.id,
+                run=turn.run,
+                time=turn.recoveries,
+                correlation_id=run.correlation_id,
+            )
+        return TurnOpened(
+            turn_id=turn.id,
+            run=turn.run,
+            agent=run.agent,
+            versions={
+                "agents": agents.version,
+                "prompt": PROMPT_VERSION,
+                "model": self._parts.model.model_name,
+            },
+            correlation_id=run.correlation_id,
+        )
 
     def _agent_for(
         self,
-        turn: Turn,
+        run: _Run,
         past: Sequence[Event],
         agents: Agents,
         tools: Mapping[str, Mapping[str, Tool]],
     ) -> str:
-        if turn.run > 1:  # whoever asked for the yes goes on, unless there is no such agent now
+        turn = run.turn
+        if (
+            turn.run > 1 or run.taken_over is not None
+        ):  # whoever asked for the yes goes on, unless there is no such agent now
             before = last_agent(past, turn.id)
             return before if before is not None and before in agents.by_name else agents.first
         return choose_agent(turn.text, agents, tools, last_agent(past))
@@ -505,7 +609,7 @@ class TurnRunner:
 
     async def _park(self, run: _Run) -> None:
         turn = run.turn
-        approvals = [approval_id_of(called["id"]) for called in run.asked]
+        approvals = [approval_id_of(call_id) for call_id in run.waiting_for]
         fact = TurnParked(turn_id=turn.id, run=turn.run, approval_ids=approvals)
         await self._settle(run, TurnStatus.PARKED, [fact])
         if "pending" not in (await self._parts.ledger.decisions(turn.id)).values():

@@ -18,6 +18,7 @@ from smart_support.cli import serve as serving
 from smart_support.cli import specs
 from smart_support.cli.doctor import examine
 from smart_support.cli.reference import reference
+from smart_support.cli.worker import serve_as_worker
 from smart_support.errors import SupportError
 from smart_support.identity.people import Person, Role
 from smart_support.operations.records import Access, ReviewState, Risk
@@ -62,9 +63,29 @@ def serve(
     demo: Annotated[
         bool, typer.Option("--demo", help="Also start the demo company and approve its API.")
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that serve; default: SMART_SUPPORT_WORKERS."),
+    ] = None,
 ) -> None:
     """Start the server, with an embedded PostgreSQL unless DATABASE_URL is set."""
-    _run(lambda settings: serving.serve(settings, demo=demo, say=_say))
+
+    async def work(settings: Settings) -> None:
+        if workers is not None:
+            settings = settings.model_copy(update={"smart_support_workers": workers})
+        await serving.serve(settings, demo=demo, say=_say)
+
+    _run(work)
+
+
+@cli.command(hidden=True)
+def worker(
+    listener: Annotated[int, typer.Option(help="The descriptor of the socket to serve on.")],
+    first: Annotated[bool, typer.Option("--first", help="Whether to welcome people.")] = False,
+    document: Annotated[str | None, typer.Option(help="Of the demo company.")] = None,
+) -> None:
+    """One of several processes that serve; started by `serve`, ends with it."""
+    _run(lambda settings: serve_as_worker(settings, listener, first, document, say=_say))
 
 
 @cli.command()

@@ -13,8 +13,9 @@ import uvicorn
 
 from smart_support.api.chat_socket import MAX_FRAME_BYTES
 from smart_support.api.parts import Parts
-from smart_support.app import GRACE_SECONDS, create_app, open_database, open_parts
+from smart_support.app import create_app, open_database, open_parts, tokens_of
 from smart_support.cli.company import CUSTOMER, DEMO_AGENTS, approve_demo, demo_company
+from smart_support.cli.workers import Say, run_workers
 from smart_support.errors import SetupError, SupportError
 from smart_support.identity.people import Person, Role
 from smart_support.settings import Settings
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 
 LEAD = Person(id="lead", role=Role.LEAD, name="Support lead")
 OPERATOR = Person(id="operator", role=Role.OPERATOR, name="Operator")
+
+SOCKETS_CLOSE_SECONDS = 5
+"""How long sockets and requests get to end once they were told that we stop."""
 
 # A frame above the protocol's limit gets an error frame; one above this closes the socket.
 _LARGEST_READ = 4 * MAX_FRAME_BYTES
@@ -36,16 +40,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, *, demo: bool, say: Callable[[str], None]) -> None:
+async def serve(settings: Settings, *, demo: bool, say: Say) -> None:
     """Serve until SIGINT or SIGTERM; `say` is told what happens, for people.
 
     Raises:
         SetupError: something does not start; the text says what to do.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stopped_by_signals()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings))
         url = await stack.enter_async_context(open_database(settings, say))
@@ -58,21 +59,55 @@ async def serve(settings: Settings, *, demo: bool, say: Callable[[str], None]) -
             if settings.smart_support_agents_file is None:
                 settings = settings.model_copy(update={"smart_support_agents_file": DEMO_AGENTS})
         say("Starting the agents")
+        if settings.smart_support_workers > 1:
+            tokens_of(settings)  # makes the signing key, if there is none, before all want it
+            await run_workers(settings, url, listener, document, stop=stop, say=say)
+        else:
+            await work(settings, url, listener, stop=stop, say=say, first=True, document=document)
+    say("Stopped")
+
+
+async def work(
+    settings: Settings,
+    url: str,
+    listener: socket.socket,
+    *,
+    stop: asyncio.Event,
+    say: Say,
+    first: bool,
+    document: str | None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve on `listener` with the database at `url` until `stop`.
+
+    Of several processes the `first` one approves the demo company's API, whose document is at
+    `document`, and welcomes people. `ready` is called once it serves.
+    """
+    async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(settings, url))
-        if document is not None:
+        if document is not None and first:
             await approve_demo(parts, document)
         await parts.agents.reload()
         await stack.enter_async_context(_reloading(parts))
         address = f"http://{_host(listener)}:{listener.getsockname()[1]}"
         app = create_app(settings, lambda: contextlib.nullcontext(parts))
         server = await stack.enter_async_context(serving(app, listener))
-        for line in _welcome(parts, address, document):
+        for line in _welcome(parts, address, document) if first else ():
             say(line)
+        ready()
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({stopped, server}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        say("Stopping")
-    say("Stopped")
+        if first:
+            say("Stopping")
+
+
+def stopped_by_signals() -> asyncio.Event:
+    """Set by SIGINT and SIGTERM."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 @asynccontextmanager
@@ -141,7 +176,7 @@ async def serving(
             ws="websockets-sansio",
             ws_max_size=_LARGEST_READ,
             ws_per_message_deflate=False,
-            timeout_graceful_shutdown=int(GRACE_SECONDS),
+            timeout_graceful_shutdown=SOCKETS_CLOSE_SECONDS,
         )
     )
     task = asyncio.create_task(server.serve(sockets=[listener]), name="server")

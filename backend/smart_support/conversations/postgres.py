@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.conversations.handoff_postgres import PostgresHandoffs
 from smart_support.conversations.records import (
+    MessageLimit,
     QueueFull,
     Received,
     Thread,
@@ -19,9 +21,10 @@ from smart_support.conversations.records import (
 from smart_support.conversations.tables import threads, turns
 from smart_support.conversations.tracker_postgres import PostgresConversationTracker
 from smart_support.database import Sessions
-from smart_support.errors import NotFound
-from smart_support.events.postgres import append, open_log, storable
+from smart_support.errors import NotFound, RateLimited
+from smart_support.events.postgres import append, next_epoch, open_log, storable
 from smart_support.events.records import Event, Fact, MessageReceived, ThreadId, TurnId
+from smart_support.events.tables import event_logs
 
 __all__ = ["PostgresConversationTracker", "PostgresConversations", "PostgresHandoffs"]
 
@@ -32,10 +35,13 @@ QUEUE_LIMIT = 20
 class PostgresConversations:
     """Who talks, and which message is being answered. Events are written with what they tell of."""
 
-    def __init__(self, sessions: Sessions, *, owner: int) -> None:
+    def __init__(
+        self, sessions: Sessions, *, owner: int, limit: MessageLimit | None = None
+    ) -> None:
         """`owner` marks this process's turns, so that those of a dead process are known."""
         self._sessions = sessions
         self._owner = owner
+        self._limit = limit
 
     async def open_thread(
         self,
@@ -85,26 +91,27 @@ class PostgresConversations:
         While a person has the conversation its turn is done as soon as it is stored: no agent
         answers it.
 
+        The limit of messages is exact across processes, since it is counted here: by the
+        database's clock, behind the lock that all messages of a thread pass one by one.
+
         Raises:
             QueueFull: as many messages as are allowed wait already; nothing is stored.
+            RateLimited: as many as are allowed were received just before; nothing is stored.
         """
         async with self._sessions.begin() as session:
             # Appends to one thread take turns on this row, so that "is one open?" stays true.
             with_person = await session.scalar(
                 sa.select(threads.c.with_person).where(threads.c.id == thread_id).with_for_update()
             )
-            known = (
-                await session.execute(
-                    sa.select(turns).where(
-                        turns.c.thread_id == thread_id, turns.c.message_id == message_id
-                    )
-                )
-            ).one_or_none()
+            looked_at = await self._look_at(session, thread_id, message_id)
+            known = next((row for row in looked_at if row.message_id == message_id), None)
             if known is not None:
                 return Received(turn=_turn(known), duplicate=True, events=())
-            waiting = await self._waiting(session, thread_id)
+            waiting = [TurnStatus(row.status) for row in looked_at if row.status in _WAITING]
             if waiting.count(TurnStatus.QUEUED) >= QUEUE_LIMIT:
                 raise QueueFull(f"{len(waiting)} turns of thread {thread_id} wait")
+            if self._limit is not None:
+                _admit(self._limit, [row.age for row in looked_at if row.age is not None])
             status = TurnStatus.QUEUED if waiting else TurnStatus.OPEN
             if with_person:
                 status = TurnStatus.DONE
@@ -120,6 +127,8 @@ class PostgresConversations:
                         owner=self._owner if status is TurnStatus.OPEN else None,
                         # now() is when the transaction began, before it waited for its place.
                         queued_at=sa.func.clock_timestamp(),
+                        received_at=sa.func.clock_timestamp(),
+                        epoch=_epoch_of(thread_id) if status is TurnStatus.OPEN else None,
                     )
                     .returning(turns)
                 )
@@ -130,10 +139,24 @@ class PostgresConversations:
             events = await append(session, thread_id, [fact])
         return Received(turn=_turn(row), duplicate=False, events=events)
 
+    async def _look_at(
+        self, session: AsyncSession, thread_id: ThreadId, message_id: str
+    ) -> Sequence[sa.Row[Any]]:
+        """The turns that decide about a message, those of the limit's window with their age."""
+        age = sa.extract("epoch", sa.func.clock_timestamp() - turns.c.received_at)
+        window = self._limit.window if self._limit else 0.0
+        # What seems to be of the far future was stored before the clock was set back.
+        counts = sa.and_(age < window, age > -window)
+        statement = sa.select(turns, sa.cast(sa.case((counts, age)), sa.Double).label("age")).where(
+            turns.c.thread_id == thread_id,
+            sa.or_(turns.c.message_id == message_id, turns.c.status.in_(_WAITING), counts),
+        )
+        return (await session.execute(statement)).all()
+
     async def _waiting(self, session: AsyncSession, thread_id: ThreadId) -> list[TurnStatus]:
         statement = sa.select(turns.c.status).where(
             turns.c.thread_id == thread_id,
-            turns.c.status.in_([TurnStatus.OPEN.value, TurnStatus.QUEUED.value]),
+            turns.c.status.in_(_WAITING),
         )
         return [TurnStatus(found) for found in await session.scalars(statement)]
 
@@ -222,8 +245,48 @@ class PostgresConversations:
         async with self._sessions() as session:
             return bool(await self._waiting(session, thread_id))
 
-    async def orphans(self) -> tuple[Turn, ...]:
+    async def take_over(self, turn: Turn) -> tuple[Turn, float]:
+        """Make an open turn this process's own: whoever had it writes nothing more for it.
+
+        Returns the turn as it is now, and for how many seconds it has been open.
+
+        Raises:
+            TurnNotOpen: it is over, or somebody else was quicker.
+        """
+        async with self._sessions.begin() as session:
+            thread_id = await self._lock_thread_of(session, turn.id)
+            row = (
+                await session.execute(
+                    sa.update(turns)
+                    .where(
+                        turns.c.id == turn.id,
+                        turns.c.status == TurnStatus.OPEN.value,
+                        turns.c.epoch.is_not_distinct_from(turn.epoch),
+                    )
+                    .values(
+                        owner=self._owner,
+                        epoch=await next_epoch(session, thread_id),
+                        recoveries=turns.c.recoveries + 1,
+                    )
+                    .returning(
+                        turns,
+                        sa.extract(
+                            "epoch",
+                            sa.func.clock_timestamp()
+                            - sa.func.coalesce(turns.c.opened_at, turns.c.queued_at),
+                        ).label("age"),
+                    )
+                )
+            ).one_or_none()
+            if row is None:
+                raise TurnNotOpen(f"turn {turn.id} is not open in epoch {turn.epoch}")
+        return _turn(row), float(row.age)
+
+    async def orphans(self, restart_grace: float = 0.0) -> tuple[Turn, ...]:
         """Open turns of processes that are gone: nobody holds their owner's advisory lock.
+
+        For `restart_grace` seconds after PostgreSQL was started there are none: it lost all
+        locks, and who lives takes its own again.
 
         The turns are read first: a process takes its lock before it opens any.
         """
@@ -231,7 +294,12 @@ class PostgresConversations:
             "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks"
             " WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
         )
+        started = sa.text(
+            "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())"
+        )
         async with self._sessions() as session:
+            if restart_grace and float(await session.scalar(started) or 0) < restart_grace:
+                return ()
             rows = (
                 await session.execute(
                     sa.select(turns).where(turns.c.status == TurnStatus.OPEN.value)
@@ -258,7 +326,7 @@ class PostgresConversations:
         """Threads with messages that wait although nothing is being answered."""
         statement = (
             sa.select(turns.c.thread_id)
-            .where(turns.c.status.in_([TurnStatus.OPEN.value, TurnStatus.QUEUED.value]))
+            .where(turns.c.status.in_(_WAITING))
             .group_by(turns.c.thread_id)
             .having(sa.func.count().filter(turns.c.status == TurnStatus.OPEN.value) == 0)
         )
@@ -306,17 +374,37 @@ class PostgresConversations:
             await session.execute(
                 sa.update(turns)
                 .where(turns.c.id == turn_id, turns.c.status == before.value)
-                .values(
-                    status=after.value,
-                    owner=self._owner if after is TurnStatus.OPEN else None,
-                    **values,
-                )
+                .values(status=after.value, **self._owned(after), **values)
                 .returning(turns)
             )
         ).one_or_none()
         if row is None:
             raise TurnNotOpen(f"turn {turn_id} is not {before.value}")
         return _turn(row)
+
+    def _owned(self, after: TurnStatus) -> dict[str, Any]:
+        if after is not TurnStatus.OPEN:
+            return {"owner": None}
+        return {
+            "owner": self._owner,
+            "epoch": _epoch_of(turns.c.thread_id),
+            "opened_at": sa.func.clock_timestamp(),
+        }
+
+
+_WAITING = (TurnStatus.OPEN.value, TurnStatus.QUEUED.value)
+
+
+def _epoch_of(thread_id: Any) -> Any:
+    """The epoch that the thread is in, as a part of a statement."""
+    found = sa.select(event_logs.c.epoch).where(event_logs.c.thread_id == thread_id)
+    return found.scalar_subquery()
+
+
+def _admit(limit: MessageLimit, ages: Sequence[float]) -> None:
+    if len(ages) >= limit.count:
+        oldest_that_counts = sorted(ages)[limit.count - 1]
+        raise RateLimited(limit.window - oldest_that_counts)
 
 
 def _thread(row: sa.Row[tuple[object, ...]]) -> Thread:
@@ -331,4 +419,6 @@ def _turn(row: sa.Row[tuple[object, ...]]) -> Turn:
         text=row.text,
         status=TurnStatus(row.status),
         run=row.run,
+        epoch=row.epoch,
+        recoveries=row.recoveries,
     )

@@ -37,7 +37,11 @@ class Thread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One message until its final answer. `run` counts how often answering began."""
+    """One message until its final answer. `run` counts how often answering began.
+
+    `epoch` is the thread's in which its owner got it; `recoveries` counts how often it was taken
+    over because whoever answered was gone.
+    """
 
     id: TurnId
     thread_id: ThreadId
@@ -45,6 +49,16 @@ class Turn:
     text: str
     status: TurnStatus
     run: int
+    epoch: int | None = None
+    recoveries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLimit:
+    """At most `count` messages of one thread in any `window` seconds."""
+
+    count: int
+    window: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,14 @@ turns = sa.Table(
     sa.Column("run", sa.Integer, nullable=False, server_default="1"),
     # The process that answers; its advisory lock is free once it is gone.
     sa.Column("owner", sa.BigInteger),
+    # The thread's epoch in which its owner got it; in a later one that owner writes no more.
+    sa.Column("epoch", sa.BigInteger),
+    sa.Column("recoveries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("opened_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()")),
+    # What the limit of messages counts. Unlike queued_at it never changes.
+    sa.Column(
+        "received_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()")
+    ),
     sa.Column(
         "queued_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
     ),

@@ -9,6 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.database import Sessions
+from smart_support.errors import DatabaseUnavailable
+from smart_support.events.fence import WriterReplaced, fence_of
 from smart_support.events.records import (
     ApprovalAsked,
     AttemptMade,
@@ -24,7 +26,8 @@ _APPEND = sa.text(
     """
     WITH log AS (
         UPDATE event_logs SET last_seq = last_seq + :n
-        WHERE thread_id = :thread_id RETURNING last_seq - :n AS before
+        WHERE thread_id = :thread_id AND epoch = coalesce(:epoch, epoch)
+        RETURNING last_seq - :n AS before
     )
     INSERT INTO events (thread_id, seq, at, type, payload)
     SELECT :thread_id, log.before + new.place, clock_timestamp(), new.type, new.payload
@@ -34,6 +37,7 @@ _APPEND = sa.text(
 ).bindparams(
     sa.bindparam("n", type_=sa.BigInteger),
     sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
+    sa.bindparam("epoch", type_=sa.BigInteger),
     sa.bindparam("types", type_=sa.ARRAY(sa.Text)),
     sa.bindparam("payloads", type_=sa.ARRAY(sa.dialects.postgresql.JSONB)),
 )
@@ -50,20 +54,27 @@ async def append(
     """Add `facts` to the thread's log, in order, in the caller's transaction.
 
     The events exist for others only once that transaction is committed.
+
+    Raises:
+        WriterReplaced: the caller answers a turn (see `fence`) that is another process's by now.
     """
     if not facts:
         return ()
+    fence = fence_of(thread_id)
     payloads = [storable(payload_of(fact)) for fact in facts]
     result = await session.execute(
         _APPEND,
         {
             "n": len(facts),
             "thread_id": thread_id,
+            "epoch": fence.epoch if fence else None,
             "types": [fact.type for fact in facts],
             "payloads": payloads,
         },
     )
     rows = sorted(result.all())
+    if len(rows) != len(facts) and fence is not None:
+        raise WriterReplaced(f"thread {thread_id} is not in epoch {fence.epoch} any more")
     if len(rows) != len(facts):
         raise LookupError(f"thread {thread_id} has no log")
     return tuple(
@@ -71,6 +82,43 @@ async def append(
         Event(thread_id, row.seq, row.at, fact_of(fact.type, payload))
         for row, fact, payload in zip(rows, facts, payloads, strict=True)
     )
+
+
+async def hold(session: AsyncSession, thread_id: ThreadId) -> None:
+    """Before something is sent for a turn: keep the turn this process's until the commit.
+
+    Outside of a turn nothing is checked.
+
+    Raises:
+        WriterReplaced: another process has taken the turn over.
+        DatabaseUnavailable: this process has lost the lock that says that it lives.
+    """
+    fence = fence_of(thread_id)
+    if fence is None:
+        return
+    if not fence.alive():
+        raise DatabaseUnavailable("this process has lost its lock, and may not send now")
+    epoch = await session.scalar(
+        sa.select(event_logs.c.epoch)
+        .where(event_logs.c.thread_id == thread_id)
+        # As strong as what an append takes: two calls side by side must not wait for each other.
+        .with_for_update(key_share=True)
+    )
+    if epoch != fence.epoch:
+        raise WriterReplaced(f"thread {thread_id} is in epoch {epoch}, not {fence.epoch}")
+
+
+async def next_epoch(session: AsyncSession, thread_id: ThreadId) -> int:
+    """Let nobody who writes for a turn of this thread write on; the new epoch."""
+    found: int = (
+        await session.execute(
+            sa.update(event_logs)
+            .where(event_logs.c.thread_id == thread_id)
+            .values(epoch=event_logs.c.epoch + 1)
+            .returning(event_logs.c.epoch)
+        )
+    ).scalar_one()
+    return found
 
 
 class PostgresEventLog:
@@ -145,6 +193,14 @@ class PostgresEventLog:
                 sa.select(event_logs.c.last_seq).where(event_logs.c.thread_id == thread_id)
             )
         return found or 0
+
+    async def last_seqs(self, thread_ids: Sequence[ThreadId]) -> dict[ThreadId, int]:
+        """How many events each of the threads has."""
+        statement = sa.select(event_logs.c.thread_id, event_logs.c.last_seq).where(
+            event_logs.c.thread_id.in_(thread_ids)
+        )
+        async with self._sessions() as session:
+            return {row.thread_id: row.last_seq for row in await session.execute(statement)}
 
 
 def storable(value: Any) -> Any:

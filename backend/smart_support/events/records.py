@@ -40,6 +40,20 @@ class TurnOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnTakenOver:
+    """Whoever answered was gone; somebody else goes on where the log ends, for the `time`-th time.
+
+    What was shown of an unfinished answer may be written anew.
+    """
+
+    type: ClassVar[str] = "turn_taken_over"
+    turn_id: TurnId
+    run: int
+    time: int
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCalled:
     """The model decided to use a tool. `arguments` are as it gave them, bound ones absent."""
 
@@ -239,6 +253,7 @@ class ThreadAbandoned:
 Fact: TypeAlias = (
     MessageReceived
     | TurnOpened
+    | TurnTakenOver
     | ToolCalled
     | AttemptMade
     | ToolReturned
@@ -262,6 +277,7 @@ FACTS: Mapping[str, type[Fact]] = {
     for fact in (
         MessageReceived,
         TurnOpened,
+        TurnTakenOver,
         ToolCalled,
         AttemptMade,
         ToolReturned,

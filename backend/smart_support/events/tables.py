@@ -11,6 +11,8 @@ event_logs = sa.Table(
     sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
     # The row that every append updates, so that appends to one thread take turns.
     sa.Column("last_seq", sa.BigInteger, nullable=False, server_default="0"),
+    # Counts how often the thread's turns were taken over from whoever answered them.
+    sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),
     sa.CheckConstraint("last_seq >= 0", name="last_seq"),
 )
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
-from smart_support.events.postgres import append, storable
+from smart_support.events.postgres import append, hold, storable
 from smart_support.events.records import (
     ApprovalAsked,
     ApprovalDecided,
@@ -208,6 +208,7 @@ class PostgresLedger:
             ApprovalExpired: the yes is too old.
         """
         async with self._sessions.begin() as session:
+            await hold(session, call.thread_id)
             row = (
                 await session.execute(
                     sa.update(approvals)
@@ -235,6 +236,7 @@ class PostgresLedger:
             CallMoved: this very call was sent before.
         """
         async with self._sessions.begin() as session:
+            await hold(session, call.thread_id)
             statement = _insert(call, CallState.SENT, sent_at=now).on_conflict_do_nothing()
             if (await session.execute(statement.returning(tool_calls.c.id))).one_or_none() is None:
                 raise CallMoved(f"call {call.id} was sent before")

@@ -21,6 +21,10 @@ export interface AckFrame {
 export interface ResumedFrame {
   resumed: { thread_id: string; last_seq: number };
 }
+/** What the client has of this thread is not in the log: the whole past follows. */
+export interface ResetFrame {
+  reset: { thread_id: string; reason: "unknown" | "too_old" };
+}
 export interface ErrorFrame {
   error: {
     code: string;
@@ -42,6 +46,7 @@ export type ServerFrame =
   | EventFrame
   | AckFrame
   | ResumedFrame
+  | ResetFrame
   | ErrorFrame
   | ReadyFrame
   | PongFrame;
@@ -68,6 +73,7 @@ export type CustomEvent =
       name: "connection_asked";
       value: { tool_call_id: string; spec_id: string; scheme: string; title: string };
     }
+  | { name: "turn_resumed"; value: { run_id: string } }
   | { name: "handoff"; value: { reason: string; note: string } }
   | { name: "person_joined"; value: { person: string } }
   | { name: "person_left"; value: { person: string } }
@@ -111,7 +117,7 @@ export type ClientFrame =
   | { type: "decide"; approval_id: string; decision: "approve" | "reject"; reason?: string }
   | { type: "ping" };
 
-const KEYS = ["event", "ready", "resumed", "ack", "error", "pong"] as const;
+const KEYS = ["event", "ready", "resumed", "reset", "ack", "error", "pong"] as const;
 
 /** The frame in `text`, or null for one that this version does not know. */
 export function parseFrame(text: unknown): ServerFrame | null {

@@ -2252,7 +2252,7 @@ export interface components {
              */
             at: string;
             /** Fact */
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ConnectionAsked"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ConnectionAsked"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
         };
         /**
          * ReplayPage
@@ -2813,6 +2813,27 @@ export interface components {
             run: number;
             /** Approval Ids */
             approval_ids: string[];
+        };
+        /**
+         * TurnTakenOver
+         * @description Whoever answered was gone; somebody else goes on where the log ends, for the `time`-th time.
+         *
+         *     What was shown of an unfinished answer may be written anew.
+         */
+        TurnTakenOver: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "turn_taken_over";
+            /** Turn Id */
+            turn_id: string;
+            /** Run */
+            run: number;
+            /** Time */
+            time: number;
+            /** Correlation Id */
+            correlation_id: string;
         };
         /**
          * WayOut

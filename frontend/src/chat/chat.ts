@@ -210,7 +210,9 @@ function take(state: ChatState, frame: ServerFrame, now: number): ChatState {
       ? frame.ack.thread_id
       : "resumed" in frame
         ? frame.resumed.thread_id
-        : frame.thread_id;
+        : "reset" in frame
+          ? frame.reset.thread_id
+          : frame.thread_id;
   const transcript = state.threads.get(threadId);
   if (transcript === undefined) return state;
   const threads = new Map(state.threads).set(threadId, receive(transcript, frame));

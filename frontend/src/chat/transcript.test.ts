@@ -65,6 +65,15 @@ describe("the order and the numbers", () => {
     expect(cut(live)).toMatchObject({ live: false, lastSeq: 3 });
   });
 
+  test("begins anew when the log does not have its place, and keeps what waits", () => {
+    const before = post(read([fact.wrote("m1", "Hello")]), "m9", "Still there?");
+    const after = receive(before, { reset: { thread_id: THREAD, reason: "unknown" } });
+
+    expect(after).toMatchObject({ items: [], lastSeq: 0, live: false });
+    expect(after.outbox).toEqual(before.outbox);
+    expect(receive(before, { reset: { thread_id: "another", reason: "unknown" } })).toBe(before);
+  });
+
   test("ignores events that it does not know", () => {
     const before = read([fact.wrote("m1", "Hello")]);
     const strange = { type: "STATE_DELTA", delta: [] } as unknown as AgentEvent;

@@ -11,6 +11,7 @@ import type {
   CustomEvent,
   ErrorFrame,
   EventFrame,
+  ResetFrame,
   ResumedFrame,
 } from "../api/frames";
 import {
@@ -47,7 +48,7 @@ export interface Transcript {
   live: boolean;
 }
 
-export type TranscriptFrame = EventFrame | AckFrame | ResumedFrame | ErrorFrame;
+export type TranscriptFrame = EventFrame | AckFrame | ResumedFrame | ResetFrame | ErrorFrame;
 
 /** How many messages may wait for the server. */
 export const OUTBOX_LIMIT = 20;
@@ -81,6 +82,10 @@ export function receive(transcript: Transcript, frame: TranscriptFrame): Transcr
     if (frame.resumed.thread_id !== transcript.threadId) return transcript;
     const lastSeq = Math.max(transcript.lastSeq, frame.resumed.last_seq);
     return { ...transcript, lastSeq, live: true };
+  }
+  if ("reset" in frame) {
+    if (frame.reset.thread_id !== transcript.threadId) return transcript;
+    return { ...emptyTranscript(transcript.threadId), outbox: transcript.outbox };
   }
   const { ref, code, message, correlation_id } = frame.error;
   return outgoing(transcript, ref ?? "", (waiting) => ({
@@ -229,6 +234,7 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
       return { ...notice(transcript, "resolved", WORDS[status], null, frame), status };
     }
     case "agent_changed":
+    case "turn_resumed":
       return transcript;
     default:
       event satisfies never;

@@ -100,6 +100,7 @@ export function ReplayTimeline({ steps, selected, onSelect }: ReplayTimelineProp
 const ICONS: Record<Fact["type"], IconName> = {
   message_received: "person",
   turn_opened: "right",
+  turn_taken_over: "right",
   tool_called: "tool",
   attempt_made: "arrow",
   tool_returned: "check",

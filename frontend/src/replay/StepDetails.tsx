@@ -173,6 +173,7 @@ function About({ fact, steps, onSelect }: AboutProps) {
         />
       );
     case "turn_parked":
+    case "turn_taken_over":
     case "thread_resolved":
     case "thread_abandoned":
       return null;

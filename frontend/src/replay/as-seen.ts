@@ -124,6 +124,7 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         notice("handoff", WORDS.left(fact.name));
         break;
       case "agent_changed":
+      case "turn_taken_over":
         break;
       case "turn_closed":
         // A queued turn can be closed, unanswered, while another is being answered.

@@ -214,6 +214,13 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
     }
     case "thread_resolved":
       return { title: "Marked as resolved", detail: `by ${fact.by}`, tone: "good", depth: 0 };
+    case "turn_taken_over":
+      return {
+        title: "Taken over by another process",
+        detail: `for the ${fact.time}. time`,
+        tone: "quiet",
+        depth: 0,
+      };
     case "thread_abandoned":
       return {
         title: "Closed after silence",

@@ -1,0 +1,108 @@
+"""The open chat sockets of this process: how many one person or address may have, and how long."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import structlog
+
+from smart_support.errors import ErrorCategory, Severity, SupportError
+from smart_support.identity.people import Person
+
+log = structlog.get_logger()
+
+CHECK_SECONDS = 3.0
+"""How often those who are signed in are looked at; a token that ended is noticed within it."""
+
+_AT_ONCE = 200
+"""Tokens that are read before something else gets its turn."""
+
+
+class TooManySockets(SupportError):
+    """A person or an address has as many sockets open as it may."""
+
+    code = "CONN_TOO_MANY_SOCKETS"
+    status = 429
+    category = ErrorCategory.RETRYABLE
+    severity = Severity.LOW
+    user_message = "There are too many open chat windows. Please close one."
+
+
+class SignedIn(Protocol):
+    """A socket that somebody has signed in on."""
+
+    token: str
+
+    async def sign_out(self, error: SupportError) -> None:
+        """Say why, and close."""
+        ...
+
+
+class Sockets:
+    """All sockets of this process."""
+
+    def __init__(self, *, per_person: int, per_address: int) -> None:
+        self._per_person = per_person
+        self._per_address = per_address
+        self._of_person: Counter[str] = Counter()
+        self._of_address: Counter[str] = Counter()
+        self._signed_in: set[SignedIn] = set()
+
+    @contextmanager
+    def from_address(self, address: str) -> Iterator[None]:
+        """Count a socket of this address for as long as the block lasts.
+
+        Raises:
+            TooManySockets: it has as many as it may.
+        """
+        with _counted(self._of_address, address, self._per_address):
+            yield
+
+    @contextmanager
+    def of(self, person: Person, socket: SignedIn) -> Iterator[None]:
+        """Count a socket of this person for as long as the block lasts, and watch its token.
+
+        Raises:
+            TooManySockets: they have as many as they may.
+        """
+        with _counted(self._of_person, f"{person.role.value} {person.id}", self._per_person):
+            self._signed_in.add(socket)
+            try:
+                yield
+            finally:
+                self._signed_in.discard(socket)
+
+    def __len__(self) -> int:
+        return self._of_address.total()
+
+    async def watch(
+        self,
+        check: Callable[[str], object],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Sign those out whose token `check` refuses (with a SupportError), until cancelled."""
+        while True:
+            await sleep(CHECK_SECONDS)
+            for number, socket in enumerate(list(self._signed_in)):
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                try:
+                    check(socket.token)
+                except SupportError as error:
+                    log.info("socket_signed_out", code=error.code)
+                    await socket.sign_out(error)
+
+
+@contextmanager
+def _counted(counter: "Counter[str]", name: str, most: int) -> Iterator[None]:
+    if counter[name] >= most:
+        raise TooManySockets(f"{name} has {most} sockets")
+    counter[name] += 1
+    try:
+        yield
+    finally:
+        counter[name] -= 1
+        if not counter[name]:
+            del counter[name]

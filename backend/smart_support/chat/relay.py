@@ -1,0 +1,180 @@
+"""What happens in a thread, told to the followers on other processes.
+
+Notifications are hints: whoever gets one reads the log, which is the truth, and a look at it now
+and then makes up for those that were lost. Words of an unfinished answer go only where somebody
+follows the thread, since those who do say so.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import orjson
+import structlog
+
+from smart_support.agent.state import LiveText
+from smart_support.chat.follow import Followers, Item
+from smart_support.errors import SupportError
+from smart_support.events.records import Event, ThreadId
+
+log = structlog.get_logger()
+
+GATHER_SECONDS = 0.015
+"""How long a hint waits for others, so that they go together."""
+
+WANTED_SECONDS = 15.0
+"""How long a process that says it follows a thread is believed."""
+
+LOOK_SECONDS = 5.0
+"""How often the log is looked at for what no hint told of."""
+
+MAX_PIECE = 1_200
+"""Characters in one notification: at most 8,000 bytes however they are escaped."""
+
+MAX_WAITING = 5_000
+
+
+class Wire(Protocol):
+    """Carries short texts to every process, this one included."""
+
+    async def notify(self, payloads: Sequence[str]) -> bool: ...
+
+
+class Relay:
+    """Hands on what this process's turns say, and takes in what others' do."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        followers: Followers,
+        *,
+        name: str,
+        stop: Callable[[ThreadId], Any],
+        last_seqs: Callable[[Sequence[ThreadId]], Awaitable[dict[ThreadId, int]]],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`name` tells this process from others; `stop` cancels a thread's turn if it is here."""
+        self._wire = wire
+        self._followers = followers
+        self._name = name
+        self._stop = stop
+        self._last_seqs = last_seqs
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._waiting: list[dict[str, Any]] = []
+        self._wake = asyncio.Event()
+        self._wanted: dict[ThreadId, float] = {}
+        followers.when_followed(self._want)
+        followers.when_published(self.tell)
+
+    def tell(self, thread_id: ThreadId, items: Iterable[Item]) -> None:
+        """Hand on what happened in a thread here."""
+        for item in items:
+            if isinstance(item, Event):
+                self._say({"t": thread_id, "s": item.seq})
+            elif isinstance(item, LiveText) and self._wanted_elsewhere(thread_id):
+                self._say_text(thread_id, item)
+
+    def cancel(self, thread_id: ThreadId) -> None:
+        """Ask whoever answers in the thread to stop."""
+        self._say({"t": thread_id, "c": 1})
+
+    def take(self, payload: str) -> None:
+        """Take in what another process said; what is not understood is left alone."""
+        try:
+            told = orjson.loads(payload)
+            thread_id = str(told["t"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            log.warning("hint_not_understood")
+            return
+        if told.get("p") == self._name:
+            return
+        if "s" in told:
+            self._followers.hint(thread_id, int(told["s"]))
+        elif "m" in told:
+            self._followers.overhear(thread_id, LiveText(told["m"], told["o"], told["x"]))
+        elif "w" in told:
+            self._be_wanted(thread_id)
+        elif "c" in told:
+            self._stop(thread_id)
+
+    async def run(self) -> None:
+        """Send what waits, until cancelled."""
+        while True:
+            await self._wake.wait()
+            await self._sleep(GATHER_SECONDS)
+            self._wake.clear()
+            waiting, self._waiting = _joined(self._waiting), []
+            # What cannot be sent is only a hint: `look` makes up for it.
+            await self._wire.notify([orjson.dumps(one).decode() for one in waiting])
+
+    async def look(self) -> None:
+        """Look, again and again, whether the log has more than followers were told of."""
+        while True:
+            await self._sleep(LOOK_SECONDS)
+            self._forget_unwanted()
+            followed = self._followers.followed()
+            for thread_id in followed:
+                self._want(thread_id)
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Tell all followers how far the log of their thread is."""
+        followed = self._followers.followed()
+        if not followed:
+            return
+        try:
+            for thread_id, seq in (await self._last_seqs(followed)).items():
+                self._followers.hint(thread_id, seq)
+        except SupportError as error:
+            log.warning("look_failed", code=error.code)
+
+    def _want(self, thread_id: ThreadId) -> None:
+        self._say({"t": thread_id, "w": 1})
+
+    def _be_wanted(self, thread_id: ThreadId) -> None:
+        self._wanted[thread_id] = self._monotonic() + WANTED_SECONDS
+        writing = self._followers.written(thread_id)
+        if writing is not None and self._followers.writes_here(thread_id):
+            self._say_text(thread_id, writing)
+
+    def _wanted_elsewhere(self, thread_id: ThreadId) -> bool:
+        return self._monotonic() < self._wanted.get(thread_id, 0.0)
+
+    def _forget_unwanted(self) -> None:
+        now = self._monotonic()
+        self._wanted = {thread: until for thread, until in self._wanted.items() if now < until}
+
+    def _say_text(self, thread_id: ThreadId, item: LiveText) -> None:
+        for place in range(0, max(len(item.text), 1), MAX_PIECE):
+            piece = item.text[place : place + MAX_PIECE]
+            self._say({"t": thread_id, "m": item.message_id, "o": item.offset + place, "x": piece})
+
+    def _say(self, told: dict[str, Any]) -> None:
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(told | {"p": self._name})
+            self._wake.set()
+
+
+def _joined(waiting: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same in fewer: words of one answer that follow each other, the newest number only."""
+    joined: list[dict[str, Any]] = []
+    of_thread: dict[ThreadId, dict[str, Any]] = {}
+    for told in waiting:
+        last = of_thread.get(told["t"])
+        if last is not None and "s" in told and "s" in last:
+            last["s"] = max(last["s"], told["s"])
+        elif (
+            last is not None
+            and "m" in told
+            and last.get("m") == told["m"]
+            and last["o"] + len(last["x"]) == told["o"]
+            and len(last["x"]) + len(told["x"]) <= MAX_PIECE
+        ):
+            last["x"] += told["x"]
+        elif not (last is not None and "w" in told and "w" in last):
+            of_thread[told["t"]] = told
+            joined.append(told)
+    return joined

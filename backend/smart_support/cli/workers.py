@@ -1,0 +1,173 @@
+"""Several processes behind one port: started, started again when one dies, and stopped together.
+
+They share the listening socket and the database, which are the parent's: it starts the embedded
+PostgreSQL, if there is one, and stops it after the last of them.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import structlog
+
+from smart_support.errors import SetupError
+from smart_support.settings import Settings
+
+log = structlog.get_logger()
+Say: TypeAlias = Callable[[str], None]
+
+READY = "\x1eready"
+"""What a worker says, to us alone, once it serves."""
+
+RESTART_SECONDS = 1.0
+QUICK_DEATHS = 5
+"""Times in a row a worker may die young before everything is given up."""
+
+YOUNG_SECONDS = 10.0
+KILL_SECONDS = 20.0
+"""How much longer than the grace time a worker may take to stop before it is killed."""
+
+
+async def run_workers(
+    settings: Settings,
+    url: str,
+    listener: socket.socket,
+    document: str | None,
+    *,
+    stop: asyncio.Event,
+    say: Say,
+) -> None:
+    """Keep as many processes serving as the settings say, until `stop`.
+
+    Raises:
+        SetupError: one of them does not stay up.
+    """
+    environment = {**os.environ, **_lines(settings, url)}
+    crews = [
+        _Worker(number, listener, environment, document, settings.smart_support_stop_grace, say)
+        for number in range(settings.smart_support_workers)
+    ]
+    tasks = [asyncio.create_task(crews[0].keep(stop), name="worker 0")]
+    loop = asyncio.get_running_loop()
+
+    def reload() -> None:
+        for crew in crews:
+            crew.tell(signal.SIGHUP)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        # It prepares what the others rely on.
+        ready = asyncio.create_task(crews[0].ready.wait())
+        await asyncio.wait([ready, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        tasks += [
+            asyncio.create_task(crew.keep(stop), name=f"worker {crew.number}") for crew in crews[1:]
+        ]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGHUP)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _lines(settings: Settings, url: str) -> dict[str, str]:
+    """What the workers must know that was not in the environment."""
+    lines = {"DATABASE_URL": url, "SMART_SUPPORT_WORKERS": str(settings.smart_support_workers)}
+    if settings.smart_support_agents_file is not None:
+        lines["SMART_SUPPORT_AGENTS_FILE"] = str(settings.smart_support_agents_file)
+    return lines
+
+
+class _Worker:
+    """One place for a process that serves, and whichever process has it."""
+
+    def __init__(
+        self,
+        number: int,
+        listener: socket.socket,
+        environment: dict[str, str],
+        document: str | None,
+        grace: float,
+        say: Say,
+    ) -> None:
+        self.number = number
+        self._listener = listener
+        self._environment = environment
+        self._document = document
+        self._grace = grace
+        self._say = say
+        self._process: asyncio.subprocess.Process | None = None
+        self.ready = asyncio.Event()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send the process a signal, if there is one."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def keep(self, stop: asyncio.Event) -> None:
+        """Have a process serve until `stop`, another one whenever one dies."""
+        loop = asyncio.get_running_loop()
+        young, first = 0, self.number == 0
+        while not stop.is_set():
+            began = loop.time()
+            status = await self._run(stop, first=first)
+            if stop.is_set():
+                return
+            first = False
+            young = young + 1 if loop.time() - began < YOUNG_SECONDS else 0
+            log.error("worker_died", number=self.number, status=status)
+            if young >= QUICK_DEATHS:
+                raise SetupError("A worker does not stay up; its words are above.")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RESTART_SECONDS)
+
+    async def _run(self, stop: asyncio.Event, *, first: bool) -> int:
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "smart_support", "worker", "--listener", str(self._listener.fileno())),
+            *self._options(first=first),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=[self._listener.fileno()],
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C is for us, who tell the workers
+        )
+        ended = asyncio.create_task(self._hear_out(process))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self.tell(signal.SIGTERM)
+            await asyncio.wait({ended}, timeout=self._grace + KILL_SECONDS)
+        finally:
+            stopping.cancel()
+            if not ended.done():
+                log.error("worker_killed", number=self.number)
+                self.tell(signal.SIGKILL)
+            await ended
+        return process.returncode or 0
+
+    def _options(self, *, first: bool) -> Iterator[str]:
+        if first:
+            yield "--first"
+        if self._document is not None:
+            yield from ("--document", self._document)
+
+    async def _hear_out(self, process: asyncio.subprocess.Process) -> None:
+        """Repeat what the process says until it ends."""
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            said = line.decode(errors="replace").rstrip("\n")
+            if said == READY:
+                self.ready.set()
+            else:
+                self._say(said)
+        await process.wait()
