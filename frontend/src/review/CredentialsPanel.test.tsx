@@ -131,7 +131,7 @@ describe("credentials", () => {
       return json(ringOf());
     };
 
-    await page.getByRole("textbox", { name: "Header" }).fill("X-Customer");
+    await page.getByRole("textbox", { name: "Header", exact: true }).fill("X-Customer");
     await page.getByRole("combobox", { name: "Filled with" }).click();
     await page.getByRole("option", { name: "The customer's id" }).click();
     await button("Add").click();
