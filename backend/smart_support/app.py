@@ -102,6 +102,16 @@ class Seams:
     restart_grace: float = RESTART_GRACE_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class OpenKeyring:
+    """What commands about credentials work with."""
+
+    operations: PostgresOperations
+    credentials: PostgresCredentials
+    keyring: Keyring
+    audit: PostgresAudit
+
+
 @asynccontextmanager
 async def open_database(settings: Settings, progress: Progress) -> AsyncIterator[str]:
     """The URL of a migrated database: the configured one, or an embedded one that is started.
@@ -128,6 +138,21 @@ async def open_operations(url: str) -> AsyncIterator[PostgresOperations]:
     engine = open_engine(url)
     try:
         yield PostgresOperations(sessions(engine))
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def open_keyring(settings: Settings, url: str) -> AsyncIterator[OpenKeyring]:
+    """The credentials alone, on the migrated database at `url`."""
+    engine = open_engine(url)
+    try:
+        connected = sessions(engine)
+        operations = PostgresOperations(connected)
+        credentials = PostgresCredentials(connected, keys_of(settings))
+        async with _client(ssl.create_default_context()) as client:
+            keyring = Keyring(operations, credentials, OAuth(client, credentials))
+            yield OpenKeyring(operations, credentials, keyring, PostgresAudit(connected))
     finally:
         await engine.dispose()
 

@@ -10,7 +10,6 @@ from typing import Any
 class Act(Enum):
     """What somebody did."""
 
-    LINK_MADE = "sign_in_link_made"
     SIGNED_IN = "signed_in"
     DENIED = "access_denied"
     IMPORTED = "document_imported"

@@ -108,7 +108,7 @@ class Keyring:
             spec=spec,
             schemes=tuple(
                 _state(name, scheme, by_name.get(name), spec, needs, connected.get(name, 0))
-                for name, scheme in (spec.schemes or {}).items()
+                for name, scheme in sorted((spec.schemes or {}).items())
             ),
             headers=tuple(each for each in held if each.slot.kind is Kind.HEADER),
             trouble=(await self._credentials.troubles()).get(spec_id),
