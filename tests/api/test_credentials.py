@@ -327,9 +327,7 @@ class TestConnecting:
         browser = server.http(ADA)
         way_out = await browser.get(f"/api/connect/{spec_id}/login")
         cookie = way_out.headers["set-cookie"].lower()
-        back = (await httpx.AsyncClient(verify=False).get(way_out.json()["url"])).headers[
-            "location"
-        ]
+        back = (await visited(way_out.json()["url"])).headers["location"]
         landed = await visited(back, browser.cookies)
 
         assert "httponly" in cookie
@@ -353,9 +351,7 @@ class TestConnecting:
         spec_id = await imported(server, company, [{"login": []}])
         await give_client(server, spec_id)
         way_out = await server.http(ADA).get(f"/api/connect/{spec_id}/login")
-        back = (await httpx.AsyncClient(verify=False).get(way_out.json()["url"])).headers[
-            "location"
-        ]
+        back = (await visited(way_out.json()["url"])).headers["location"]
 
         landed = await visited(back)
 
