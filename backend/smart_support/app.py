@@ -19,9 +19,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_support import __version__
 from smart_support.agent.agents import LiveAgents
+from smart_support.agent.caps import caps_of
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.model import open_model
+from smart_support.agent.model_chain import ModelChain, stand_bys
 from smart_support.agent.model_check import check_model
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
@@ -57,7 +59,11 @@ from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
+from smart_support.chat.remember import Remembering
 from smart_support.chat.turn import TurnLimits, TurnParts, TurnRunner
+from smart_support.chat.webhook import HandoffWebhook
+from smart_support.conversations.memory_postgres import PostgresMemories
+from smart_support.conversations.outbox_postgres import PostgresOutbox
 from smart_support.conversations.postgres import (
     PostgresConversations,
     PostgresConversationTracker,
@@ -68,6 +74,7 @@ from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
 from smart_support.database.life import living
 from smart_support.database.schema import current_revision, migrate
+from smart_support.errors import SetupError
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens, signing_key
@@ -179,6 +186,26 @@ def keys_of(settings: Settings) -> Keys:
     return kept_keys(settings.smart_support_data_dir / "sealing.keys")
 
 
+def webhook_of(settings: Settings) -> tuple[str, str] | None:
+    """URL and secret of the webhook; None if nobody is to be told.
+
+    Raises:
+        SetupError: there is a URL without a secret: nobody could trust what comes.
+    """
+    url, secret = (
+        settings.smart_support_handoff_webhook_url,
+        settings.smart_support_handoff_webhook_secret,
+    )
+    if url is None:
+        return None
+    if secret is None:
+        raise SetupError(
+            "SMART_SUPPORT_HANDOFF_WEBHOOK_URL is set without "
+            "SMART_SUPPORT_HANDOFF_WEBHOOK_SECRET: set both, or neither."
+        )
+    return url, secret.get_secret_value()
+
+
 @asynccontextmanager
 async def open_parts(
     settings: Settings, url: str, seams: Seams | None = None
@@ -203,7 +230,8 @@ async def open_parts(
         )
         asked = settings.model_copy(update={"openai_model": OFFLINE_MODEL}) if offline else settings
         model = open_model(asked, base_url_override=endpoint)
-        stack.push_async_callback(model.close)
+        chain = ModelChain([model, *stand_bys(settings, offline=offline)])
+        stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
         upstream = await stack.enter_async_context(_client(trust))
         documents = await stack.enter_async_context(_client(trust))
@@ -216,7 +244,8 @@ async def open_parts(
             ),
         )
         event_log = PostgresEventLog(connected)
-        handoffs = PostgresHandoffs(connected)
+        webhook = webhook_of(settings)
+        handoffs = PostgresHandoffs(connected, announce=webhook is not None)
         ledger = PostgresLedger(connected)
         operations = PostgresOperations(connected)
         audit = PostgresAudit(connected)
@@ -229,6 +258,14 @@ async def open_parts(
         recorder = PostgresAnalyticsRecorder(connected)
         derivation = Derivation(event_log, [tracker, recorder])
         followers = Followers()
+        remember = Remembering(
+            log=event_log,
+            ledger=ledger,
+            memories=PostgresMemories(connected),
+            tokens=settings.smart_support_history_tokens,
+            model=None if offline else chain,
+        )
+        stack.push_async_callback(remember.close)
         sockets = Sockets(
             per_person=settings.smart_support_sockets_per_person,
             per_address=settings.smart_support_sockets_per_address,
@@ -244,7 +281,7 @@ async def open_parts(
                 ledger=ledger,
                 operations=operations,
                 graph=build_graph(saver),
-                model=model,
+                model=chain,
                 caller=ToolCaller(
                     upstream,
                     ledger,
@@ -264,9 +301,11 @@ async def open_parts(
                     timeout=settings.smart_support_turn_timeout,
                     max_model_calls=settings.smart_support_turn_max_model_calls,
                     approval_ttl=settings.smart_support_approval_ttl,
+                    caps=caps_of(settings),
                     interrupt=settings.smart_support_while_answering == "interrupt",
                     tools_per_turn=settings.smart_support_tools_per_turn,
                 ),
+                remember=remember,
                 alive=lambda: life.held,
                 cancel_elsewhere=lambda thread_id: relay.cancel(thread_id) if relay else None,
                 noticed=derivation.notice,
@@ -285,6 +324,10 @@ async def open_parts(
             clock=seams.clock,
             restart_grace=seams.restart_grace,
         )
+        if webhook is not None:
+            hooks = await stack.enter_async_context(_client(trust))
+            sender = HandoffWebhook(PostgresOutbox(connected), hooks, *webhook)
+            await stack.enter_async_context(_task(sender.run(), "webhook"))
         tokens = tokens_of(settings)
         await stack.enter_async_context(_task(derivation.run(), "derivation"))
         stack.push_async_callback(derivation.sweep)
@@ -377,6 +420,7 @@ def create_app(
         installation,
     ):
         app.include_router(room.router, dependencies=limited)
+    app.include_router(approvals.consents, dependencies=limited)
     app.include_router(chat_socket.router)
     install_page(app)
     return app

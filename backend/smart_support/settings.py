@@ -31,6 +31,15 @@ class Settings(BaseSettings):
         None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1."
     )
     openai_model: str = Field("gpt-4.1-mini", description="Model name at that endpoint.")
+    openai_fallback_model: str | None = Field(
+        None, description="Model that stands in while the first fails. Empty: none does."
+    )
+    openai_fallback_base_url: str | None = Field(
+        None, description="Its endpoint. Empty: the first one's."
+    )
+    openai_fallback_api_key: SecretStr | None = Field(
+        None, description="Its key. Empty: the first one's."
+    )
 
     smart_support_data_dir: Path = Field(
         Path(".data"), description="Folder for the embedded database, keys and the demo company."
@@ -114,6 +123,43 @@ class Settings(BaseSettings):
     smart_support_tool_max_bytes: int = Field(
         2 * 1024 * 1024, gt=0, description="Largest answer read from an upstream API, in bytes."
     )
+    smart_support_tool_attempts: int = Field(
+        3, gt=0, description="Attempts of one tool call, where repeating it is safe."
+    )
+    smart_support_tool_concurrency: int = Field(
+        32, gt=0, description="Calls to one upstream API at the same time; others wait."
+    )
+    smart_support_tool_allowed_hosts: str = Field(
+        "",
+        description="Private hosts, addresses and networks that upstream APIs may have, "
+        "such as orders.internal,10.1.0.0/16. Public ones always may.",
+    )
+    smart_support_tool_quotas: str = Field(
+        "",
+        description="Most calls to an upstream API, such as https://api.example.com=10/second, "
+        "separated by commas.",
+    )
+    smart_support_tool_retry_ratio: float = Field(
+        0.1, ge=0, le=1, description="Retries that an upstream API is sent, as a share of calls."
+    )
+    smart_support_tool_retry_burst: int = Field(
+        10, ge=0, description="Retries beyond that share which it may be sent in a row."
+    )
+    smart_support_breaker_calls: int = Field(
+        10, gt=0, description="Calls within 10 s before an upstream API is judged."
+    )
+    smart_support_breaker_share: float = Field(
+        0.5, gt=0, description="Share of failed or slow calls after which it is left alone."
+    )
+    smart_support_breaker_slow_after: Seconds = Field(
+        8.0, description="Seconds after which a call counts as slow."
+    )
+    smart_support_breaker_open_for: Seconds = Field(
+        2.0, description="Seconds that it is left alone the first time; doubles while it fails."
+    )
+    smart_support_breaker_open_at_most: Seconds = Field(
+        30.0, description="Seconds that it is left alone at most."
+    )
     smart_support_model_timeout: Seconds = Field(
         60.0, description="Seconds to wait for the next piece of the model's answer."
     )
@@ -122,6 +168,33 @@ class Settings(BaseSettings):
     )
     smart_support_turn_max_model_calls: int = Field(
         8, gt=0, description="Model calls one turn may make."
+    )
+    smart_support_turn_max_tool_calls: int = Field(
+        30, gt=0, description="Tool calls one turn may make; then a person is asked for."
+    )
+    smart_support_turn_max_tokens: int = Field(
+        200_000, gt=0, description="Tokens one turn may use, read and written together."
+    )
+    smart_support_turn_max_cost: float = Field(
+        0.0, ge=0, description="What one turn may cost, in the currency of the prices; 0: no cap."
+    )
+    smart_support_price_input: float = Field(
+        0.0, ge=0, description="Price of a million tokens that the model reads."
+    )
+    smart_support_price_output: float = Field(
+        0.0, ge=0, description="Price of a million tokens that the model writes."
+    )
+    smart_support_history_tokens: int = Field(
+        6_000,
+        ge=500,
+        description="Tokens of the past that the model reads word for word; notes stand for more.",
+    )
+    smart_support_handoff_webhook_url: str | None = Field(
+        None,
+        description="Told of handoffs by signed POST requests. Empty: nobody is told.",
+    )
+    smart_support_handoff_webhook_secret: SecretStr | None = Field(
+        None, min_length=16, description="Signs them; at least 16 characters."
     )
     smart_support_tools_per_turn: int = Field(
         20,

@@ -43,6 +43,9 @@ export function classified(more: Partial<Classification> = {}): Classification {
     idempotency_header: null,
     confirm_locked: false,
     reasons: ["GET only reads."],
+    approval_rules: { standing_consent: false, thresholds: [], limits: [] },
+    answer_fields: [],
+    pagination: null,
     ...more,
   };
 }

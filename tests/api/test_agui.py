@@ -35,10 +35,13 @@ from smart_support.events.records import (
     FACTS,
     AgentChanged,
     ConnectionAsked,
+    ConsentGiven,
+    ConsentRevoked,
     Event,
     Fact,
     GivenBack,
     MessageFinished,
+    ModelSwitched,
     PersonAnswered,
     PersonTookOver,
     ThreadAbandoned,
@@ -67,6 +70,14 @@ ONE_OF_EACH: list[Fact] = [
     PersonTookOver(by="lead", name="Lena"),
     PersonAnswered(message_id="p1", text="I am a person.", by="lead", name="Lena"),
     GivenBack(by="lead", name="Lena", remark="a difficult one"),
+    ConsentGiven(
+        consent_id="s1",
+        operation="POST /notes",
+        title="Leave a note",
+        expires_at="2026-03-02T09:00:00+00:00",
+    ),
+    ConsentRevoked(consent_id="s1", by="customer"),
+    ModelSwitched(turn_id="t1", before="gpt", after="gpt (stand-by 1)", code="MODEL_UNAVAILABLE"),
 ]
 
 

@@ -359,6 +359,9 @@ NOTE = ("addNote", {"body": {"text": "Leave it at the door"}})
 def wire_problems(messages: Sequence[dict[str, Any]]) -> list[str]:
     """What is wrong with a conversation by OpenAI's rules; nothing, if it is well-formed."""
     wrong = []
+    # Notes on what is too old to be told may stand before everything.
+    notes = bool(messages) and messages[0]["role"] == "system"
+    messages = messages[1:] if notes else messages
     if messages and messages[0]["role"] != "user":
         wrong.append(f"begins with {messages[0]['role']}")
     waiting: list[str] = []

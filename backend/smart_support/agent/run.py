@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from smart_support.agent.graph import TurnGraph
@@ -44,15 +45,27 @@ async def run_turn(
     on, without a checkpoint, after what the log has of it; without either, the turn begins.
     Nothing of it is kept in a checkpoint before it ends: the log and the ledger have the facts.
     """
+    config: RunnableConfig = {
+        "configurable": {"thread_id": context.turn_id},
+        "recursion_limit": _MAX_STEPS,
+    }
     given: Any = {"messages": [], "agent": context.agent}
     if so_far is not None:
         given |= {"messages": so_far.messages, "model_calls": so_far.model_calls}
     elif decisions is not None:
         given = Command(resume=dict(decisions))
+        if not (await graph.aget_state(config)).next:
+            # The checkpoint is a cache; what the turn said and did stands in the log.
+            begun = context.begun or SoFar([], 0)
+            given = {
+                "messages": begun.messages,
+                "model_calls": begun.model_calls,
+                "agent": context.agent,
+            }
     item: Any
     async for mode, item in graph.astream(
         given,
-        {"configurable": {"thread_id": context.turn_id}, "recursion_limit": _MAX_STEPS},
+        config,
         context=context,
         stream_mode=["custom", "updates"],
         durability="exit",
@@ -61,5 +74,5 @@ async def run_turn(
             yield item
         elif "__interrupt__" in item:
             yield Asked(tuple(item["__interrupt__"][0].value))
-        elif (thought := item.get("think")) is not None:
+        elif (thought := item.get("think")) is not None and thought["model_calls"]:
             yield Thought(thought["input_tokens"], thought["output_tokens"])

@@ -36,12 +36,15 @@ from smart_support.events.records import (
     ApprovalDecided,
     AttemptMade,
     ConnectionAsked,
+    ConsentGiven,
+    ConsentRevoked,
     Event,
     Fact,
     GivenBack,
     HandoffAsked,
     MessageFinished,
     MessageReceived,
+    ModelSwitched,
     PersonAnswered,
     PersonTookOver,
     ThreadAbandoned,
@@ -95,6 +98,9 @@ class Speaker:
         if message_id in self._finished:
             return
         shown = self._shown.get(message_id)
+        if item.restart and shown is not None:
+            # A start of a message that was begun before begins it again from empty.
+            shown = None
         if item.offset > len(shown or ""):
             return  # what comes before is not here yet; the finished message brings it all
         if shown is None:
@@ -150,7 +156,19 @@ class Speaker:
                     url=fact.url,
                     fields=fact.fields,
                     expires_at=fact.expires_at,
+                    audience=fact.audience,
+                    arguments=fact.arguments,
+                    standing=fact.standing,
                 )
+            case ConsentGiven():
+                yield _custom(
+                    "consent_given",
+                    consent_id=fact.consent_id,
+                    title=fact.title,
+                    expires_at=fact.expires_at,
+                )
+            case ConsentRevoked():
+                yield _custom("consent_revoked", consent_id=fact.consent_id)
             case TurnParked():
                 yield self._parked(fact)
             case ApprovalDecided():
@@ -176,6 +194,8 @@ class Speaker:
                     scheme=fact.scheme,
                     title=fact.title,
                 )
+            case ModelSwitched():
+                yield _custom("model_switched", stand_by=True)
             case HandoffAsked():
                 yield _custom("handoff", reason=fact.reason, note=fact.note)
             case PersonTookOver():

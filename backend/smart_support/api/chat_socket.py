@@ -13,9 +13,10 @@ from uuid import UUID
 import orjson
 import structlog
 from fastapi import APIRouter, Response, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from smart_support.api.agui import Speaker
+from smart_support.api.approvals import answer, check_answer
 from smart_support.api.parts import Parts, parts_of
 from smart_support.api.sockets import TooManySockets
 from smart_support.chat.follow import Moved, TooSlow
@@ -95,8 +96,15 @@ class Decide(_Frame):
 
     type: Literal["decide"]
     approval_id: UUID
-    decision: Literal["approve", "reject"]
+    decision: Literal["approve", "reject", "respond", "edit"]
     reason: str | None = Field(None, max_length=1_000)
+    arguments: dict[str, Any] | None = None
+    standing: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        check_answer(self.decision, self.reason, self.arguments)
+        return self
 
 
 class Ping(_Frame):
@@ -285,11 +293,14 @@ class _Conversation:
                 await _in_time(runner.cancel(self._person, str(frame.thread_id)))
             case Decide():
                 await _in_time(
-                    runner.decide(
+                    answer(
+                        self._parts,
                         self._person,
                         str(frame.approval_id),
-                        approved=frame.decision == "approve",
+                        frame.decision,
                         reason=frame.reason,
+                        arguments=frame.arguments,
+                        standing=frame.standing,
                     )
                 )
 

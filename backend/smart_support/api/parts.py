@@ -1,7 +1,7 @@
 """What the routes work with, put together by the application."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -22,6 +22,7 @@ from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.operations.importing import Imports
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.security.audit_postgres import PostgresAudit
 from smart_support.security.credentials_postgres import PostgresCredentials
@@ -55,6 +56,7 @@ class Parts:
     sockets: Sockets
     documents: httpx.AsyncClient
     """Fetches OpenAPI documents."""
+    imports: Imports = field(default_factory=Imports)
     check_writable: Callable[[], Awaitable[None]]
     check_model: Callable[[float], Awaitable[None]]
     """Within so many seconds."""

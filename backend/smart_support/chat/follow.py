@@ -152,7 +152,7 @@ class Followers:
     def _remember(self, thread_id: ThreadId, item: LiveText) -> None:
         before = self._writing.get(thread_id)
         text = item.text
-        if before is not None and before.message_id == item.message_id:
+        if before is not None and before.message_id == item.message_id and not item.restart:
             if before.text.startswith(item.text, item.offset):
                 return  # said before
             text = before.text[: item.offset] + item.text

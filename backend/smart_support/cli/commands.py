@@ -120,7 +120,13 @@ def migrate() -> None:
 
 @cli.command("import-spec")
 def import_spec(
-    source: Annotated[str, typer.Argument(help="File or URL of an OpenAPI document.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="File, directory, archive or URL of an OpenAPI document; DIR!/FILE names the "
+            "main file of several."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="What to call it; default: its title.")] = None,
     base_url: Annotated[
         str | None, typer.Option(help="Where the API is, if not where the document says.")
@@ -139,7 +145,8 @@ def import_spec(
             f"{imported.unchanged} unchanged"
         )
         for skipped in spec.skipped:
-            _say(f"left out: {skipped.key}: {skipped.reason}")
+            where = f" (line {skipped.line})" if skipped.line else ""
+            _say(f"left out: {skipped.key}{where}: {skipped.reason}")
         if spec.base_url is None:
             _say("The document does not say where its API is: set it with --base-url.")
         _say(f"Review with: smart-support operations {json.dumps(spec.name)}")
@@ -176,6 +183,13 @@ def decide(
         list[str] | None,
         typer.Option(help="ARGUMENT=CLAIM, filled from the customer; given once or more."),
     ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(help="Field of the answer that is shown, as data.id; given once or more."),
+    ] = None,
+    paged: Annotated[
+        bool | None, typer.Option("--paged/--not-paged", help="Walk its pages as suggested.")
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
 ) -> None:
     """Approve or reject an operation, corrected if need be."""
@@ -193,6 +207,8 @@ def decide(
                 agent=agent,
                 risk=risk,
                 bindings=bindings,
+                answer_fields=tuple(show) if show else None,
+                paged=paged,
             ),
             reason=reason,
         )

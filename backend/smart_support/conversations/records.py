@@ -101,6 +101,21 @@ class NotTaken(SupportError):
     user_message = "Take the conversation over first."
 
 
+class HandoffLoop(SupportError):
+    """Agents have given this conversation to people for the same reason again and again."""
+
+    code = "CONV_HANDOFF_LOOP"
+    status = 409
+    severity = Severity.LOW
+
+    def __init__(self, reason: str, times: int) -> None:
+        super().__init__(f"handed off {times} times because of {reason}")
+        self.user_message = (
+            f"The agents have handed this conversation over {times} times for the same reason "
+            f"({reason.replace('_', ' ')}). It stays with you; resolve it once it is settled."
+        )
+
+
 class QueueFull(SupportError):
     """Too many messages of this thread wait for an answer."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from smart_support.errors import ErrorCategory, Severity, SupportError
 from smart_support.events.records import ThreadId, TurnId
@@ -28,13 +28,19 @@ class CallState(Enum):
 
 
 class ApprovalState(Enum):
-    """Where an approval stands. `USED` was approved and has let its one call through."""
+    """Where an approval stands. `USED` was approved and has let its one call through.
+
+    `ANSWERED`: a message instead of a yes or no. `EDITED`: another question, about changed
+    arguments, has taken its place.
+    """
 
     PENDING = "pending"
     APPROVED = "approved"
     REJECTED = "rejected"
     EXPIRED = "expired"
     USED = "used"
+    ANSWERED = "answered"
+    EDITED = "edited"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +74,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A question to a person about one exact call, and the answer."""
+    """A question to a person about one exact call, and the answer.
+
+    `actor` is the customer for whom the call is made, also where a lead is asked.
+    """
 
     id: str
     tool_call_id: str
@@ -86,6 +95,13 @@ class Approval:
     decided_by: str | None
     decided_at: datetime | None
     reason: str | None
+    audience: Literal["customer", "lead"]
+    why: str | None
+    """The rule by which a lead is asked."""
+    arguments: Mapping[str, Any] | None
+    """As the model sees them, bound ones absent; None for what was asked by an older version."""
+    edited: bool
+    """The customer changed the arguments before they were asked again."""
 
 
 class ApprovalSettled(SupportError):

@@ -32,6 +32,12 @@ tool_calls = sa.Table(
         name="state",
     ),
     sa.Index("ix_tool_calls_turn_id", "turn_id"),
+    sa.Index(
+        "ix_tool_calls_writes",
+        "thread_id",
+        "planned_at",
+        postgresql_where=sa.text("access = 'write'"),
+    ),
     sa.Index("ix_tool_calls_sent", "turn_id", postgresql_where=sa.text("state = 'sent'")),
 )
 
@@ -66,7 +72,6 @@ approvals = sa.Table(
         _uuid,
         sa.ForeignKey("tool_calls.id", ondelete="CASCADE"),
         nullable=False,
-        unique=True,
     ),
     sa.Column("thread_id", _uuid, nullable=False),
     sa.Column("turn_id", _uuid, nullable=False),
@@ -82,9 +87,48 @@ approvals = sa.Table(
     sa.Column("decided_by", sa.Text),
     sa.Column("decided_at", _instant),
     sa.Column("reason", sa.Text),
+    sa.Column("audience", sa.Text, nullable=False, server_default="customer"),
+    sa.Column("why", sa.Text),
+    sa.Column("arguments", JSONB),
+    sa.Column("edited", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint(
-        "state in ('pending', 'approved', 'rejected', 'expired', 'used')", name="state"
+        "state in ('pending', 'approved', 'rejected', 'expired', 'used', 'answered', 'edited')",
+        name="state",
     ),
+    sa.CheckConstraint("audience in ('customer', 'lead')", name="audience"),
+    # Each person is asked once about a call; an edited question leaves its place to another.
+    sa.Index(
+        "uq_approvals_tool_call_id_audience",
+        "tool_call_id",
+        "audience",
+        unique=True,
+        postgresql_where=sa.text("state <> 'edited'"),
+    ),
+    sa.Index("ix_approvals_tool_call_id", "tool_call_id"),
+    sa.Index("ix_approvals_actor", "actor"),
     sa.Index("ix_approvals_turn_id", "turn_id"),
     sa.Index("ix_approvals_pending", "actor", "id", postgresql_where=sa.text("state = 'pending'")),
+)
+
+standing_consents = sa.Table(
+    "standing_consents",
+    metadata,
+    sa.Column("id", _uuid, primary_key=True),
+    sa.Column("thread_id", _uuid, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("operation_id", _uuid, nullable=False),
+    # As reviewed: once the operation changes, the consent was to something else.
+    sa.Column("schema_hash", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("given_at", _instant, nullable=False),
+    sa.Column("expires_at", _instant, nullable=False),
+    sa.Column("revoked_at", _instant),
+    sa.Index(
+        "uq_standing_consents_standing",
+        "thread_id",
+        "operation_id",
+        unique=True,
+        postgresql_where=sa.text("revoked_at is null"),
+    ),
 )

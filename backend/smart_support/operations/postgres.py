@@ -1,7 +1,7 @@
 """The catalogue of operations in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ from uuid_utils import uuid7
 
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
+from smart_support.operations.approval_rules import rules_of
+from smart_support.operations.naming import keep_names
 from smart_support.operations.records import (
     Access,
     Classification,
@@ -207,6 +209,7 @@ class PostgresOperations:
                     sa.select(
                         operations.c.id,
                         operations.c.key,
+                        operations.c.tool_name,
                         operations.c.schema_hash,
                         operations.c.state,
                         operations.c.decided_by,
@@ -215,7 +218,13 @@ class PostgresOperations:
             }
             added = changed = unchanged = 0
             fresh = []
-            for operation in draft.operations:
+            # What was decided about keeps its name: conversations and people know it by that.
+            names = keep_names(
+                {operation.key: operation.tool_name for operation in draft.operations},
+                {row.key: row.tool_name for row in before.values() if row.decided_by},
+            )
+            for read in draft.operations:
+                operation = replace(read, tool_name=names[read.key])
                 known = before.pop(operation.key, None)
                 if known is None:
                     added += 1
@@ -846,6 +855,7 @@ def classification_of(stored: Mapping[str, Any]) -> Classification:
             "access": Access(stored["access"]),
             "risk": Risk(stored["risk"]),
             "reasons": tuple(stored["reasons"]),
+            "approval_rules": rules_of(stored.get("approval_rules")),
             "grounds": tuple(Ground(**ground) for ground in stored.get("grounds", ())),
             "answer_fields": tuple(stored.get("answer_fields", ())),
         }

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Literal, NewType, TypedDict
+from typing import Any, Literal, NewType, NotRequired, TypedDict
+
+from smart_support.operations.approval_rules import NO_RULES, ApprovalRules
 
 SpecId = NewType("SpecId", str)
 OperationId = NewType("OperationId", str)
@@ -88,6 +90,8 @@ class Classification:
     """No person may lower `confirm`. Set by the suggestion; a decision cannot change it."""
     reasons: tuple[str, ...] = ()
     """Why, one sentence each."""
+    approval_rules: ApprovalRules = NO_RULES
+    """What is demanded beyond the customer's yes."""
     grounds: tuple[Ground, ...] = ()
     """The same with what each speaks of, how sure it is, and from where it was read."""
     unbindable: bool = False
@@ -158,6 +162,8 @@ class BodyPlan(TypedDict):
     binary: bool
     """The whole body is a file: given as text, or as `{"base64": ...}`."""
     encoding: dict[str, EncodingPlan]
+    read_only: NotRequired[list[str]]
+    """Fields that only answers have. They are not in the schema, and not sent if given anyway."""
 
 
 class RequestPlan(TypedDict):
@@ -233,6 +239,10 @@ class Skipped:
 
     key: str
     reason: str
+    line: int | None = None
+    """Where the document speaks of it, from 1; None if that is not known."""
+    pointer: str | None = None
+    """Where it stands, as a JSON pointer, if it stands in the document itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from smart_support.errors import InvalidInput
+from smart_support.operations.approval_rules import ApprovalRules
 from smart_support.operations.postgres import Decided, Decision, PostgresOperations
 from smart_support.operations.records import (
     Access,
@@ -28,6 +29,11 @@ class Correction:
     risk: Risk | None = None
     idempotency_header: str | None = None
     """Empty: the operation takes none."""
+    approval_rules: ApprovalRules | None = None
+    answer_fields: tuple[str, ...] | None = None
+    """Empty: the whole answer is shown."""
+    paged: bool | None = None
+    """Whether its pages are walked as suggested, or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +113,8 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
     }
     if changes.get("idempotency_header") == "":
         changes["idempotency_header"] = None
+    if (paged := changes.pop("paged", None)) is not None:
+        changes["pagination"] = operation.suggestion.pagination if paged else None
     classification = replace(operation.classification, **changes)
     check_classification(operation, classification)
     return classification

@@ -1,6 +1,5 @@
 """One call to one origin: attempt after attempt, as long as that is safe and there is time."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,6 +9,7 @@ import httpx
 
 from smart_support.resilience.breaker import Breaker
 from smart_support.resilience.bulkhead import Bulkhead, BulkheadFull
+from smart_support.resilience.deadline import Cut
 from smart_support.resilience.decision import (
     BUSY,
     CIRCUIT_OPEN,
@@ -172,7 +172,7 @@ class Caller:
                 left = progress.deadline - started
                 seconds = min(left, plan.attempt)
                 try:
-                    async with asyncio.timeout(seconds):
+                    with Cut(seconds):
                         result = await work(seconds)
                 except BaseException as error:  # noqa: BLE001 (_settle raises what is not its own)
                     failure = self._settle(origin, breaker, ticket, progress, started, error)
@@ -202,7 +202,7 @@ class Caller:
 
     async def _await_place(self, bulkhead: Bulkhead, progress: Progress) -> None:
         try:
-            async with asyncio.timeout(progress.deadline - self.clock()):
+            with Cut(progress.deadline - self.clock()):
                 await bulkhead.wait()
         except (TimeoutError, BulkheadFull) as error:
             raise self._gave_up(BUSY, progress, None) from error

@@ -16,13 +16,16 @@ from smart_support.errors import ErrorCategory, Severity, SupportError
 from smart_support.events.records import AttemptOutcome, CallOutcome, Event, ToolReturned
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.records import Attempt, CallState, PlannedCall, fingerprint_of
-from smart_support.operations.records import Access
+from smart_support.operations.records import Access, Operation
+from smart_support.operations.schema import cursor_of
 from smart_support.resilience.classify import classify_error
 from smart_support.resilience.retry import with_retry
 from smart_support.tools import answer
 from smart_support.tools.authorize import Authorizer, hidden, hidden_bytes
 from smart_support.tools.build import Tool
+from smart_support.tools.consent import demand_of
 from smart_support.tools.oauth import ConnectionNeeded
+from smart_support.tools.paging import next_cursor, turned
 from smart_support.tools.request import build_request
 
 log = structlog.get_logger()
@@ -102,7 +105,7 @@ def complete_arguments(
 ) -> dict[str, Any]:
     """The arguments with the bound ones filled from who is signed in, whatever the model gave."""
     bound = {name: claims[claim] for name, claim in tool.operation.classification.bindings.items()}
-    return {**arguments, **bound}
+    return {**turned(tool.operation, arguments), **bound}
 
 
 def plan_call(
@@ -195,7 +198,12 @@ class ToolCaller:
         request = await self._authorized(tool, self.request(tool, planned, headers), claims or {})
         writes = classification.access is Access.WRITE
         if classification.confirm:
-            await self._ledger.send_approved(planned, actor=actor, now=self._clock())
+            await self._ledger.send_approved(
+                planned,
+                actor=actor,
+                now=self._clock(),
+                demand=demand_of(classification, planned.arguments),
+            )
         elif writes:
             await self._ledger.send_unasked(planned, now=self._clock())
         recorder = _Recorder(request, writes=writes, clock=self._clock, monotonic=self._monotonic)
@@ -203,7 +211,7 @@ class ToolCaller:
         try:
             deadline = self._monotonic() + self._limits.total
             outcome, content, code = await self._attempts(
-                request, recorder, deadline, writes=writes
+                tool, planned, request, recorder, deadline
             )
             if recorder.last_status() == 401 and self._authorizer is not None:
                 # 401 says that nothing was processed, so that also a write may be made again.
@@ -213,7 +221,7 @@ class ToolCaller:
                     if again is not None:
                         recorder.request = request = again
                         outcome, content, code = await self._attempts(
-                            request, recorder, deadline, writes=writes
+                            tool, planned, request, recorder, deadline
                         )
                 except SupportError as error:
                     connect = error if isinstance(error, ConnectionNeeded) else None
@@ -255,8 +263,15 @@ class ToolCaller:
             await self._authorizer.accepted(request, tool)
 
     async def _attempts(
-        self, request: httpx.Request, recorder: "_Recorder", deadline: float, *, writes: bool
+        self,
+        tool: Tool,
+        planned: PlannedCall,
+        request: httpx.Request,
+        recorder: "_Recorder",
+        deadline: float,
     ) -> tuple[CallOutcome, str, str | None]:
+        writes = tool.operation.classification.access is Access.WRITE
+
         async def attempt() -> _Answer:
             with recorder as record:
                 remaining = min(self._limits.attempt, deadline - self._monotonic())
@@ -280,7 +295,7 @@ class ToolCaller:
             )
         except (SupportError, httpx.HTTPError, httpx.InvalidURL) as error:
             return self._failed(error, recorder)
-        return "done", answer.success(got.status, got.content_type, got.body), None
+        return "done", _shown(tool.operation, planned.arguments, got), None
 
     async def _send(self, request: httpx.Request, record: "_Record") -> _Answer:
         response = await self._client.send(request, stream=True)
@@ -339,6 +354,20 @@ class ToolCaller:
         return await self._ledger.finish(
             planned, _STATES[outcome], recorder.attempts, returned, now=self._clock()
         )
+
+
+def _shown(operation: Operation, arguments: Mapping[str, Any], got: _Answer) -> str:
+    """What the model reads of a good answer."""
+    link = got.headers.get("link")
+    return answer.success(
+        got.status,
+        got.content_type,
+        got.body,
+        fields=operation.classification.answer_fields,
+        cursor=(lambda parsed: next_cursor(operation, arguments, parsed, link))
+        if cursor_of(operation)[1]
+        else None,
+    )
 
 
 class _Record:

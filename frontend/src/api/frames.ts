@@ -59,7 +59,17 @@ export interface ApprovalAsked {
   url: string;
   fields: { name: string; value: string }[];
   expires_at: string;
+  audience?: "customer" | "lead";
+  arguments?: Record<string, unknown> | null;
+  standing?: boolean;
 }
+
+/** A person's answer to a question for approval. */
+export type ApprovalAnswer =
+  | { decision: "approve"; standing?: boolean }
+  | { decision: "reject" }
+  | { decision: "respond"; reason: string }
+  | { decision: "edit"; arguments: Record<string, unknown> };
 
 export type CustomEvent =
   | { name: "attempt"; value: { tool_call_id: string; number: number; outcome: string } }
@@ -68,6 +78,9 @@ export type CustomEvent =
       name: "approval_decided";
       value: { approval_id: string; tool_call_id: string; decision: string; by: string };
     }
+  | { name: "consent_given"; value: { consent_id: string; title: string; expires_at: string } }
+  | { name: "consent_revoked"; value: { consent_id: string } }
+  | { name: "model_switched"; value: { stand_by: boolean } }
   | { name: "agent_changed"; value: { tool_call_id: string; before: string; after: string } }
   | {
       name: "connection_asked";
@@ -114,7 +127,7 @@ export type ClientFrame =
   | { type: "resume"; thread_id: string; last_seq: number }
   | { type: "send"; thread_id: string; message_id: string; text: string }
   | { type: "cancel"; thread_id: string }
-  | { type: "decide"; approval_id: string; decision: "approve" | "reject"; reason?: string }
+  | ({ type: "decide"; approval_id: string } & ApprovalAnswer)
   | { type: "ping" };
 
 const KEYS = ["event", "ready", "resumed", "reset", "ack", "error", "pong"] as const;

@@ -217,7 +217,7 @@ export interface paths {
         };
         /**
          * List approvals
-         * @description A customer sees their own, a support lead all.
+         * @description A customer sees those about their own calls, a support lead all.
          */
         get: operations["list_approvals"];
         put?: never;
@@ -239,7 +239,11 @@ export interface paths {
         put?: never;
         /**
          * Answer a question
-         * @description Say yes or no. After a yes exactly the request that was shown is sent.
+         * @description Say yes or no, change the arguments, or write a message instead.
+         *
+         *     After a yes exactly the request that was shown is sent. After a change the question is asked
+         *     again about what would be sent then. Customers answer what they are asked, support leads what
+         *     leads are asked; leads do not change a customer's request.
          */
         post: operations["decide"];
         delete?: never;
@@ -286,6 +290,26 @@ export interface paths {
          * @description Fetch a document and read it. Redirects are not followed.
          */
         post: operations["import_from_url"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/imports/{import_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far an import is
+         * @description Of one's own import, while it goes on and in the process where it does.
+         */
+        get: operations["read_import"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -768,6 +792,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/threads/{thread_id}/consents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List standing consents
+         * @description What the customer is not asked about any more in this conversation.
+         */
+        get: operations["list_consents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/threads/{thread_id}/consents/{consent_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a standing consent
+         * @description From now on each such call is asked about again; revoking twice changes nothing.
+         */
+        delete: operations["revoke_consent"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -783,7 +847,7 @@ export interface components {
          * @description What somebody did.
          * @enum {string}
          */
-        Act: "sign_in_link_made" | "signed_in" | "access_denied" | "document_imported" | "operations_decided" | "decisions_undone" | "address_set" | "environment_chosen" | "credential_set" | "credential_deleted" | "credentials_resealed" | "account_connected" | "account_disconnected" | "approval_decided";
+        Act: "signed_in" | "access_denied" | "document_imported" | "operations_decided" | "decisions_undone" | "address_set" | "environment_chosen" | "credential_set" | "credential_deleted" | "credentials_resealed" | "account_connected" | "account_disconnected" | "approval_decided";
         /**
          * ActivityAnswer
          * @description The range in whole hours, and what happened in it.
@@ -969,10 +1033,36 @@ export interface components {
             decided_at: string | null;
             /** Reason */
             reason: string | null;
+            /**
+             * Audience
+             * @description Who is asked.
+             * @enum {string}
+             */
+            audience: "customer" | "lead";
+            /**
+             * Why
+             * @description The rule by which a support lead is asked.
+             */
+            why: string | null;
+            /**
+             * Arguments
+             * @description Those that the customer may change.
+             */
+            arguments: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Edited
+             * @description The customer changed the arguments before.
+             */
+            edited: boolean;
         };
         /**
          * ApprovalAsked
          * @description A write waits for a yes. `fields` are the exact values that will be sent, in order.
+         *
+         *     `audience`: the customer, or a support lead where a rule (`why`) demands one. `arguments` are
+         *     those that the customer may change; `standing`: the yes may be given for the conversation.
          */
         ApprovalAsked: {
             /**
@@ -998,10 +1088,24 @@ export interface components {
             }[];
             /** Expires At */
             expires_at: string;
+            /**
+             * Audience
+             * @enum {string}
+             */
+            audience: "customer" | "lead";
+            /** Why */
+            why: string | null;
+            /** Arguments */
+            arguments: unknown;
+            /** Standing */
+            standing: boolean;
         };
         /**
          * ApprovalDecided
          * @description Somebody said yes or no, or the time ran out.
+         *
+         *     `answered`: a message came instead of a yes or no, as the `reason`. `edited`: the arguments
+         *     were changed, so that another question takes the place of this one.
          */
         ApprovalDecided: {
             /**
@@ -1019,7 +1123,7 @@ export interface components {
              * Decision
              * @enum {string}
              */
-            decision: "approved" | "rejected" | "expired";
+            decision: "approved" | "rejected" | "expired" | "answered" | "edited";
             /** By */
             by: string;
             /** Reason */
@@ -1047,11 +1151,35 @@ export interface components {
             expired: number;
         };
         /**
+         * ApprovalRules
+         * @description All that is demanded of one operation; empty for most.
+         */
+        ApprovalRules: {
+            /**
+             * Standing Consent
+             * @default false
+             */
+            standing_consent: boolean;
+            /**
+             * Thresholds
+             * @default []
+             */
+            thresholds: components["schemas"]["Threshold"][];
+            /**
+             * Limits
+             * @default []
+             */
+            limits: components["schemas"]["CumulativeLimit"][];
+        };
+        /**
          * ApprovalState
          * @description Where an approval stands. `USED` was approved and has let its one call through.
+         *
+         *     `ANSWERED`: a message instead of a yes or no. `EDITED`: another question, about changed
+         *     arguments, has taken its place.
          * @enum {string}
          */
-        ApprovalState: "pending" | "approved" | "rejected" | "expired" | "used";
+        ApprovalState: "pending" | "approved" | "rejected" | "expired" | "used" | "answered" | "edited";
         /**
          * Approvals
          * @description The newest questions.
@@ -1196,8 +1324,22 @@ export interface components {
              * @description Nobody may lower `confirm`.
              */
             confirm_locked: boolean;
+            /** @description What is demanded beyond the customer's yes. */
+            approval_rules: components["schemas"]["ApprovalRules"];
             /** Reasons */
             reasons: string[];
+            /**
+             * Answer Fields
+             * @description What the model is shown of an answer; empty: all of it.
+             */
+            answer_fields: string[];
+            /**
+             * Pagination
+             * @description How its pages are walked behind one cursor; null: they are not.
+             */
+            pagination: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * CohortAnswer
@@ -1331,6 +1473,40 @@ export interface components {
             connections: components["schemas"]["Connection"][];
         };
         /**
+         * ConsentGiven
+         * @description From now on the customer is not asked about one operation in this conversation.
+         */
+        ConsentGiven: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "consent_given";
+            /** Consent Id */
+            consent_id: string;
+            /** Operation */
+            operation: string;
+            /** Title */
+            title: string;
+            /** Expires At */
+            expires_at: string;
+        };
+        /**
+         * ConsentRevoked
+         * @description A standing consent counts no more.
+         */
+        ConsentRevoked: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "consent_revoked";
+            /** Consent Id */
+            consent_id: string;
+            /** By */
+            by: string;
+        };
+        /**
          * CountedThread
          * @description A conversation that a figure counts.
          */
@@ -1457,6 +1633,18 @@ export interface components {
             trouble: components["schemas"]["CredentialTrouble"] | null;
         };
         /**
+         * CumulativeLimit
+         * @description What one customer may reach in a window of time before a lead must say yes.
+         */
+        CumulativeLimit: {
+            /** Limit */
+            limit: number;
+            /** Window Hours */
+            window_hours: number;
+            /** Argument */
+            argument?: string | null;
+        };
+        /**
          * DecidedTogether
          * @description What was decided at once, and how the operations stand now.
          */
@@ -1479,9 +1667,25 @@ export interface components {
              * Decision
              * @enum {string}
              */
-            decision: "approve" | "reject";
-            /** Reason */
+            decision: "approve" | "reject" | "respond" | "edit";
+            /**
+             * Reason
+             * @description With `respond` the message, which must be there.
+             */
             reason?: string | null;
+            /**
+             * Arguments
+             * @description With `edit`: all arguments as they should be, bound ones absent.
+             */
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Standing
+             * @description With `approve`: do not ask about this again in this conversation.
+             * @default false
+             */
+            standing: boolean;
         };
         /**
          * DecisionBatch
@@ -1802,6 +2006,24 @@ export interface components {
             model: components["schemas"]["Model"];
         };
         /**
+         * ImportProgress
+         * @description How far an import is.
+         */
+        ImportProgress: {
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "reading" | "converting" | "locating" | "storing";
+            /**
+             * Done
+             * @description Operations done in this stage; 0 of 0 where it has none.
+             */
+            done: number;
+            /** Total */
+            total: number;
+        };
+        /**
          * ImportResult
          * @description What an import changed.
          */
@@ -1910,6 +2132,25 @@ export interface components {
             offline: boolean;
         };
         /**
+         * ModelSwitched
+         * @description Another language model goes on; `code` names the failure of the one before.
+         */
+        ModelSwitched: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "model_switched";
+            /** Turn Id */
+            turn_id: string;
+            /** Before */
+            before: string;
+            /** After */
+            after: string;
+            /** Code */
+            code: string;
+        };
+        /**
          * OperationDecision
          * @description A decision about one of several operations.
          */
@@ -1939,6 +2180,17 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            approval_rules?: components["schemas"]["ApprovalRules"] | null;
+            /**
+             * Answer Fields
+             * @description Such as `data.id`. Empty: the whole answer is shown.
+             */
+            answer_fields?: string[] | null;
+            /**
+             * Paged
+             * @description Whether its pages are walked as suggested, or not at all.
+             */
+            paged?: boolean | null;
             /** Reason */
             reason?: string | null;
             /**
@@ -2252,7 +2504,7 @@ export interface components {
              */
             at: string;
             /** Fact */
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ConnectionAsked"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["ConsentGiven"] | components["schemas"]["ConsentRevoked"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ConnectionAsked"] | components["schemas"]["ModelSwitched"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
         };
         /**
          * ReplayPage
@@ -2314,6 +2566,17 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            approval_rules?: components["schemas"]["ApprovalRules"] | null;
+            /**
+             * Answer Fields
+             * @description Such as `data.id`. Empty: the whole answer is shown.
+             */
+            answer_fields?: string[] | null;
+            /**
+             * Paged
+             * @description Whether its pages are walked as suggested, or not at all.
+             */
+            paged?: boolean | null;
             /** Reason */
             reason?: string | null;
         };
@@ -2529,6 +2792,11 @@ export interface components {
             key: string;
             /** Reason */
             reason: string;
+            /**
+             * Line
+             * @description Where the document speaks of it, from 1.
+             */
+            line?: number | null;
         };
         /**
          * SpecSummary
@@ -2585,6 +2853,39 @@ export interface components {
         Specs: {
             /** Specs */
             specs: components["schemas"]["SpecSummary"][];
+        };
+        /**
+         * StandingConsent
+         * @description A customer's yes to every call of one operation in one conversation.
+         */
+        StandingConsent: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Operation */
+            operation: string;
+            /** Title */
+            title: string;
+            /**
+             * Given At
+             * Format: date-time
+             */
+            given_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+        };
+        /**
+         * StandingConsents
+         * @description Those that stand now.
+         */
+        StandingConsents: {
+            /** Consents */
+            consents: components["schemas"]["StandingConsent"][];
         };
         /**
          * Status
@@ -2684,6 +2985,27 @@ export interface components {
             type: "thread_resolved";
             /** By */
             by: string;
+        };
+        /**
+         * Threshold
+         * @description From some value of one argument on, `who` must say yes, e.g. a lead to over 100.
+         */
+        Threshold: {
+            /** Argument */
+            argument: string;
+            /**
+             * Comparison
+             * @enum {string}
+             */
+            comparison: "gt" | "ge" | "lt" | "le" | "eq" | "ne";
+            /** Value */
+            value: number | string;
+            /**
+             * Who
+             * @default lead
+             * @enum {string}
+             */
+            who: "customer" | "lead";
         };
         /**
          * ToolCalled
@@ -3564,6 +3886,7 @@ export interface operations {
         parameters: {
             query?: {
                 state?: components["schemas"]["ApprovalState"] | null;
+                audience?: ("customer" | "lead") | null;
                 limit?: number;
             };
             header?: never;
@@ -3795,12 +4118,14 @@ export interface operations {
                 /** @description File name. */
                 source?: string;
                 name?: string | null;
+                /** @description Made by the client, to ask with it how far the import is. */
+                import_id?: string | null;
             };
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** @description The OpenAPI document itself, JSON or YAML. */
+        /** @description The OpenAPI document itself, JSON or YAML; or a ZIP or TAR of it and the files that it refers to. `source!/path` names the main one. */
         requestBody: {
             content: {
                 "application/octet-stream": string;
@@ -3900,7 +4225,10 @@ export interface operations {
     };
     import_from_url: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Made by the client, to ask with it how far the import is. */
+                import_id?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3918,6 +4246,108 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ImportResult"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                import_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportProgress"];
                 };
             };
             /** @description Not signed in */
@@ -6400,6 +6830,131 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Details"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_consents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StandingConsents"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+                consent_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StandingConsents"];
                 };
             };
             /** @description Not signed in */

@@ -20,6 +20,7 @@ import { ConnectionBanner } from "./ConnectionBanner";
 import classes from "./chat.module.css";
 import { ListButton } from "./ListButton";
 import { OutgoingMessage } from "./OutgoingMessage";
+import { StandingConsents } from "./StandingConsents";
 import { emptyTranscript } from "./transcript";
 
 /** How many items are drawn at first; older ones on request. */
@@ -217,6 +218,7 @@ function Conversation({ threadId }: { threadId: string }) {
           </ActionIcon>
         )}
         <ConnectionBanner state={state} onRetry={chat.retryNow} onDismiss={chat.dismissError} />
+        <StandingConsents threadId={threadId} consents={transcript.consents} />
         {thread.isError && (
           <ProblemBanner problem={problemOf(thread.error)} retry={() => void thread.refetch()} />
         )}

@@ -25,7 +25,10 @@ function wordsFor(item: Item, earlier: Item | undefined): string | null {
       return `${item.person ?? "Support"}: ${unmarked(item.text)}`;
     }
     case "approval":
-      return earlier === undefined ? `Your approval is needed: ${item.title}` : null;
+      if (earlier !== undefined) return null;
+      return item.audience === "lead"
+        ? `A colleague has to agree: ${item.title}`
+        : `Your approval is needed: ${item.title}`;
     case "connection":
       return earlier === undefined ? `Connect your account first: ${item.title}` : null;
     case "notice":

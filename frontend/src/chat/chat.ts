@@ -1,6 +1,6 @@
 /** The chat of one signed-in customer: one socket, any number of threads, nothing lost between. */
 
-import type { ClientFrame, ErrorFrame, ServerFrame } from "../api/frames";
+import type { ApprovalAnswer, ClientFrame, ErrorFrame, ServerFrame } from "../api/frames";
 import { type Connection, type OpenSocket, openSocket } from "../api/socket";
 import { announcements } from "./announce";
 import {
@@ -43,7 +43,7 @@ export interface Chat {
   resend(threadId: string, messageId: string): void;
   discard(threadId: string, messageId: string): void;
   cancel(threadId: string): void;
-  decide(approvalId: string, decision: "approve" | "reject"): void;
+  decide(approvalId: string, answer: ApprovalAnswer): void;
   takeReturned(threadId: string): void;
   dismissError(): void;
   retryNow(): void;
@@ -185,8 +185,8 @@ export function createChat(options: ChatOptions): Chat {
     cancel(threadId) {
       sendFrame({ type: "cancel", thread_id: threadId });
     },
-    decide(approvalId, decision) {
-      if (!sendFrame({ type: "decide", approval_id: approvalId, decision })) return;
+    decide(approvalId, answer) {
+      if (!sendFrame({ type: "decide", approval_id: approvalId, ...answer })) return;
       const decisionErrors = new Map(current.decisionErrors);
       decisionErrors.delete(approvalId);
       set({ deciding: new Set(current.deciding).add(approvalId), decisionErrors });

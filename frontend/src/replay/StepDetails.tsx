@@ -89,6 +89,8 @@ function About({ fact, steps, onSelect }: AboutProps) {
               ["Question", fact.title],
               ["Request", <code key="url">{`${fact.method} ${fact.url}`}</code>],
               ["Valid until", dayAndTime(fact.expires_at)],
+              ["Who is asked", fact.audience === "lead" ? "a support lead" : "the customer"],
+              ["By the rule", fact.why],
             ]}
           />
           <h3 className={classes.part}>What would be sent</h3>
@@ -172,6 +174,26 @@ function About({ fact, steps, onSelect }: AboutProps) {
           ]}
         />
       );
+    case "consent_given":
+      return (
+        <Facts
+          rows={[
+            ["Operation", <code key="operation">{fact.operation}</code>],
+            ["Valid until", dayAndTime(fact.expires_at)],
+          ]}
+        />
+      );
+    case "model_switched":
+      return (
+        <Facts
+          rows={[
+            ["From", fact.before],
+            ["To", fact.after],
+            ["Because of", <code key="code">{fact.code}</code>],
+          ]}
+        />
+      );
+    case "consent_revoked":
     case "turn_parked":
     case "turn_taken_over":
     case "thread_resolved":

@@ -92,6 +92,9 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
           url: fact.url,
           fields: fact.fields.map(({ name = "", value = "" }) => ({ name, value })),
           expiresAt: fact.expires_at,
+          audience: fact.audience ?? "customer",
+          arguments: (fact.arguments ?? null) as ApprovalItem["arguments"],
+          standing: fact.standing ?? false,
           decision: null,
           by: null,
           at,
@@ -99,7 +102,15 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         break;
       case "approval_decided":
         approval(fact.approval_id, { decision: fact.decision, by: fact.by });
-        if (fact.decision === "approved") {
+        if (
+          fact.decision === "approved" &&
+          !items.some(
+            (item) =>
+              item.kind === "approval" &&
+              item.callId === fact.tool_call_id &&
+              item.decision === null,
+          )
+        ) {
           running.add(fact.tool_call_id);
           call(fact.tool_call_id, { state: "running" });
         }
@@ -122,6 +133,15 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         break;
       case "given_back":
         notice("handoff", WORDS.left(fact.name));
+        break;
+      case "consent_given":
+        notice("info", WORDS.consent(fact.title));
+        break;
+      case "consent_revoked":
+        notice("info", WORDS.consentRevoked);
+        break;
+      case "model_switched":
+        notice("info", WORDS.standBy);
         break;
       case "agent_changed":
       case "turn_taken_over":
