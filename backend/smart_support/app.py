@@ -22,12 +22,20 @@ from smart_support.agent.agents import LiveAgents
 from smart_support.agent.caps import caps_of
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
+from smart_support.agent.graph_errors import error_of_agent
 from smart_support.agent.model import open_model
 from smart_support.agent.model_chain import ModelChain, stand_bys
 from smart_support.agent.model_check import check_model
+from smart_support.agent.model_errors import (
+    ModelAuth,
+    ModelRateLimited,
+    ModelRejected,
+    ModelUnavailable,
+)
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
+from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api import (
     agents as agent_routes,
 )
@@ -38,6 +46,7 @@ from smart_support.api import (
     dashboard,
     health,
     installation,
+    observability,
     replay,
     review,
     threads,
@@ -48,6 +57,9 @@ from smart_support.api import (
 from smart_support.api import (
     credentials as credential_routes,
 )
+from smart_support.api import (
+    troubles as trouble_routes,
+)
 from smart_support.api.limits import install_limits
 from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
@@ -57,6 +69,7 @@ from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
+from smart_support.chat.observe import Observer, Prices
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
 from smart_support.chat.remember import Remembering
@@ -71,20 +84,35 @@ from smart_support.conversations.postgres import (
 )
 from smart_support.conversations.records import MessageLimit
 from smart_support.database.embedded import embedded_postgres
-from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
+from smart_support.database.engine import (
+    POOL_OVERFLOW,
+    POOL_SIZE,
+    check_writable,
+    open_engine,
+    pool_in_use,
+    psycopg_dsn,
+    sessions,
+)
+from smart_support.database.errors import map_database_error
 from smart_support.database.life import living
 from smart_support.database.schema import current_revision, migrate
-from smart_support.errors import SetupError
+from smart_support.errors import DatabaseUnavailable, SetupError
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.security.audit_postgres import PostgresAudit
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.security.sealing import Keys, kept_keys, parse_keys
 from smart_support.settings import Settings
+from smart_support.telemetry import metrics
+from smart_support.telemetry.handler import ErrorContext, ErrorHandler, Remedy
 from smart_support.telemetry.logs import new_correlation_id
+from smart_support.telemetry.monitor import CHECK_SECONDS
+from smart_support.telemetry.tracing import configure_tracing
+from smart_support.telemetry.watch import DATABASE, MODEL, hide_secrets_of, open_watch
 from smart_support.tools.authorize import SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
 from smart_support.tools.keyring import Keyring
@@ -213,6 +241,11 @@ async def open_parts(
     """Everything behind the edge, running on the migrated database at `url`."""
     seams = seams or Seams()
     async with AsyncExitStack() as stack:
+        hide_secrets_of(settings)
+        stack.enter_context(
+            configure_tracing(settings.smart_support_trace_endpoint, version=__version__)
+        )
+        errors = await stack.enter_async_context(error_handler())
         engine = open_engine(url)
         stack.push_async_callback(engine.dispose)
         connected = sessions(engine)
@@ -256,7 +289,8 @@ async def open_parts(
         stack.push_async_callback(oauth.close)
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
-        derivation = Derivation(event_log, [tracker, recorder])
+        troubles = PostgresTroubles(connected)
+        derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
         followers = Followers()
         remember = Remembering(
             log=event_log,
@@ -266,6 +300,35 @@ async def open_parts(
             model=None if offline else chain,
         )
         stack.push_async_callback(remember.close)
+        watch = await stack.enter_async_context(
+            open_watch(
+                settings,
+                documents,
+                looks={
+                    DATABASE: partial(check_writable, engine),
+                    MODEL: lambda: check_model(model, CHECK_SECONDS),
+                },
+                gauges=[
+                    (metrics.POOL_IN_USE, partial(pool_in_use, engine)),
+                    (metrics.POOL_SIZE, lambda: POOL_SIZE + POOL_OVERFLOW),
+                    (metrics.FOLLOWED, lambda: followers.threads),
+                    (metrics.TURNS_RUNNING, lambda: runner.running),
+                ],
+                counts=[(metrics.QUEUE_DEPTH, conversations.queued)],
+                clock=seams.clock,
+            )
+        )
+        for failure in (ModelUnavailable, ModelAuth, ModelRateLimited, ModelRejected):
+            errors.recover(failure, Remedy.DEGRADE, watch.degrade)
+        errors.recover(DatabaseUnavailable, Remedy.DEGRADE, watch.degrade)
+        observer = Observer(
+            slow_turn=settings.smart_support_alert_slow_turn,
+            prices=Prices(
+                input=settings.smart_support_model_input_price,
+                output=settings.smart_support_model_output_price,
+            ),
+            model_answered=watch.model_answered,
+        )
         sockets = Sockets(
             per_person=settings.smart_support_sockets_per_person,
             per_address=settings.smart_support_sockets_per_address,
@@ -312,6 +375,8 @@ async def open_parts(
                 agents=agents.current,
                 forget=partial(forget, saver),
                 clock=seams.clock,
+                errors=errors,
+                observed=observer.take,
             )
         )
         recovery = Recovery(
@@ -322,14 +387,15 @@ async def open_parts(
             derivation,
             abandon_after=settings.smart_support_abandon_after,
             clock=seams.clock,
+            errors=errors,
             restart_grace=seams.restart_grace,
         )
         if webhook is not None:
             hooks = await stack.enter_async_context(_client(trust))
             sender = HandoffWebhook(PostgresOutbox(connected), hooks, *webhook)
-            await stack.enter_async_context(_task(sender.run(), "webhook"))
+            await stack.enter_async_context(_task(sender.run(), "webhook", errors))
         tokens = tokens_of(settings)
-        await stack.enter_async_context(_task(derivation.run(), "derivation"))
+        await stack.enter_async_context(_task(derivation.run(), "derivation", errors))
         stack.push_async_callback(derivation.sweep)
         if settings.database_url is not None or settings.smart_support_workers > 1:
             # Nobody else uses the embedded database of a single process.
@@ -341,13 +407,13 @@ async def open_parts(
                 last_seqs=event_log.last_seqs,
             )
             life.when_told(relay.take)
-            await stack.enter_async_context(_task(relay.run(), "relay"))
-            await stack.enter_async_context(_task(relay.look(), "relay look"))
+            await stack.enter_async_context(_task(relay.run(), "relay", errors))
+            await stack.enter_async_context(_task(relay.look(), "relay look", errors))
         stack.push_async_callback(runner.close, settings.smart_support_stop_grace)
-        await stack.enter_async_context(_task(sockets.watch(tokens.read), "sign-ins"))
+        await stack.enter_async_context(_task(sockets.watch(tokens.read), "sign-ins", errors))
         await recovery.sweep()
         await stack.enter_async_context(
-            _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery")
+            _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery", errors)
         )
         yield Parts(
             settings=settings,
@@ -355,6 +421,7 @@ async def open_parts(
             conversations=conversations,
             tracker=tracker,
             recorder=recorder,
+            troubles=troubles,
             derivation=derivation,
             log=event_log,
             ledger=ledger,
@@ -377,7 +444,19 @@ async def open_parts(
             model_name=model.model_name,
             hello_seconds=seams.hello_seconds,
             clock=seams.clock,
+            errors=errors,
+            watch=watch,
         )
+
+
+@asynccontextmanager
+async def error_handler() -> AsyncIterator[ErrorHandler]:
+    """The handler of every error, which knows the exceptions of the libraries that we use."""
+    errors = ErrorHandler()
+    for mapper in (map_database_error, error_of_upstream, error_of_agent):
+        errors.map(mapper)
+    async with errors.running():
+        yield errors
 
 
 def create_app(
@@ -406,6 +485,7 @@ def create_app(
     app.add_middleware(_Correlated)
     # Health is asked by machines, and the socket counts messages: they have no limit of calls.
     app.include_router(health.router)
+    app.include_router(observability.metrics_router)
     limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
     for room in (
         threads,
@@ -417,7 +497,9 @@ def create_app(
         audit_routes,
         agent_routes,
         dashboard,
+        trouble_routes,
         installation,
+        observability,
     ):
         app.include_router(room.router, dependencies=limited)
     app.include_router(approvals.consents, dependencies=limited)
@@ -469,10 +551,10 @@ _SETUP_LOCK = 0x534D5351  # any number that nothing else of ours uses
 
 
 @asynccontextmanager
-async def _task(work: Awaitable[None], name: str) -> AsyncIterator[None]:
+async def _task(work: Awaitable[None], name: str, errors: ErrorHandler) -> AsyncIterator[None]:
     """Run `work` in the background for as long as the block lasts."""
     task = asyncio.ensure_future(work)
-    task.add_done_callback(partial(_ended, name))
+    task.add_done_callback(partial(_ended, name, errors))
     try:
         yield
     finally:
@@ -481,6 +563,6 @@ async def _task(work: Awaitable[None], name: str) -> AsyncIterator[None]:
             await task
 
 
-def _ended(name: str, task: "asyncio.Future[None]") -> None:
+def _ended(name: str, errors: ErrorHandler, task: "asyncio.Future[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background_task_failed", task=name, exc_info=error)
+        errors.handle(error, ErrorContext(place="job", operation=name))

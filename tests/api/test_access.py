@@ -19,7 +19,13 @@ EVERYBODY = None
 
 RULES: dict[str, set[Role] | None] = {
     "GET /api/health": EVERYBODY,
+    "GET /api/health/live": EVERYBODY,
     "GET /api/openapi.json": EVERYBODY,
+    "GET /metrics": OPERATORS,
+    "GET /api/observability/metrics": OPERATORS,
+    "GET /api/observability/alerts": OPERATORS,
+    "GET /api/observability/debug": OPERATORS,
+    "PUT /api/observability/debug": OPERATORS,
     "GET /{path:path}": EVERYBODY,
     "GET /api/me": set(Role),
     "POST /api/threads": CUSTOMER,
@@ -65,6 +71,8 @@ RULES: dict[str, set[Role] | None] = {
     "GET /api/dashboard": LEADS,
     "GET /api/dashboard/cohort": LEADS,
     "GET /api/dashboard/conversations": LEADS,
+    "GET /api/dashboard/errors": LEADS | OPERATORS,
+    "GET /api/dashboard/errors/conversations": LEADS,
     "GET /api/dashboard/series": LEADS,
 }
 """The rule of every route. One that is missing here fails `test_every_route_has_a_rule`."""

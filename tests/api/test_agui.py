@@ -167,7 +167,7 @@ def test_a_run_that_fails_names_the_error_and_where_to_find_it() -> None:
 
     assert ended["type"] == "RUN_ERROR"
     assert ended["code"] == "TURN_TIMEOUT"
-    assert ended["metadata"] == {"correlation_id": "c"}
+    assert ended["metadata"] == {"correlation_id": "c", "action": "retry"}
 
 
 def test_what_our_systems_said_to_each_other_is_not_told() -> None:

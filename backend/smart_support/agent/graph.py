@@ -73,6 +73,7 @@ from smart_support.events.records import (
     ToolReturned,
 )
 from smart_support.operations.records import Access
+from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer
 from smart_support.tools.build import MAX_TOOLS, Tool
 from smart_support.tools.call import complete_arguments, plan_call
@@ -123,7 +124,13 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     last = number + 1 >= context.max_model_calls
     tools = [] if last or _handed_off(state) else _functions(agent)
     own = _as_made(state.get("messages", []), state.get("edited", {}))
-    reply = await _ask_model(runtime, agent, message_id, own, tools)
+    with span("chat", _asked_of(context)) as traced:
+        reply = await _ask_model(runtime, agent, message_id, own, tools)
+        if (counted := reply.usage) is not None:
+            traced.note(
+                gen_ai__usage__input_tokens=counted.input_tokens,
+                gen_ai__usage__output_tokens=counted.output_tokens,
+            )
     requests = reply.tool_calls[:MOST_CALLS_OF_A_REPLY]
     if requests and not tools:
         # It cannot be stopped by words; without this it could go on for as long as it likes.
@@ -451,13 +458,15 @@ async def _called_content(
         thread_id=context.thread_id,
         turn_id=context.turn_id,
     )
-    result = await context.caller.call(
-        tool,
-        planned,
-        actor=context.actor,
-        correlation_id=context.correlation_id,
-        claims=context.claims,
-    )
+    with span("execute_tool", _used(tool, called)) as traced:
+        result = await context.caller.call(
+            tool,
+            planned,
+            actor=context.actor,
+            correlation_id=context.correlation_id,
+            claims=context.claims,
+        )
+        traced.note(smart_support__tool__outcome=result.outcome, error__type=result.code)
     runtime.stream_writer(result.events)
     if result.connect is not None:
         await _tell(runtime, [_connection_asked(context, called, agent, result.connect)])
@@ -548,6 +557,24 @@ _REFUSED: Mapping[Refusal, type[RepeatedCall] | type[TooManyCalls]] = {
 }
 
 _NO_ANSWER = Decision(decision="rejected", by="customer", message=None, arguments=None)
+
+
+def _asked_of(context: TurnContext) -> Attributes:
+    return {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": context.model.model_name,
+    }
+
+
+def _used(tool: Tool, called: ToolCallState) -> Attributes:
+    return {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": tool.operation.tool_name,
+        "gen_ai.tool.call.id": called["id"],
+        "gen_ai.tool.type": "function",
+        "smart_support.operation": tool.operation.key,
+    }
 
 
 class UnknownTool(SupportError):

@@ -13,11 +13,10 @@ from smart_support.security.audit import Act
 
 _bearer = HTTPBearer(auto_error=False, description="The token of a sign-in link.")
 
-
 Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def signed_in(parts: Running, credentials: Token) -> Person:
+def signed_in(parts: Running, credentials: Token, request: Request) -> Person:
     """The person whose token came with the request.
 
     Raises:
@@ -25,7 +24,9 @@ def signed_in(parts: Running, credentials: Token) -> Person:
     """
     if credentials is None:
         raise NotSignedIn("no Authorization header with a bearer token")
-    return parts.tokens.read(credentials.credentials)
+    person = parts.tokens.read(credentials.credentials)
+    request.scope["user_id"] = person.id  # an error says whom it met
+    return person
 
 
 def _allow(*roles: Role) -> Callable[[Request, Parts, Person], Awaitable[Person]]:

@@ -30,6 +30,7 @@ from ag_ui.core import (
 )
 
 from smart_support.agent.state import LiveText
+from smart_support.errors import action_of
 from smart_support.events.records import (
     AgentChanged,
     ApprovalAsked,
@@ -245,7 +246,10 @@ class Speaker:
             return RunErrorEvent(
                 message=fact.message or "",
                 code=fact.code,
-                metadata={"correlation_id": fact.correlation_id},
+                metadata={
+                    "correlation_id": fact.correlation_id,
+                    "action": action_of(fact.code).value,
+                },
             )
         done = fact.status == "done"
         usage = TokenUsage(input_tokens=fact.input_tokens, output_tokens=fact.output_tokens)

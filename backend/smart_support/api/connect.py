@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from smart_support.api.access import Customer
 from smart_support.api.parts import Parts, Running
-from smart_support.api.problems import PROBLEMS, correlation_id_of_log
+from smart_support.api.problems import PROBLEMS
 from smart_support.errors import NotFound, SupportError
 from smart_support.security.credentials import Kind, Slot
 
@@ -65,7 +65,7 @@ async def come_back(
     except SupportError as refused:
         log.warning("connection_refused", code=refused.code, error=str(refused))
         words, status = refused.user_message, refused.status if refused.status < 500 else 502
-        words = f"{words} (correlation id {correlation_id_of_log()})"
+        words = f"{words} (correlation id {request.scope['correlation_id']})"
     else:
         words, status = "Your account is connected. You can close this window and ask again.", 200
     answer = HTMLResponse(_page(words), status)

@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
+from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api.sockets import Sockets
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
@@ -27,6 +28,8 @@ from smart_support.operations.postgres import PostgresOperations
 from smart_support.security.audit_postgres import PostgresAudit
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.settings import Settings
+from smart_support.telemetry.handler import ErrorHandler
+from smart_support.telemetry.watch import Watch
 from smart_support.tools.keyring import Keyring
 from smart_support.tools.oauth import OAuth
 
@@ -40,6 +43,7 @@ class Parts:
     conversations: PostgresConversations
     tracker: ConversationTracker
     recorder: AnalyticsRecorder
+    troubles: PostgresTroubles
     derivation: Derivation
     log: PostgresEventLog
     ledger: PostgresLedger
@@ -67,6 +71,10 @@ class Parts:
     hello_seconds: float
     """How long a socket may stay silent before it says who it is."""
     clock: Callable[[], datetime]
+    watch: Watch
+    """The monitor and the alerts."""
+    errors: ErrorHandler = field(default_factory=ErrorHandler)
+    """Every error of this application goes through it."""
 
 
 def parts_of(connection: HTTPConnection) -> Parts:

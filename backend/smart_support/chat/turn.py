@@ -37,9 +37,9 @@ from smart_support.chat.remember import Remembering
 from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
 from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnStatus
 from smart_support.errors import (
+    ClientAction,
     DatabaseUnavailable,
     ErrorCategory,
-    InternalError,
     NotAllowed,
     Severity,
     SupportError,
@@ -64,7 +64,9 @@ from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.ledger.records import Approval
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 from smart_support.telemetry.logs import new_correlation_id
+from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools.build import Tool
 from smart_support.tools.call import ToolCaller
 
@@ -108,6 +110,8 @@ class TurnInterrupted(SupportError):
         "I was interrupted while answering. Anything that I had already done is listed above; "
         "please ask again if something is missing."
     )
+    close_code = 1001
+    action = ClientAction.RETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,9 @@ class TurnParts:
     """Asks the other processes to stop answering in a thread."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
+    errors: ErrorHandler = ERROR_HANDLER
+    observed: Callable[[Sequence[Event]], None] = lambda _: None
+    """Told once of each committed event."""
 
 
 @dataclass(slots=True)
@@ -373,10 +380,16 @@ class TurnRunner:
         """Tell those who follow the thread, and what is derived from it, of committed events."""
         self._parts.followers.publish(thread_id, events)
         self._parts.noticed(thread_id)
+        self._parts.observed(events)
 
     def resume(self, turn: Turn) -> None:
         """Begin to answer a turn that has just become the thread's open one."""
         self._spawn(turn)
+
+    @property
+    def running(self) -> int:
+        """How many turns this process answers now."""
+        return len(self._tasks)
 
     def take_up(self, turn: Turn, after: float) -> None:
         """Go on with a turn that was taken over, open for `after` seconds, where its log ends."""
@@ -428,7 +441,10 @@ class TurnRunner:
             if self._open.get(turn.thread_id) == turn.id:
                 del self._open[turn.thread_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("turn_task_failed", turn_id=turn.id, exc_info=error)
+            context = ErrorContext(
+                place="job", operation="turn_task", thread_id=turn.thread_id, turn_id=turn.id
+            )
+            self._parts.errors.handle(error, context)
 
     async def _run(self, turn: Turn, taken_over: float | None) -> None:
         run = _Run(turn, new_correlation_id(), self._parts.monotonic(), taken_over)
@@ -437,6 +453,7 @@ class TurnRunner:
                 thread_id=turn.thread_id, turn_id=turn.id, correlation_id=run.correlation_id
             ),
             fenced(Fence(turn.thread_id, turn.epoch or 0, self._parts.alive)),
+            span("invoke_agent", _traced(turn), correlation_id=run.correlation_id),
         ):
             try:
                 await self._answer_and_settle(run)
@@ -445,7 +462,8 @@ class TurnRunner:
                 self._parts.followers.stop_writing(turn.thread_id)
             except DatabaseUnavailable as error:
                 # Nothing can be written down, its end included. Recovery goes on with it.
-                log.warning("turn_set_aside", error=str(error))
+                self._handled(run, error)
+                log.warning("turn_set_aside")
                 self._set_aside.add(turn.id)
 
     async def _answer_and_settle(self, run: _Run) -> None:
@@ -459,15 +477,12 @@ class TurnRunner:
             raise
         except TimeoutError:
             await self._hand_off_at_deadline(run)
-            await self._close(run, "failed", TurnTimeout("the turn's time is over"))
+            error = self._handled(run, TurnTimeout("the turn's time is over"))
+            await self._close(run, "failed", error)
         except (WriterReplaced, DatabaseUnavailable):
             raise
-        except SupportError as error:
-            log.warning("turn_failed", code=error.code, error=str(error))
-            await self._close(run, "failed", error)
-        except Exception:
-            log.exception("turn_crashed")
-            await self._close(run, "failed", InternalError())
+        except Exception as failure:  # noqa: BLE001 - the handler has them all
+            await self._close(run, "failed", self._handled(run, failure))
         else:
             if run.waiting_for:
                 await self._park(run)
@@ -482,6 +497,11 @@ class TurnRunner:
             note=f"The agent stopped after {self._parts.limits.timeout:g} seconds.",
         )
         self.publish(turn.thread_id, await self._parts.handoffs.ask(turn.thread_id, asked))
+
+    def _handled(self, run: _Run, error: Exception) -> SupportError:
+        """The error as the catalogue names it, after the handler has seen it."""
+        context = ErrorContext(place="turn", operation=run.agent)
+        return self._parts.errors.handle(error, context).error
 
     async def _answer_in_time(self, run: _Run) -> None:
         if run.turn.id in self._cancelled:
@@ -715,6 +735,15 @@ class TurnRunner:
         self._parts.followers.stop_writing(turn.thread_id)
         if following is not None:
             self._spawn(following)
+
+
+def _traced(turn: Turn) -> Attributes:
+    return {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.conversation.id": turn.thread_id,
+        "smart_support.turn.id": turn.id,
+        "smart_support.turn.run": turn.run,
+    }
 
 
 def _milliseconds(seconds: float) -> float:

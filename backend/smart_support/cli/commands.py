@@ -17,6 +17,7 @@ from smart_support.cli import credentials as keys
 from smart_support.cli import seed as seeding
 from smart_support.cli import serve as serving
 from smart_support.cli import specs
+from smart_support.cli.catalogue import actions_json, errors_page
 from smart_support.cli.doctor import examine
 from smart_support.cli.reference import reference
 from smart_support.cli.worker import serve_as_worker
@@ -26,7 +27,10 @@ from smart_support.operations.records import Access, ReviewState, Risk
 from smart_support.operations.review import Correction
 from smart_support.security.sealing import new_key
 from smart_support.settings import Settings, read_settings
+from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext
+from smart_support.telemetry.log_file import LogFile
 from smart_support.telemetry.logs import configure_logs
+from smart_support.telemetry.watch import hide_secrets_of
 from smart_support.tools.keyring import Given
 
 Result = TypeVar("Result")
@@ -382,6 +386,16 @@ def list_settings() -> None:
     sys.stdout.write(reference())
 
 
+@cli.command("errors")
+def list_errors(
+    actions: Annotated[
+        bool, typer.Option("--actions", help="Only code and action, as JSON for the page.")
+    ] = False,
+) -> None:
+    """Print the catalogue of errors, as in docs/errors.md."""
+    sys.stdout.write(actions_json() if actions else errors_page())
+
+
 @cli.command()
 def version() -> None:
     """Print the version."""
@@ -404,16 +418,41 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _log_file(settings: Settings) -> LogFile | None:
+    if settings.smart_support_log_file is None:
+        return None
+    return LogFile(
+        path=settings.smart_support_log_file,
+        max_bytes=settings.smart_support_log_file_max_bytes,
+        period=settings.smart_support_log_file_period,
+        keep=settings.smart_support_log_file_keep,
+    )
+
+
+def _command() -> str:
+    """Which command runs; never its arguments."""
+    known = {
+        each.name or each.callback.__name__ for each in cli.registered_commands if each.callback
+    }
+    return next((word for word in sys.argv[1:2] if word in known), "command")
+
+
 def _run(work: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:
     try:
         settings = read_settings()
-        with configure_logs(settings.smart_support_log_level, settings.smart_support_log_format):
+        hide_secrets_of(settings)
+        with configure_logs(
+            settings.smart_support_log_level,
+            settings.smart_support_log_format,
+            file=_log_file(settings),
+            message_text=settings.smart_support_log_message_text,
+        ):
             try:
                 return uvloop.run(work(settings))
-            except SupportError:
-                raise
-            except Exception:
-                log.exception("command_crashed")
+            except Exception as error:
+                ERROR_HANDLER.handle(error, ErrorContext(place="cli", operation=_command()))
+                if isinstance(error, SupportError):
+                    raise
                 sys.exit(70)
     except SupportError as error:
         sys.stderr.write(f"smart-support: {error}\n")

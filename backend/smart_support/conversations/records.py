@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from smart_support.errors import ErrorCategory, Severity, SupportError
+from smart_support.errors import (
+    ClientAction,
+    ErrorCategory,
+    RetryStrategy,
+    Severity,
+    SupportError,
+)
 from smart_support.events.records import Event, ThreadId, TurnId
 
 
@@ -124,3 +130,5 @@ class QueueFull(SupportError):
     category = ErrorCategory.RETRYABLE
     severity = Severity.LOW
     user_message = "I still have several of your messages to answer. One moment, please."
+    retry = RetryStrategy.AFTER_TIME
+    action = ClientAction.WAIT

@@ -20,6 +20,7 @@ from smart_support.operations.records import Access, Operation
 from smart_support.operations.schema import cursor_of
 from smart_support.resilience.classify import classify_error
 from smart_support.resilience.retry import with_retry
+from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer
 from smart_support.tools.authorize import Authorizer, hidden, hidden_bytes
 from smart_support.tools.build import Tool
@@ -273,7 +274,7 @@ class ToolCaller:
         writes = tool.operation.classification.access is Access.WRITE
 
         async def attempt() -> _Answer:
-            with recorder as record:
+            with recorder as record, span("http.client", _sent_to(request)):
                 remaining = min(self._limits.attempt, deadline - self._monotonic())
                 try:
                     async with asyncio.timeout(max(remaining, 0.001)):
@@ -354,6 +355,10 @@ class ToolCaller:
         return await self._ledger.finish(
             planned, _STATES[outcome], recorder.attempts, returned, now=self._clock()
         )
+
+
+def _sent_to(request: httpx.Request) -> Attributes:
+    return {"http.request.method": request.method, "server.address": request.url.host}
 
 
 def _shown(operation: Operation, arguments: Mapping[str, Any], got: _Answer) -> str:

@@ -1,5 +1,7 @@
 /** The chat protocol's frames, as docs/protocol.md has them. */
 
+import type { Action } from "./actions";
+
 export interface EventFrame {
   thread_id: string;
   /** The fact's number; null for all but the last event of a fact, and for live tokens. */
@@ -29,6 +31,8 @@ export interface ErrorFrame {
   error: {
     code: string;
     message: string;
+    /** What to do about it; older servers do not say. */
+    action?: Action;
     correlation_id: string;
     /** Seconds until the same thing may be tried again. */
     retry_after?: number | null;
@@ -37,7 +41,12 @@ export interface ErrorFrame {
   };
 }
 export interface ReadyFrame {
-  ready: { person: { id: string; role: string; name: string }; offline_model: boolean };
+  ready: {
+    person: { id: string; role: string; name: string };
+    offline_model: boolean;
+    /** What works less well just now, in words for people. */
+    degraded?: string[];
+  };
 }
 export interface PongFrame {
   pong: Record<string, never>;

@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alive if it answers at all
+         * @description 200 as long as the event loop turns: what restarts a hanging process asks this.
+         */
+        get: operations["read_live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -36,6 +56,26 @@ export interface paths {
          * @description The person whose token this is. The first time that a token is shown is a sign-in.
          */
         get: operations["read_me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics for Prometheus
+         * @description Everything that is counted, over all worker processes, as Prometheus or OpenMetrics text.
+         */
+        get: operations["read_metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -772,6 +812,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/dashboard/errors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What went wrong in a range
+         * @description Errors of turns, tool calls and attempts in [start, end), counted and grouped.
+         */
+        get: operations["read_errors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dashboard/errors/conversations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The conversations in which it went wrong
+         * @description Those with at least one error of the range that fits everything given.
+         */
+        get: operations["list_troubled"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/health/details": {
         parameters: {
             query?: never;
@@ -785,6 +865,70 @@ export interface paths {
          */
         get: operations["read_details"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics as JSON
+         * @description The same as /metrics, for programs that read no Prometheus text.
+         */
+        get: operations["export_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alerts that hold now, and the last ones
+         * @description As the process that answers has judged them.
+         */
+        get: operations["read_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/debug": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is logged in detail
+         * @description In the process that answers.
+         */
+        get: operations["read_debug"];
+        /**
+         * Log everything, or single threads, in detail for a while
+         * @description In the process that answers; `seconds` 0, or neither of the two, ends it.
+         */
+        put: operations["switch_debug"];
         post?: never;
         delete?: never;
         options?: never;
@@ -987,6 +1131,59 @@ export interface components {
             tools: string[];
             /** Hands Over To */
             hands_over_to: string[];
+        };
+        /**
+         * Alert
+         * @description An alert that holds, or held.
+         */
+        Alert: {
+            /** Key */
+            key: string;
+            /** Rule */
+            rule: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "firing" | "recovered";
+            /** Severity */
+            severity: string;
+            /** Summary */
+            summary: string;
+            /** Value */
+            value: number;
+            /** Threshold */
+            threshold: number;
+            /**
+             * Began At
+             * Format: date-time
+             */
+            began_at: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Source */
+            source: string;
+        };
+        /**
+         * AlertsNow
+         * @description The alerts of the process that answers.
+         */
+        AlertsNow: {
+            /** Firing */
+            firing: components["schemas"]["Alert"][];
+            /**
+             * History
+             * @description What began and ended, newest first.
+             */
+            history: components["schemas"]["Alert"][];
+            /**
+             * Mean Seconds To Recovery
+             * @description Over all that ended, as far back as the history goes.
+             */
+            mean_seconds_to_recovery: number | null;
         };
         /**
          * Approval
@@ -1342,6 +1539,41 @@ export interface components {
             } | null;
         };
         /**
+         * ClientAction
+         * @description What the page does with an error, or offers to do.
+         * @enum {string}
+         */
+        ClientAction: "tell" | "retry" | "wait" | "reconnect" | "sign_in" | "hand_off";
+        /**
+         * CodeCount
+         * @description Errors of one code.
+         */
+        CodeCount: {
+            /** Name */
+            name: string;
+            /**
+             * Troubles
+             * @description Errors.
+             */
+            troubles: number;
+            /**
+             * Recovered
+             * @description After how many the same thing worked again.
+             */
+            recovered: number;
+            /**
+             * Mean Recovery Ms
+             * @description Over those, until it did.
+             */
+            mean_recovery_ms: number | null;
+            severity: components["schemas"]["Severity"];
+            /**
+             * Hint
+             * @description Where an operator looks first.
+             */
+            hint: string;
+        };
+        /**
          * CohortAnswer
          * @description The range in whole hours, and its conversations.
          */
@@ -1645,6 +1877,28 @@ export interface components {
             argument?: string | null;
         };
         /**
+         * Debug
+         * @description What is told in detail in the log: stack traces, timings, retries, memory.
+         */
+        Debug: {
+            /**
+             * Whole
+             * @description Everything.
+             */
+            whole: boolean;
+            /**
+             * Threads
+             * @description Only these threads.
+             */
+            threads: string[];
+            /**
+             * Seconds
+             * @description For how long; it ends by itself.
+             * @default 900
+             */
+            seconds: number;
+        };
+        /**
          * DecidedTogether
          * @description What was decided at once, and how the operations stand now.
          */
@@ -1804,6 +2058,115 @@ export interface components {
             base_url: string | null;
             /** Active */
             active: boolean;
+        };
+        /**
+         * ErrorCount
+         * @description How often something went wrong, and how often it got over it.
+         */
+        ErrorCount: {
+            /** Name */
+            name: string;
+            /**
+             * Troubles
+             * @description Errors.
+             */
+            troubles: number;
+            /**
+             * Recovered
+             * @description After how many the same thing worked again.
+             */
+            recovered: number;
+            /**
+             * Mean Recovery Ms
+             * @description Over those, until it did.
+             */
+            mean_recovery_ms: number | null;
+        };
+        /**
+         * ErrorHour
+         * @description The errors of an hour; `usual` is the mean of the same hour of the seven days before.
+         */
+        ErrorHour: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /** Troubles */
+            troubles: number;
+            /** Usual */
+            usual: number;
+            /**
+             * Odd
+             * @description More than chance explains.
+             */
+            odd: boolean;
+        };
+        /**
+         * ErrorPattern
+         * @description Errors that look the same, whatever their ids and numbers.
+         */
+        ErrorPattern: {
+            /** Fingerprint */
+            fingerprint: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "turn" | "call" | "attempt";
+            /** Code */
+            code: string;
+            /** Operation */
+            operation: string | null;
+            /** Upstream */
+            upstream: string | null;
+            /** Troubles */
+            troubles: number;
+            /** Conversations */
+            conversations: number;
+            /**
+             * First At
+             * Format: date-time
+             */
+            first_at: string;
+            /**
+             * Last At
+             * Format: date-time
+             */
+            last_at: string;
+        };
+        /**
+         * Errors
+         * @description What went wrong in the range, in whole hours.
+         */
+        Errors: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            total: components["schemas"]["ErrorCount"];
+            /** By Severity */
+            by_severity: {
+                [key: string]: number;
+            };
+            /** By Code */
+            by_code: components["schemas"]["CodeCount"][];
+            /** By Operation */
+            by_operation: components["schemas"]["ErrorCount"][];
+            /** By Upstream */
+            by_upstream: components["schemas"]["ErrorCount"][];
+            /** By Agent */
+            by_agent: components["schemas"]["ErrorCount"][];
+            /** Patterns */
+            patterns: components["schemas"]["ErrorPattern"][];
+            /** Hours */
+            hours: components["schemas"]["ErrorHour"][];
         };
         /**
          * FromUrl
@@ -2003,6 +2366,11 @@ export interface components {
              * @description Why it is not ready; empty if it is.
              */
             reasons: string[];
+            /**
+             * Degraded
+             * @description What works less well, although it is ready.
+             */
+            degraded: string[];
             model: components["schemas"]["Model"];
         };
         /**
@@ -2066,6 +2434,17 @@ export interface components {
          */
         Listing: "conversations" | "handled" | "answered" | "resolved" | "resolved_alone" | "handed_off" | "abandoned" | "reopened" | "conversations_opened" | "conversations_resolved" | "conversations_abandoned" | "conversations_reopened" | "handoffs" | "messages" | "replies" | "response_ms" | "turns" | "turns_done" | "turns_failed" | "turns_cancelled" | "tool_calls" | "tool_calls_done" | "tool_calls_failed" | "tool_calls_declined" | "tool_calls_unknown" | "tool_errors" | "attempts" | "retries" | "approvals_asked" | "approvals_approved" | "approvals_rejected" | "approvals_expired" | "input_tokens" | "output_tokens" | "tokens";
         /**
+         * Live
+         * @description The process answers; whether messages can be taken in, /api/health says.
+         */
+        Live: {
+            /**
+             * Status
+             * @constant
+             */
+            status: "alive";
+        };
+        /**
          * Me
          * @description The person who is signed in.
          */
@@ -2077,6 +2456,23 @@ export interface components {
             name: string;
             /** Email */
             email: string | null;
+        };
+        /**
+         * Measured
+         * @description One value of a metric.
+         */
+        Measured: {
+            /** Name */
+            name: string;
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * Value
+             * @description None for what is no number.
+             */
+            value: number | null;
         };
         /**
          * MessageFinished
@@ -2117,6 +2513,20 @@ export interface components {
             text: string;
             /** To Person */
             to_person: boolean;
+        };
+        /**
+         * MetricFamily
+         * @description A metric with its values.
+         */
+        MetricFamily: {
+            /** Name */
+            name: string;
+            /** Type */
+            type: string;
+            /** Help */
+            help: string;
+            /** Samples */
+            samples: components["schemas"]["Measured"][];
         };
         /**
          * Model
@@ -2469,6 +2879,9 @@ export interface components {
              * @description Find it in the log.
              */
             correlation_id: string;
+            retry: components["schemas"]["RetryStrategy"];
+            /** @description What a page does about it, or offers. */
+            action: components["schemas"]["ClientAction"];
             /**
              * Retry After
              * @description Seconds until a new try makes sense.
@@ -2536,6 +2949,12 @@ export interface components {
             /** P95 Ms */
             p95_ms: number | null;
         };
+        /**
+         * RetryStrategy
+         * @description How a program should try again, if at all.
+         * @enum {string}
+         */
+        RetryStrategy: "none" | "backoff" | "after_time" | "rate_limit";
         /**
          * ReviewDecision
          * @description What a person decides; what is left out stays as it is.
@@ -2783,6 +3202,12 @@ export interface components {
             /** Output Tokens */
             output_tokens: number;
         };
+        /**
+         * Severity
+         * @description How much an operator should care.
+         * @enum {string}
+         */
+        Severity: "low" | "medium" | "high" | "critical";
         /**
          * SkippedOperation
          * @description An operation of the document that cannot be used.
@@ -3059,6 +3484,70 @@ export interface components {
             code: string | null;
         };
         /**
+         * TroubledThread
+         * @description A conversation in which something went wrong.
+         */
+        TroubledThread: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Title
+             * @description The beginning of the first message; empty before there is one.
+             */
+            title: string;
+            status: components["schemas"]["Status"];
+            customer: components["schemas"]["ThreadCustomer"];
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /**
+             * Last Event At
+             * Format: date-time
+             */
+            last_event_at: string;
+            /** Turns */
+            turns: number;
+            /** Tool Calls */
+            tool_calls: number;
+            /**
+             * Errors
+             * @description Failed turns, and tool calls that failed or are unclear.
+             */
+            errors: number;
+            /**
+             * Agent
+             * @description The agent that answered last.
+             */
+            agent: string | null;
+            /** @description Told of a single thread only. */
+            handling?: components["schemas"]["Handling"] | null;
+            /** Troubles */
+            troubles: number;
+            /**
+             * Last Trouble At
+             * Format: date-time
+             */
+            last_trouble_at: string;
+        };
+        /**
+         * TroubledThreads
+         * @description A page of conversations, newest first.
+         */
+        TroubledThreads: {
+            /** Threads */
+            threads: components["schemas"]["TroubledThread"][];
+            /**
+             * Next Cursor
+             * @description Give it as `cursor` for the next page.
+             */
+            next_cursor: string | null;
+        };
+        /**
          * TurnClosed
          * @description The turn is over. `code` and `message` say why when it failed; durations in milliseconds.
          *
@@ -3246,6 +3735,66 @@ export interface operations {
             };
         };
     };
+    read_live: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Live"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_me: {
         parameters: {
             query?: never;
@@ -3262,6 +3811,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": unknown;
                 };
             };
             /** @description Not signed in */
@@ -6814,6 +7423,143 @@ export interface operations {
             };
         };
     };
+    read_errors: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Errors"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_troubled: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+                code?: string | null;
+                operation?: string | null;
+                upstream?: string | null;
+                agent?: string | null;
+                fingerprint?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TroubledThreads"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_details: {
         parameters: {
             query?: never;
@@ -6830,6 +7576,250 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Details"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricFamily"][];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_alerts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertsNow"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_debug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Debug"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_debug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Debug"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Debug"];
                 };
             };
             /** @description Not signed in */

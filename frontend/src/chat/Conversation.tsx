@@ -3,6 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useState } from "react";
 import { useStickToBottom } from "use-stick-to-bottom";
+import { actionOf } from "../api/actions";
 import { isMissing, problemOf, useSession } from "../api/client";
 import { draftKey } from "../api/sign-in";
 import { Composer } from "../ui/Composer";
@@ -12,6 +13,7 @@ import { Icon } from "../ui/icons";
 import { StatusBadge } from "../ui/StatusBadge";
 import { ApprovalActionsContext } from "../ui/transcript/ApprovalCard";
 import { type WayOut, WayOutContext } from "../ui/transcript/ConnectionCard";
+import type { MessageItem } from "../ui/transcript/items";
 import { TranscriptItem } from "../ui/transcript/TranscriptItem";
 import { usePageTitle } from "../ui/usePageTitle";
 import { AskForPerson } from "./AskForPerson";
@@ -103,6 +105,10 @@ function Conversation({ threadId }: { threadId: string }) {
   const last = items.at(-1);
   const speaking =
     last?.kind === "message" && last.role === "assistant" && last.state === "streaming";
+  const offer = last?.kind === "notice" && last.tone === "error" ? actionOf(last.code) : null;
+  const question = items.findLast(
+    (item): item is MessageItem => item.kind === "message" && item.role === "user",
+  );
   const hiddenCount = Math.max(0, items.length - drawn);
   const settled = transcript.status === "resolved" || transcript.status === "abandoned";
   // The socket knows first; REST knows before the past has arrived.
@@ -192,6 +198,16 @@ function Conversation({ threadId }: { threadId: string }) {
               ))}
             </WayOutContext.Provider>
           </ApprovalActionsContext.Provider>
+          {!answering && offer === "hand_off" && !withPerson && !asking && (
+            <Offer label="Talk to a person" run={() => setAsking(true)}>
+              A person can go on from here.
+            </Offer>
+          )}
+          {!answering && offer === "retry" && question !== undefined && connected && (
+            <Offer label="Send it again" run={() => send(question.text)}>
+              It may work now.
+            </Offer>
+          )}
           {answering && !speaking && <Working />}
           {outbox.map((message) => (
             <OutgoingMessage
@@ -234,6 +250,20 @@ function Conversation({ threadId }: { threadId: string }) {
         />
       </div>
     </main>
+  );
+}
+
+/** What can be done about the error above. */
+function Offer({ label, run, children }: { label: string; run: () => void; children: string }) {
+  return (
+    <div className={classes.working}>
+      <Text size="sm" c="dimmed">
+        {children}
+      </Text>
+      <Button size="compact-sm" variant="default" onClick={run}>
+        {label}
+      </Button>
+    </div>
   );
 }
 
