@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,6 +41,7 @@ from smart_support.api import (
 )
 from smart_support.api import (
     approvals,
+    calls,
     chat_socket,
     connect,
     dashboard,
@@ -49,6 +50,7 @@ from smart_support.api import (
     observability,
     replay,
     review,
+    stops,
     threads,
 )
 from smart_support.api import (
@@ -65,6 +67,7 @@ from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
 from smart_support.api.sockets import Sockets
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
@@ -98,10 +101,14 @@ from smart_support.database.life import living
 from smart_support.database.schema import current_revision, migrate
 from smart_support.errors import DatabaseUnavailable, SetupError
 from smart_support.events.postgres import PostgresEventLog
+from smart_support.events.records import Event, ThreadId
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.security.audit_postgres import PostgresAudit
 from smart_support.security.credentials_postgres import PostgresCredentials
@@ -113,14 +120,17 @@ from smart_support.telemetry.logs import new_correlation_id
 from smart_support.telemetry.monitor import CHECK_SECONDS
 from smart_support.telemetry.tracing import configure_tracing
 from smart_support.telemetry.watch import DATABASE, MODEL, hide_secrets_of, open_watch
-from smart_support.tools.authorize import SpecAuthorizer
+from smart_support.tools.authorize import Door, SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
 from smart_support.tools.keyring import Keyring
+from smart_support.tools.linked import LinkedReads
 from smart_support.tools.oauth import OAuth
+from smart_support.tools.resolve import CallResolver
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 5.0
+CALLS_SECONDS = 5.0
 RESTART_GRACE_SECONDS = 10.0
 
 Progress = Callable[[str], None]
@@ -188,6 +198,16 @@ async def open_keyring(settings: Settings, url: str) -> AsyncIterator[OpenKeyrin
         async with _client(ssl.create_default_context()) as client:
             keyring = Keyring(operations, credentials, OAuth(client, credentials))
             yield OpenKeyring(operations, credentials, keyring, PostgresAudit(connected))
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, PostgresStops]]:
+    """The catalogue and the kill switch, on the migrated database at `url`."""
+    engine = open_engine(url)
+    try:
+        yield PostgresOperations(sessions(engine)), PostgresStops(sessions(engine))
     finally:
         await engine.dispose()
 
@@ -266,7 +286,9 @@ async def open_parts(
         chain = ModelChain([model, *stand_bys(settings, offline=offline)])
         stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
-        upstream = await stack.enter_async_context(_client(trust))
+        upstreams = await stack.enter_async_context(
+            Upstreams(UpstreamSettings.from_settings(settings))
+        )
         documents = await stack.enter_async_context(_client(trust))
 
         conversations = PostgresConversations(
@@ -292,6 +314,20 @@ async def open_parts(
         troubles = PostgresTroubles(connected)
         derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
         followers = Followers()
+        switched_off = PostgresStops(connected)
+        call_limits = Limits(
+            total=settings.smart_support_tool_timeout,
+            attempt=settings.smart_support_tool_attempt_timeout,
+            max_bytes=settings.smart_support_tool_max_bytes,
+        )
+        door = Door(upstreams, SpecAuthorizer(operations, credentials, oauth))
+        linked = LinkedReads(
+            upstreams,
+            operations,
+            attempt=call_limits.attempt,
+            max_bytes=call_limits.max_bytes,
+            door=door,
+        )
         remember = Remembering(
             log=event_log,
             ledger=ledger,
@@ -335,6 +371,27 @@ async def open_parts(
         )
         # Each needs the other: a turn is stopped through the relay, and by it.
         relay: Relay | None = None
+
+        def tell(thread_id: ThreadId, events: Sequence[Event]) -> None:
+            followers.publish(thread_id, events)
+            derivation.notice(thread_id)
+
+        call_recovery = CallRecovery(
+            ledger,
+            PostgresUnknownCalls(connected),
+            event_log,
+            CallResolver(
+                upstreams,
+                operations,
+                switched_off,
+                linked,
+                call_limits,
+                door=door,
+                clock=seams.clock,
+            ),
+            tell,
+            clock=seams.clock,
+        )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
             TurnParts(
@@ -342,18 +399,17 @@ async def open_parts(
                 handoffs=handoffs,
                 log=event_log,
                 ledger=ledger,
+                calls=call_recovery,
                 operations=operations,
                 graph=build_graph(saver),
                 model=chain,
                 caller=ToolCaller(
-                    upstream,
+                    upstreams,
                     ledger,
-                    Limits(
-                        total=settings.smart_support_tool_timeout,
-                        attempt=settings.smart_support_tool_attempt_timeout,
-                        max_bytes=settings.smart_support_tool_max_bytes,
-                    ),
-                    authorizer=SpecAuthorizer(operations, credentials, oauth),
+                    switched_off,
+                    linked,
+                    call_limits,
+                    door=door,
                     clock=seams.clock,
                 ),
                 followers=followers,
@@ -415,6 +471,7 @@ async def open_parts(
         await stack.enter_async_context(
             _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery", errors)
         )
+        await stack.enter_async_context(_task(call_recovery.run(CALLS_SECONDS), "calls", errors))
         yield Parts(
             settings=settings,
             tokens=tokens,
@@ -425,6 +482,9 @@ async def open_parts(
             derivation=derivation,
             log=event_log,
             ledger=ledger,
+            calls=call_recovery,
+            stops=switched_off,
+            upstreams=upstreams,
             operations=operations,
             audit=audit,
             sign_ins=SignIns(audit),
@@ -500,6 +560,8 @@ def create_app(
         trouble_routes,
         installation,
         observability,
+        calls,
+        stops,
     ):
         app.include_router(room.router, dependencies=limited)
     app.include_router(approvals.consents, dependencies=limited)

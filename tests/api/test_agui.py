@@ -34,6 +34,7 @@ from smart_support.chat.follow import Followers
 from smart_support.events.records import (
     FACTS,
     AgentChanged,
+    CallResolved,
     ConnectionAsked,
     ConsentGiven,
     ConsentRevoked,
@@ -57,6 +58,15 @@ ONE_OF_EACH: list[Fact] = [
     called(),
     attempt(),
     returned(),
+    CallResolved(
+        turn_id="t1",
+        tool_call_id="c1",
+        resolution="done",
+        how="person",
+        by="lead",
+        remark="seen in the back office",
+        content="{}",
+    ),
     asked(),
     parked(),
     decided(),

@@ -18,16 +18,20 @@ from smart_support.database import Sessions
 from smart_support.identity.people import Person
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.records import PlannedCall
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.tables import tool_attempts
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import ReviewState
 from smart_support.operations.review import Correction, decide
+from smart_support.resilience.address import AddressPolicy
+from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.security.sealing import Keys, new_key, parse_keys
-from smart_support.tools.authorize import SpecAuthorizer
+from smart_support.tools.authorize import Door, SpecAuthorizer
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import CallResult, Limits, ToolCaller, complete_arguments, plan_call
 from smart_support.tools.keyring import Given, Keyring
+from smart_support.tools.linked import LinkedReads
 from smart_support.tools.oauth import OAuth
 
 TURN = "01900000-0000-7000-8000-00000000000a"
@@ -39,6 +43,7 @@ class Gate:
 
     sessions: Sessions
     http: httpx.AsyncClient
+    upstreams: Upstreams
     clock: Clock
     operations: PostgresOperations
     ledger: PostgresLedger
@@ -148,13 +153,18 @@ class Gate:
 
     def another(self) -> "Gate":
         """The same in another process: its own memory, the same database."""
-        return replace(self, **_keyed(self.sessions, self.http, self.clock, self.keys))
+        return replace(
+            self, **_keyed(self.sessions, self.http, self.upstreams, self.clock, self.keys)
+        )
 
 
-def _keyed(sessions: Sessions, http: httpx.AsyncClient, clock: Clock, keys: Keys) -> dict[str, Any]:
+def _keyed(
+    sessions: Sessions, http: httpx.AsyncClient, upstreams: Upstreams, clock: Clock, keys: Keys
+) -> dict[str, Any]:
     operations, ledger = PostgresOperations(sessions), PostgresLedger(sessions)
     credentials = PostgresCredentials(sessions, keys)
     oauth = OAuth(http, credentials, clock=clock)
+    limits = Limits()
     authorizer = SpecAuthorizer(operations, credentials, oauth)
     return {
         "operations": operations,
@@ -164,14 +174,15 @@ def _keyed(sessions: Sessions, http: httpx.AsyncClient, clock: Clock, keys: Keys
         "keyring": Keyring(operations, credentials, oauth),
         "authorizer": authorizer,
         "caller": ToolCaller(
-            http,
+            upstreams,
             ledger,
-            Limits(),
-            authorizer=authorizer,
+            PostgresStops(sessions, monotonic=clock.monotonic),
+            LinkedReads(upstreams, operations, attempt=limits.attempt, max_bytes=limits.max_bytes),
+            limits,
+            door=Door(upstreams, authorizer),
             clock=clock,
             monotonic=clock.monotonic,
             sleep=clock.sleep,
-            chance=lambda: 0.5,
         ),
     }
 
@@ -185,15 +196,24 @@ async def open_gate(sessions: Sessions, company: Company) -> AsyncIterator[Gate]
         str(uuid4()), customer_id=ADA.id, customer_name=ADA.name, customer_email=ADA.email
     )
     with capture_logs():
-        async with httpx.AsyncClient(verify=False, trust_env=False) as http:
+        async with (
+            httpx.AsyncClient(verify=False, trust_env=False) as http,
+            Upstreams(
+                UpstreamSettings(addresses=AddressPolicy.parse(["127.0.0.1"])),
+                clock=clock.monotonic,
+                sleep=clock.sleep,
+                chance=lambda: 0.5,
+            ) as upstreams,
+        ):
             gate = Gate(
                 sessions=sessions,
                 http=http,
+                upstreams=upstreams,
                 clock=clock,
                 thread_id=thread.id,
                 company=company,
                 keys=keys,
-                **_keyed(sessions, http, clock, keys),
+                **_keyed(sessions, http, upstreams, clock, keys),
             )
             yield gate
             await gate.oauth.close()

@@ -46,6 +46,7 @@ from smart_support.agent.prompts import (
     HANDOFF_REASONS,
     HANDOFF_TOOL,
     hand_over_tool,
+    with_withheld,
 )
 from smart_support.agent.reply import Reply, Restarted, Switched, Token
 from smart_support.agent.state import (
@@ -76,7 +77,7 @@ from smart_support.operations.records import Access
 from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer
 from smart_support.tools.build import MAX_TOOLS, Tool
-from smart_support.tools.call import complete_arguments, plan_call
+from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
 from smart_support.tools.oauth import ConnectionNeeded
 from smart_support.tools.request import validate_arguments
 
@@ -122,10 +123,11 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     # At the cap the model gets no more tools, so that it has to answer with what it knows. Once
     # it has asked for a person, all that is left is to say so.
     last = number + 1 >= context.max_model_calls
-    tools = [] if last or _handed_off(state) else _functions(agent)
+    offer = await context.caller.offer(agent.tools)
+    tools = [] if last or _handed_off(state) else _functions(agent, offer.tools)
     own = _as_made(state.get("messages", []), state.get("edited", {}))
     with span("chat", _asked_of(context)) as traced:
-        reply = await _ask_model(runtime, agent, message_id, own, tools)
+        reply = await _ask_model(runtime, agent, message_id, own, tools, offer.withheld)
         if (counted := reply.usage) is not None:
             traced.note(
                 gen_ai__usage__input_tokens=counted.input_tokens,
@@ -178,13 +180,14 @@ async def _ask_model(
     message_id: str,
     own: list[Wire],
     tools: list[Wire],
+    withheld: Mapping[str, str],
 ) -> Reply:
     """One reply of the model. `own` is what this turn has said and done so far.
 
     A conversation that is too long for it is shortened, and tried once more.
     """
     context = runtime.context
-    system = {"role": "system", "content": agent.system}
+    system = {"role": "system", "content": with_withheld(agent.system, withheld)}
     shown = 0
     reply = Reply()
     history = context.history
@@ -312,8 +315,11 @@ def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[
         return END
     agent = runtime.context.at(state["agent"])
     refused = refusals(state["messages"], runtime.context.caps, _unasked(agent))
+    caller = runtime.context.caller
     free = [
-        called for called in calls if called["id"] in refused or not _needs_approval(agent, called)
+        called
+        for called in calls
+        if called["id"] in refused or not _needs_approval(agent, called, caller)
     ]
     if not free:
         return "gate"
@@ -643,10 +649,12 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _needs_approval(agent: AgentAtWork, called: ToolCallState) -> bool:
+def _needs_approval(agent: AgentAtWork, called: ToolCallState, caller: ToolCaller) -> bool:
     tool = agent.tools.get(called["tool"])
     if tool is None or not tool.operation.classification.confirm:
         return False
+    if caller.is_stopped(tool):
+        return False  # the call is refused; nobody is asked for a yes that cannot be used
     try:
         validate_arguments(tool.operation, parse_arguments(called["arguments_json"]))
     except SupportError:
@@ -670,8 +678,8 @@ def _unanswered(state: TurnState) -> list[ToolCallState]:
     ]
 
 
-def _functions(agent: AgentAtWork) -> list[Wire]:
-    own = [tool.function() for tool in agent.tools.values()]
+def _functions(agent: AgentAtWork, offered: Mapping[str, Tool]) -> list[Wire]:
+    own = [tool.function() for tool in offered.values()]
     passing = [hand_over_tool(agent.hands_over_to)] if agent.hands_over_to else []
     finding = [FIND_TOOLS_TOOL] if agent.more else []
     return [*own, *finding, *passing, HANDOFF_TOOL]

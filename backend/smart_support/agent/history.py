@@ -13,6 +13,7 @@ from smart_support.agent.memory import Memory, TurnPast, earlier
 from smart_support.agent.tokens import tokens_of_message
 from smart_support.events.records import (
     ApprovalAsked,
+    CallResolved,
     Event,
     GivenBack,
     MessageFinished,
@@ -33,6 +34,7 @@ HISTORY_TYPES = tuple(
         ToolCalled,
         ToolReturned,
         ApprovalAsked,
+        CallResolved,
         PersonAnswered,
         GivenBack,
     )
@@ -169,11 +171,11 @@ def _made(events: Sequence[Event]) -> dict[str, Any]:
     }
 
 
-def _results(events: Sequence[Event]) -> dict[str, ToolReturned]:
+def _results(events: Sequence[Event]) -> dict[str, ToolReturned | CallResolved]:
     return {
         event.fact.tool_call_id: event.fact
         for event in events
-        if isinstance(event.fact, ToolReturned)
+        if isinstance(event.fact, ToolReturned | CallResolved)
     }
 
 
@@ -213,6 +215,10 @@ def turn_so_far(events: Iterable[Event], turn_id: TurnId) -> SoFar:
             messages.append(
                 {"role": "tool", "tool_call_id": fact.tool_call_id, "content": fact.content}
             )
+        elif isinstance(fact, CallResolved):
+            for message in messages:
+                if message.get("tool_call_id") == fact.tool_call_id:
+                    message["content"] = fact.content
     return SoFar(messages, model_calls)
 
 
@@ -240,7 +246,9 @@ def _said_by_person(fact: PersonAnswered | GivenBack) -> Wire:
 
 
 def _said(
-    fact: MessageFinished | ToolCalled, results: dict[str, ToolReturned], made: dict[str, Any]
+    fact: MessageFinished | ToolCalled,
+    results: dict[str, ToolReturned | CallResolved],
+    made: dict[str, Any],
 ) -> list[Wire]:
     if isinstance(fact, MessageFinished):
         return [{"role": "assistant", "content": fact.text}]

@@ -43,6 +43,10 @@ How you work:
 {instructions}"""
 
 
+_WITHHELD = """\
+These tools are not offered at the moment. Do not call them and do not promise what they do. If the
+customer needs one, say in plain words that it does not work right now, and offer a person:"""
+_MAX_WITHHELD = 20
 AT_A_CAP = (
     "I have done as much as I may for one message, and I am not done yet. Somebody of our team "
     "will go on here; what I have found and done so far is listed above."
@@ -61,6 +65,14 @@ def system_prompt(name: str, today: date, agent: Agent) -> str:
         handoff=HANDOFF,
         instructions=f"\n{own}\n" if own else "",
     )
+
+
+def with_withheld(system: str, withheld: Mapping[str, str]) -> str:
+    """The instructions, and what cannot be done at the moment (tool name -> why)."""
+    if not withheld:
+        return system
+    lines = "\n".join(f"- {name}: {why}" for name, why in list(withheld.items())[:_MAX_WITHHELD])
+    return f"{system}\n{_WITHHELD}\n{lines}\n"
 
 
 def hand_over_tool(targets: Mapping[str, str]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from smart_support.events.records import (
     ApprovalAsked,
     ApprovalDecided,
     AttemptMade,
+    CallResolved,
     ConnectionAsked,
     ConsentGiven,
     ConsentRevoked,
@@ -145,6 +146,12 @@ class Speaker:
                     message_id=f"{fact.tool_call_id}.result",
                     tool_call_id=fact.tool_call_id,
                     content=json.dumps({"outcome": fact.outcome}),
+                )
+            case CallResolved():
+                yield _custom(
+                    "call_resolved",
+                    tool_call_id=fact.tool_call_id,
+                    resolution=fact.resolution,
                 )
             case ApprovalAsked():
                 self._asked[fact.approval_id] = fact

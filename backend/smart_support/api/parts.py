@@ -13,6 +13,7 @@ from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api.sockets import Sockets
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
@@ -23,8 +24,10 @@ from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.importing import Imports
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.upstream import Upstreams
 from smart_support.security.audit_postgres import PostgresAudit
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.settings import Settings
@@ -47,6 +50,9 @@ class Parts:
     derivation: Derivation
     log: PostgresEventLog
     ledger: PostgresLedger
+    calls: CallRecovery
+    stops: PostgresStops
+    upstreams: Upstreams
     operations: PostgresOperations
     audit: PostgresAudit
     sign_ins: SignIns

@@ -13,6 +13,7 @@ from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
 from smart_support.operations.approval_rules import ApprovalRules
 from smart_support.operations.document import FileTooLarge
+from smart_support.operations.effects import DONE_WORDS, FAILED_WORDS, Lookup, StatusCheck
 from smart_support.operations.evidence import evidence_of
 from smart_support.operations.importing import fetch_document, import_document
 from smart_support.operations.postgres import Batch, Decided, Imported
@@ -100,6 +101,29 @@ class BaseUrl(BaseModel):
     base_url: AnyHttpUrl
 
 
+class LookupLink(BaseModel):
+    """A read that shows whether a write took effect.
+
+    Pointers into the call begin with `/arguments/` or `/answer/`, or are `/key`.
+    """
+
+    operation: str = Field(max_length=2000, description="Its key; empty: none.")
+    arguments: dict[str, str] = Field({}, description="Its argument -> pointer into the call.")
+    items: str = Field("", description="Pointer into its answer to the list to search.")
+    equal: dict[str, str] = Field({}, description="Pointer into an item -> one into the call.")
+    since: str | None = Field(None, description="Pointer into an item to its date-time.")
+
+
+class StatusLink(BaseModel):
+    """A read that says how far an accepted request (202) has come."""
+
+    operation: str = Field(max_length=2000, description="Its key; empty: none.")
+    arguments: dict[str, str] = Field({}, description="Its argument -> pointer into the call.")
+    state: str = Field("/status", description="Pointer into its answer.")
+    done: list[str] = Field(list(DONE_WORDS), description="Words that mean: done.")
+    failed: list[str] = Field(list(FAILED_WORDS), description="Words that mean: failed.")
+
+
 class Classified(BaseModel):
     """What an operation is."""
 
@@ -111,6 +135,18 @@ class Classified(BaseModel):
     )
     risk: Risk
     idempotency_header: str | None
+    idempotency_lifetime_s: int | None = Field(
+        description="How long the API keeps an idempotency key."
+    )
+    repeatable: bool | None = Field(
+        description="The same request twice has the effect of one; none: as its method promises."
+    )
+    lookup: LookupLink | None = Field(description="Shows whether a write took effect.")
+    status: StatusLink | None = Field(description="Follows a request that was accepted (202).")
+    breaker_group: str | None = Field(description="Which operations fail together.")
+    cacheable_s: int | None = Field(
+        description="How old an answer may be that stands in while the API is down."
+    )
     confirm_locked: bool = Field(description="Nobody may lower `confirm`.")
     approval_rules: ApprovalRules = Field(description="What is demanded beyond the customer's yes.")
     reasons: list[str]
@@ -188,6 +224,14 @@ class ReviewDecision(BaseModel):
     idempotency_header: str | None = Field(
         None, max_length=100, pattern=r"^[A-Za-z0-9-]*$", description="Empty: it takes none."
     )
+    idempotency_lifetime_s: int | None = Field(
+        None, ge=0, le=366 * 86_400, description="0: nobody knows."
+    )
+    repeatable: bool | None = None
+    lookup: LookupLink | None = None
+    status: StatusLink | None = None
+    breaker_group: str | None = Field(None, max_length=100, description="Empty: by its tag.")
+    cacheable_s: int | None = Field(None, ge=0, le=86_400, description="0: never.")
     approval_rules: ApprovalRules | None = None
     answer_fields: list[AnswerField] | None = Field(
         None, max_length=100, description="Such as `data.id`. Empty: the whole answer is shown."
@@ -449,10 +493,15 @@ async def _import(
 
 
 def _correction(decision: ReviewDecision) -> Correction:
-    given = {name: getattr(decision, name) for name in Correction.__slots__}
-    if given["answer_fields"] is not None:
-        given["answer_fields"] = tuple(given["answer_fields"])
-    return Correction(**given)
+    said = {name: getattr(decision, name) for name in Correction.__slots__}
+    if decision.answer_fields is not None:
+        said["answer_fields"] = tuple(decision.answer_fields)
+    if decision.lookup is not None:
+        said["lookup"] = Lookup(**decision.lookup.model_dump())
+    if (status := decision.status) is not None:
+        words = {"done": tuple(status.done), "failed": tuple(status.failed)}
+        said["status"] = StatusCheck(**status.model_dump() | words)
+    return Correction(**said)
 
 
 def _together(decided: Decided) -> DecidedTogether:

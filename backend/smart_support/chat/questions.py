@@ -14,7 +14,7 @@ from smart_support.events.records import ApprovalAsked, Event, ThreadId
 from smart_support.identity.people import Person, Role
 from smart_support.ledger.consent import NewConsent
 from smart_support.ledger.postgres import Decided, PostgresLedger
-from smart_support.ledger.records import Approval, PlannedCall
+from smart_support.ledger.records import Approval, PlannedCall, approval_id_of
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
@@ -201,11 +201,6 @@ class Asking:
             )
 
         return [question("customer"), question("lead")] if why else [question("customer")]
-
-
-def approval_id_of(tool_call_id: str) -> str:
-    """The id of the first question to the customer about a tool call."""
-    return str(uuid5(UUID(tool_call_id), "approval"))
 
 
 def _json(arguments: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from smart_support.agent.state import (
     TurnContext,
 )
 from smart_support.agent.work import WHO_TYPES, at_work, last_agent
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.offer import PER_TURN, offer_tools
@@ -80,12 +81,6 @@ MAX_RECOVERIES = 3
 
 RESUME_WITHIN = 900.0
 """Seconds after which a turn is not gone on with any more: nobody waits for its answer."""
-
-UNKNOWN_AFTER_CRASH = (
-    '{"error":{"code":"TOOL_OUTCOME_UNKNOWN","outcome":"unknown","message":"The request was sent, '
-    "then we were interrupted. It may or may not have taken effect. It must not be repeated; "
-    'a person has to check."}}'
-)
 
 
 class TurnTimeout(SupportError):
@@ -144,6 +139,7 @@ class TurnParts:
     handoffs: PostgresHandoffs
     log: PostgresEventLog
     ledger: PostgresLedger
+    calls: CallRecovery
     operations: PostgresOperations
     graph: TurnGraph
     model: ChatModel
@@ -594,8 +590,7 @@ class TurnRunner:
             TurnInterrupted: it is too late, or was tried too often.
         """
         parts, turn = self._parts, run.turn
-        lost = await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=parts.clock())
-        self.publish(turn.thread_id, lost)
+        await parts.calls.find_lost(turn.thread_id, turn.id)
         if turn.recoveries > MAX_RECOVERIES or after > RESUME_WITHIN:
             raise TurnInterrupted(f"taken over {turn.recoveries} times, after {after:.0f} s")
         log.warning("turn_taken_over", time=turn.recoveries, after=round(after, 1))
@@ -686,10 +681,10 @@ class TurnRunner:
     async def _close(self, run: _Run, status: str, error: SupportError | None) -> None:
         parts, turn = self._parts, run.turn
         if status != "done":
-            now = parts.clock()
-            lost = await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=now)
-            withdrawn = await parts.ledger.withdraw(turn.id, now=now)
-            self.publish(turn.thread_id, (*lost, *withdrawn))
+            await parts.calls.lose(turn.thread_id, turn.id)
+            withdrawn = await parts.ledger.withdraw(turn.id, now=parts.clock())
+            self.publish(turn.thread_id, withdrawn)
+            await parts.calls.close_unsent(turn.thread_id, turn.id)
         facts: list[Fact] = []
         if (said := self._said(run)) is not None:
             facts.append(

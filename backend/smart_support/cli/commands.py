@@ -222,6 +222,49 @@ def decide(
     _run(work)
 
 
+@cli.command("switch-off")
+def switch_off(
+    reason: Annotated[str, typer.Option(help="Why; everybody who looks is shown it.")],
+    spec: Annotated[
+        str | None, typer.Argument(help="Name or id of a document; without it: everything.")
+    ] = None,
+    operation: Annotated[
+        str | None, typer.Argument(help="As in 'GET /orders', or the tool's name.")
+    ] = None,
+) -> None:
+    """Switch off everything, one API or one operation, for all processes, at once."""
+
+    async def work(settings: Settings) -> None:
+        stop = await specs.switch_off(settings, spec, operation, reason=reason)
+        _say(specs.stop_described(stop))
+
+    _run(work)
+
+
+@cli.command("switch-on")
+def switch_on(
+    stop: Annotated[str, typer.Argument(help="Its id, as `smart-support stops` shows it.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    """Switch on again what was switched off."""
+
+    async def work(settings: Settings) -> None:
+        _say(specs.stop_described(await specs.switch_on(settings, stop, reason=reason)))
+
+    _run(work)
+
+
+@cli.command("stops")
+def list_stops() -> None:
+    """List what is switched off, and then what was."""
+
+    async def work(settings: Settings) -> None:
+        for stop in await specs.list_stops(settings):
+            _say(specs.stop_described(stop))
+
+    _run(work)
+
+
 credentials_cli = typer.Typer(
     help="What opens an API. Secrets are read from standard input, never from the command's words.",
     no_args_is_help=True,

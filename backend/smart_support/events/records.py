@@ -10,6 +10,8 @@ TurnId: TypeAlias = str
 Json: TypeAlias = Any
 
 CallOutcome: TypeAlias = Literal["done", "failed", "declined", "unknown"]
+Resolution: TypeAlias = Literal["done", "not_done"]
+ResolvedHow: TypeAlias = Literal["key", "lookup", "status", "person"]
 AttemptOutcome: TypeAlias = Literal["done", "not_sent", "rejected", "unknown"]
 
 
@@ -96,6 +98,25 @@ class ToolReturned:
     outcome: CallOutcome
     content: str
     code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallResolved:
+    """It is known now what became of a call whose outcome was unknown.
+
+    `how`: the same request with its key was answered, a lookup or the status operation showed
+    it, or a person looked. `content` is what the model reads from now on; `remark` is for leads
+    and agents, not for the customer.
+    """
+
+    type: ClassVar[str] = "call_resolved"
+    turn_id: TurnId
+    tool_call_id: str
+    resolution: Resolution
+    how: ResolvedHow
+    by: str
+    remark: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +321,7 @@ Fact: TypeAlias = (
     | ToolCalled
     | AttemptMade
     | ToolReturned
+    | CallResolved
     | ApprovalAsked
     | ApprovalDecided
     | ConsentGiven
@@ -327,6 +349,7 @@ FACTS: Mapping[str, type[Fact]] = {
         ToolCalled,
         AttemptMade,
         ToolReturned,
+        CallResolved,
         ApprovalAsked,
         ApprovalDecided,
         ConsentGiven,

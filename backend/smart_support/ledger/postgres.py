@@ -31,13 +31,17 @@ from smart_support.ledger.consent_postgres import (
 from smart_support.ledger.records import (
     Approval,
     ApprovalExpired,
+    ApprovalMissing,
     ApprovalSettled,
     ApprovalState,
     Attempt,
+    CallMade,
     CallMoved,
     CallState,
+    KnownCall,
     PlannedCall,
 )
+from smart_support.ledger.stops_postgres import refuse_stopped
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
 from smart_support.security.audit import Act
 from smart_support.security.audit_postgres import record
@@ -352,23 +356,42 @@ class PostgresLedger(PostgresConsents):
 
         Raises:
             ApprovalMissing, ApprovalExpired, LimitReached: as of `use_approvals`.
+            CallMade: it was sent before.
+            Stopped: an operator has switched it off.
         """
         async with self._sessions.begin() as session:
             await hold(session, call.thread_id)
-            await use_approvals(session, call, demand, actor=actor, now=now)
-            await _move(session, call.id, CallState.APPROVED, CallState.SENT, sent_at=now)
+            await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
+            try:
+                await use_approvals(session, call, demand, actor=actor, now=now)
+            except ApprovalMissing:
+                known = await _known(session, tool_calls.c.id == call.id)
+                if known is not None and _is_over(known, call):
+                    raise CallMade(known) from None
+                raise
+            await _move(session, call.id, CallState.APPROVED, CallState.SENT, **_sent(call, now))
 
     async def send_unasked(self, call: PlannedCall, *, now: datetime) -> None:
         """Note that a write which needs no yes is being sent.
 
         Raises:
-            CallMoved: this very call was sent before.
+            CallMade: this effect was asked for before in this turn.
+            CallMoved: a call with this id and other arguments was made before.
+            Stopped: an operator has switched it off.
         """
         async with self._sessions.begin() as session:
             await hold(session, call.thread_id)
-            statement = _insert(call, CallState.SENT, sent_at=now).on_conflict_do_nothing()
+            await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
+            statement = _insert(call, CallState.SENT, **_sent(call, now)).on_conflict_do_nothing()
             if (await session.execute(statement.returning(tool_calls.c.id))).one_or_none() is None:
-                raise CallMoved(f"call {call.id} was sent before")
+                same = sa.and_(
+                    tool_calls.c.effect_key == call.effect_key,
+                    tool_calls.c.state.in_(_COUNTING),
+                )
+                known = await _known(session, sa.or_(tool_calls.c.id == call.id, same))
+                if known is not None and known.fingerprint == call.fingerprint:
+                    raise CallMade(known)
+                raise CallMoved(f"call {call.id} was made before with other arguments")
 
     async def finish(
         self,
@@ -378,18 +401,37 @@ class PostgresLedger(PostgresConsents):
         returned: ToolReturned,
         *,
         now: datetime,
+        etag: str | None = None,
+        accepted: Any = None,
     ) -> tuple[Event, ...]:
-        """Write down how a call ended. A read has no row before; a write was `SENT`."""
+        """Write down how a call ended.
+
+        A read has no row before. A write was `SENT`; one that FAILED may not have come that far.
+
+        Raises:
+            CallMade: this read has its result already; nothing is written.
+            CallMoved: the write is not on its way any more.
+        """
         async with self._sessions.begin() as session:
             values = {
                 "content": storable(returned.content),
                 "code": returned.code,
                 "finished_at": now,
+                "url": call.url,
+                "etag": storable(etag),
+                "accepted": sa.null() if accepted is None else storable(accepted),
             }
-            if call.access == "read":
-                await session.execute(_insert(call, state, **values).on_conflict_do_nothing())
+            if state is CallState.AMBIGUOUS:
+                values["check_at"] = now
+            if call.access == "read" and not call.asks:
+                statement = _insert(call, state, **values).on_conflict_do_nothing()
+                made = await session.execute(statement.returning(tool_calls.c.id))
+                if made.one_or_none() is None:
+                    known = await _known(session, tool_calls.c.id == call.id)
+                    assert known is not None
+                    raise CallMade(known)
             else:
-                await _move(session, call.id, CallState.SENT, state, **values)
+                await _end(session, call, state, values)
             if attempts:
                 await session.execute(
                     insert(tool_attempts),
@@ -398,15 +440,41 @@ class PostgresLedger(PostgresConsents):
                         for attempt in attempts
                     ],
                 )
-            facts: list[Fact] = [
-                AttemptMade(
-                    turn_id=call.turn_id,
-                    tool_call_id=call.id,
-                    **_columns(attempt) | {"started_at": attempt.started_at.isoformat()},
-                )
-                for attempt in attempts
-            ]
-            return await append(session, call.thread_id, [*facts, returned])
+            facts = [*attempt_facts(call.turn_id, call.id, attempts), returned]
+            return await append(session, call.thread_id, facts)
+
+    async def tell(self, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
+        """Add facts about calls whose rows stay as they are."""
+        async with self._sessions.begin() as session:
+            return await append(session, thread_id, facts)
+
+    async def call(self, call_id: str) -> KnownCall:
+        """A call, whatever its state.
+
+        Raises:
+            NotFound: nothing was asked of anybody under this id.
+        """
+        async with self._sessions() as session:
+            known = await _known(session, tool_calls.c.id == call_id)
+        if known is None:
+            raise NotFound(f"no tool call {call_id}")
+        return known
+
+    async def last_etag(self, thread_id: ThreadId, url: str) -> str | None:
+        """The version that the API last gave, in this thread, of what is at this URL."""
+        statement = (
+            sa.select(tool_calls.c.etag)
+            .where(
+                tool_calls.c.thread_id == thread_id,
+                tool_calls.c.url == url,
+                tool_calls.c.etag.is_not(None),
+            )
+            .order_by(tool_calls.c.finished_at.desc())
+            .limit(1)
+        )
+        async with self._sessions() as session:
+            found: str | None = await session.scalar(statement)
+        return found
 
     async def call_content(self, tool_call_id: str) -> tuple[CallState, str | None] | None:
         """The state of a call and what the model read of it; None if it was never written."""
@@ -432,6 +500,7 @@ class PostgresLedger(PostgresConsents):
                         content=content,
                         code="TOOL_OUTCOME_UNKNOWN",
                         finished_at=now,
+                        check_at=now,
                     )
                     .returning(tool_calls.c.id, tool_calls.c.thread_id)
                 )
@@ -443,6 +512,39 @@ class PostgresLedger(PostgresConsents):
                     outcome="unknown",
                     content=content,
                     code="TOOL_OUTCOME_UNKNOWN",
+                )
+                for row in rows
+            ]
+            return await append(session, rows[0].thread_id, facts) if rows else ()
+
+    async def close_unsent(
+        self, turn_id: TurnId, content: str, *, now: datetime
+    ) -> tuple[Event, ...]:
+        """End the calls of a turn that is over which never were sent: they have failed, surely."""
+        async with self._sessions.begin() as session:
+            rows = (
+                await session.execute(
+                    sa.update(tool_calls)
+                    .where(
+                        tool_calls.c.turn_id == turn_id,
+                        tool_calls.c.state.in_([CallState.PLANNED.value, CallState.APPROVED.value]),
+                    )
+                    .values(
+                        state=CallState.FAILED.value,
+                        content=content,
+                        code="TOOL_NOT_SENT",
+                        finished_at=now,
+                    )
+                    .returning(tool_calls.c.id, tool_calls.c.thread_id)
+                )
+            ).all()
+            facts = [
+                ToolReturned(
+                    turn_id=turn_id,
+                    tool_call_id=row.id,
+                    outcome="failed",
+                    content=content,
+                    code="TOOL_NOT_SENT",
                 )
                 for row in rows
             ]
@@ -501,6 +603,51 @@ class PostgresLedger(PostgresConsents):
             return tuple(_approval(row) for row in await session.execute(statement))
 
 
+_COUNTING = [
+    state.value
+    for state in (CallState.SENT, CallState.DONE, CallState.AMBIGUOUS, CallState.RESOLVED_DONE)
+]
+"""States of a call that has had its effect, or may have."""
+
+_OPEN_BEFORE_FAILURE = [CallState.PLANNED.value, CallState.APPROVED.value, CallState.SENT.value]
+
+
+def attempt_facts(turn_id: TurnId, call_id: str, attempts: Sequence[Attempt]) -> list[Fact]:
+    """What the log says of the requests that were made for a call."""
+    return [
+        AttemptMade(
+            turn_id=turn_id,
+            tool_call_id=call_id,
+            **_columns(attempt) | {"started_at": attempt.started_at.isoformat()},
+        )
+        for attempt in attempts
+    ]
+
+
+def known_call(row: sa.Row[Any]) -> KnownCall:
+    """The call in a row of `tool_calls`."""
+    values = {name: row._mapping[name] for name in KnownCall.__slots__}
+    return KnownCall(**values | {"state": CallState(row.state)})
+
+
+async def _known(session: AsyncSession, which: sa.ColumnElement[bool]) -> KnownCall | None:
+    statement = sa.select(tool_calls).where(which).order_by(tool_calls.c.sent_at.desc()).limit(1)
+    row = (await session.execute(statement)).one_or_none()
+    return None if row is None else known_call(row)
+
+
+def _is_over(known: KnownCall, call: PlannedCall) -> bool:
+    """Whether it is this very call, and past the point where it could be sent."""
+    over = {*_COUNTING, CallState.FAILED.value, CallState.RESOLVED_NOT_DONE.value}
+    same = (known.fingerprint, known.thread_id) == (call.fingerprint, call.thread_id)
+    return same and known.state.value in over
+
+
+def _sent(call: PlannedCall, now: datetime) -> dict[str, Any]:
+    keyed = None if call.keyed_for is None else now + timedelta(seconds=call.keyed_for)
+    return {"sent_at": now, "effect_key": call.effect_key, "keyed_until": keyed, "url": call.url}
+
+
 async def _locked(session: AsyncSession, approval_id: str) -> sa.Row[Any]:
     return (
         await session.execute(
@@ -515,6 +662,7 @@ def _insert(call: PlannedCall, state: CallState, **values: Any) -> Any:
         thread_id=call.thread_id,
         turn_id=call.turn_id,
         operation_id=call.operation_id,
+        api_id=call.api_id,
         operation=call.operation,
         access=call.access,
         arguments=dict(call.arguments),
@@ -522,6 +670,27 @@ def _insert(call: PlannedCall, state: CallState, **values: Any) -> Any:
         state=state.value,
         **values,
     )
+
+
+async def _end(
+    session: AsyncSession, call: PlannedCall, state: CallState, values: dict[str, Any]
+) -> None:
+    """Move a write to its end; one that failed before it was sent may have no row yet."""
+    if state is not CallState.FAILED:
+        await _move(session, call.id, CallState.SENT, state, **values)
+        return
+    moved = await session.execute(
+        sa.update(tool_calls)
+        .where(tool_calls.c.id == call.id, tool_calls.c.state.in_(_OPEN_BEFORE_FAILURE))
+        .values(state=state.value, **values)
+        .returning(tool_calls.c.id)
+    )
+    if moved.one_or_none() is None:
+        made = await session.execute(
+            _insert(call, state, **values).on_conflict_do_nothing().returning(tool_calls.c.id)
+        )
+        if made.one_or_none() is None:
+            raise CallMoved(f"call {call.id} has ended before")
 
 
 async def _move(

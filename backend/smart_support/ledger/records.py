@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from smart_support.errors import ErrorCategory, Severity, SupportError
 from smart_support.events.records import ThreadId, TurnId
@@ -25,6 +26,10 @@ class CallState(Enum):
     FAILED = "failed"
     AMBIGUOUS = "ambiguous"
     """Something was sent and nobody knows what became of it. Never repeated."""
+    RESOLVED_DONE = "resolved_done"
+    """Was ambiguous; it is known now that it took effect."""
+    RESOLVED_NOT_DONE = "resolved_not_done"
+    """Was ambiguous; it is known now that it did not."""
 
 
 class ApprovalState(Enum):
@@ -55,6 +60,59 @@ class PlannedCall:
     access: str
     arguments: Mapping[str, Any]
     fingerprint: str
+    api_id: str | None = None
+    """The spec that the operation is of."""
+    keyed_for: float | None = None
+    """Seconds that the API keeps an idempotency key; None if it takes none."""
+    url: str | None = None
+    """What it is about: the request's URL without its query."""
+    asks: bool = False
+    """Whether it needs a yes."""
+
+    @property
+    def effect_key(self) -> str:
+        """One per effect: of a call said twice in a turn the same, of a new approval another."""
+        asked = approval_id_of(self.id) if self.asks else "unasked"
+        return str(
+            uuid5(
+                NAMESPACE_URL,
+                f"{self.thread_id}/{self.turn_id}/{self.operation_id}/{self.fingerprint}/{asked}",
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownCall:
+    """A call as the ledger has it."""
+
+    id: str
+    thread_id: ThreadId
+    turn_id: TurnId
+    operation_id: str
+    api_id: str | None
+    operation: str
+    access: str
+    arguments: Mapping[str, Any]
+    fingerprint: str
+    state: CallState
+    content: str | None = None
+    code: str | None = None
+    effect_key: str | None = None
+    keyed_until: datetime | None = None
+    accepted: Any = None
+    """What the API said when it accepted the call without having done it."""
+    sent_at: datetime | None = None
+    finished_at: datetime | None = None
+    checks: int = 0
+    check_at: datetime | None = None
+    """When to find out next what became of it."""
+    resolved_by: str | None = None
+    resolved_at: datetime | None = None
+    remark: str | None = None
+
+    def pointers(self) -> dict[str, Any]:
+        """The call as the pointers of a lookup or status operation see it."""
+        return {"arguments": self.arguments, "answer": self.accepted, "key": self.effect_key}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +196,32 @@ class CallMoved(SupportError):
     code = "TOOL_CALL_MOVED"
     status = 409
     severity = Severity.HIGH
+
+
+class CallMade(SupportError):
+    """The same effect was asked for before; `known` says what became of it. Nothing was sent."""
+
+    code = "TOOL_CALL_MADE"
+    status = 409
+    severity = Severity.LOW
+
+    def __init__(self, known: KnownCall) -> None:
+        super().__init__(f"call {known.id} is {known.state.value}")
+        self.known = known
+
+
+class CallSettled(SupportError):
+    """Its outcome is not unknown, or not any more."""
+
+    code = "TOOL_CALL_SETTLED"
+    status = 409
+    severity = Severity.LOW
+    user_message = "It is known already what became of that call."
+
+
+def approval_id_of(tool_call_id: str) -> str:
+    """The id of the question about a tool call; a call has one, however often it is asked."""
+    return str(uuid5(UUID(tool_call_id), "approval"))
 
 
 def fingerprint_of(operation_id: str, schema_hash: str, arguments: Mapping[str, Any]) -> str:

@@ -1,14 +1,15 @@
 """What opens an API is put into a request here, after everything else about it is settled.
 
-No secret is in a request before, and none is written anywhere after: `hidden` takes them out of
-what an API said. They go to the origin that they were given for, and to no other.
+No secret is in a request before, and none is written anywhere after: `Door` takes them out of
+what an API says. They go to the origin that they were given for, and to no other.
 """
 
 import base64
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
@@ -20,10 +21,12 @@ from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Operation
 from smart_support.operations.security import Scheme, scheme_hash
 from smart_support.resilience.origin import origin_of
+from smart_support.resilience.records import Answer, AttemptReport, CallFailed, CallPlan
+from smart_support.resilience.upstream import Upstreams
 from smart_support.security.credentials import COMPANY, Credential, Kind
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.tools.build import Tool
-from smart_support.tools.oauth import ConnectionNeeded, OAuth, OAuthRefused
+from smart_support.tools.oauth import ConnectionNeeded, OAuth, OAuthRefused, OAuthUnavailable
 
 log = structlog.get_logger()
 
@@ -48,6 +51,10 @@ class CredentialMissing(SupportError):
         )
         self.reason = reason
         """For operators: names, never values."""
+
+
+NOT_LET_IN = (CredentialMissing, ConnectionNeeded, OAuthRefused, OAuthUnavailable)
+"""Why a request was not sent at all."""
 
 
 class Authorizer(Protocol):
@@ -357,15 +364,8 @@ def _added(request: httpx.Request) -> _Added | None:
     return found if isinstance(found, _Added) else None
 
 
-def hidden(request: httpx.Request, text: str) -> str:
-    """`text` without the secrets that are in `request`, in whatever spelling."""
-    for secret in _spellings(request):
-        text = text.replace(secret, HIDDEN)
-    return text
-
-
 def hidden_bytes(request: httpx.Request, content: bytes) -> bytes:
-    """The same for bytes of text in UTF-8."""
+    """`content` without the secrets that are in `request`, in whatever spelling of UTF-8."""
     for secret in _spellings(request):
         content = content.replace(secret.encode(), HIDDEN.encode())
     return content
@@ -389,3 +389,99 @@ def _spellings(request: httpx.Request) -> list[str]:
         for spelling in _SPELLINGS
     }
     return sorted(known, key=len, reverse=True)  # the longest first: one can be part of another
+
+
+class Door:
+    """The way into an API: a request is authorised, sent, and what comes back holds no secret."""
+
+    def __init__(self, upstreams: Upstreams, authorizer: Authorizer | None = None) -> None:
+        self._upstreams = upstreams
+        self._authorizer = authorizer
+
+    async def send(
+        self, request: httpx.Request, plan: CallPlan, tool: Tool, claims: Mapping[str, str]
+    ) -> Answer:
+        """As `Upstreams.send`; after a 401 once more with a newer token, if there was an old one.
+
+        Raises:
+            CredentialMissing, ConnectionNeeded, OAuthRefused, OAuthUnavailable: nothing was sent.
+            CallFailed: as of `Upstreams.send`; caused by ConnectionNeeded if the customer's
+                permission turned out to be withdrawn.
+        """
+        if self._authorizer is None:
+            return await self._upstreams.send(request, plan)
+        deadline = time.monotonic() + plan.total
+        counted = _Counted(plan)
+        first = await self._authorizer.authorize(_copy(request), tool, claims)
+        sent = first
+        try:
+            try:
+                answer = await self._upstreams.send(first, counted.plan)
+            except CallFailed as failure:
+                if failure.answered != 401:
+                    raise
+                # 401 says that nothing was processed, so that also a write may be made again.
+                again = await self._renewed(failure, first, request, tool, claims)
+                if again is None:
+                    raise
+                sent = again
+                left = max(deadline - time.monotonic(), 0.001)
+                answer = await self._upstreams.send(again, counted.again(left))
+        except CallFailed as failure:
+            failure.body = hidden_bytes(sent, hidden_bytes(first, failure.body))
+            told = isinstance(failure.__cause__, NOT_LET_IN)
+            if failure.answered in {401, 403} and not told:
+                said = f"The API answered {failure.answered}."
+                correlation_id = request.headers.get("x-correlation-id", "")
+                await self._authorizer.refused(tool, said, correlation_id)
+            raise
+        await self._authorizer.accepted(sent, tool)
+        return replace(answer, body=hidden_bytes(sent, answer.body))
+
+    async def _renewed(
+        self,
+        failure: CallFailed,
+        first: httpx.Request,
+        request: httpx.Request,
+        tool: Tool,
+        claims: Mapping[str, str],
+    ) -> httpx.Request | None:
+        if self._authorizer is None:
+            return None
+        try:
+            return await self._authorizer.renewed(first, _copy(request), tool, claims)
+        except SupportError as error:
+            raise CallFailed(
+                str(error),
+                code=error.code,
+                category=ErrorCategory.AUTH_FAILURE,
+                outcome=failure.outcome,
+                answered=failure.answered,
+            ) from error
+
+
+class _Counted:
+    """A plan whose attempts are counted on when it is used again."""
+
+    def __init__(self, plan: CallPlan) -> None:
+        self._told = plan.on_attempt
+        self._made = 0
+        self._before = 0
+        self.plan = replace(plan, on_attempt=self._tell)
+
+    def again(self, total: float) -> CallPlan:
+        """The same for the rest of the time; what is done before sending was done."""
+        self._before = self._made
+        return replace(self.plan, total=total, before_sending=None)
+
+    def _tell(self, report: AttemptReport) -> None:
+        self._made += 1
+        if self._told is not None:
+            self._told(replace(report, number=report.number + self._before))
+
+
+def _copy(request: httpx.Request) -> httpx.Request:
+    """The same request, to be written into."""
+    return httpx.Request(
+        request.method, request.url, headers=request.headers, content=request.read()
+    )

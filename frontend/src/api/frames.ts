@@ -87,6 +87,7 @@ export type CustomEvent =
       name: "approval_decided";
       value: { approval_id: string; tool_call_id: string; decision: string; by: string };
     }
+  | { name: "call_resolved"; value: { tool_call_id: string; resolution: string } }
   | { name: "consent_given"; value: { consent_id: string; title: string; expires_at: string } }
   | { name: "consent_revoked"; value: { consent_id: string } }
   | { name: "model_switched"; value: { stand_by: boolean } }

@@ -936,6 +936,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tool-calls/unknown": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Calls with an unknown outcome
+         * @description Each was sent, and no clear answer came; none is repeated.
+         */
+        get: operations["list_unknown"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tool-calls/{call_id}/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say what became of a call
+         * @description The customer and the agents are told at once. It can be said once.
+         */
+        post: operations["resolve_call"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/stops": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is switched off
+         * @description Who switched what off, when and why, and who switched it on again.
+         */
+        get: operations["list_stops"];
+        put?: never;
+        /**
+         * Switch off
+         * @description From now on no such call is sent, by any process. Calls that are on their way end.
+         */
+        post: operations["switch_off"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/stops/{stop_id}/lift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Switch on again
+         * @description Calls are sent again from now on.
+         */
+        post: operations["switch_on"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/threads/{thread_id}/consents": {
         parameters: {
             query?: never;
@@ -1494,6 +1578,83 @@ export interface components {
             base_url: string;
         };
         /**
+         * Breaker
+         * @description Whether calls to a group of an API's operations are let through.
+         */
+        Breaker: {
+            /** Origin */
+            origin: string;
+            /** Group */
+            group: string;
+            /**
+             * State
+             * @description closed, open or half_open
+             */
+            state: string;
+            /**
+             * Retry In
+             * @description Seconds until the next call is let through.
+             */
+            retry_in: number;
+        };
+        /**
+         * CallResolution
+         * @description What a person found out, and how they know.
+         */
+        CallResolution: {
+            /**
+             * Resolution
+             * @enum {string}
+             */
+            resolution: "done" | "not_done";
+            /**
+             * Remark
+             * @description For leads and agents; the customer is not shown it.
+             */
+            remark: string;
+        };
+        /**
+         * CallResolved
+         * @description It is known now what became of a call whose outcome was unknown.
+         *
+         *     `how`: the same request with its key was answered, a lookup or the status operation showed
+         *     it, or a person looked. `content` is what the model reads from now on; `remark` is for leads
+         *     and agents, not for the customer.
+         */
+        CallResolved: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "call_resolved";
+            /** Turn Id */
+            turn_id: string;
+            /** Tool Call Id */
+            tool_call_id: string;
+            /**
+             * Resolution
+             * @enum {string}
+             */
+            resolution: "done" | "not_done";
+            /**
+             * How
+             * @enum {string}
+             */
+            how: "key" | "lookup" | "status" | "person";
+            /** By */
+            by: string;
+            /** Remark */
+            remark: string;
+            /** Content */
+            content: string;
+        };
+        /**
+         * CallState
+         * @description Where a tool call stands. Moves are compare-and-set; `SENT` is committed before sending.
+         * @enum {string}
+         */
+        CallState: "planned" | "awaiting_approval" | "approved" | "rejected" | "expired" | "sent" | "done" | "failed" | "ambiguous" | "resolved_done" | "resolved_not_done";
+        /**
          * Classified
          * @description What an operation is.
          */
@@ -1516,6 +1677,30 @@ export interface components {
             risk: components["schemas"]["Risk"];
             /** Idempotency Header */
             idempotency_header: string | null;
+            /**
+             * Idempotency Lifetime S
+             * @description How long the API keeps an idempotency key.
+             */
+            idempotency_lifetime_s: number | null;
+            /**
+             * Repeatable
+             * @description The same request twice has the effect of one; none: as its method promises.
+             */
+            repeatable: boolean | null;
+            /** @description Shows whether a write took effect. */
+            lookup: components["schemas"]["LookupLink"] | null;
+            /** @description Follows a request that was accepted (202). */
+            status: components["schemas"]["StatusLink"] | null;
+            /**
+             * Breaker Group
+             * @description Which operations fail together.
+             */
+            breaker_group: string | null;
+            /**
+             * Cacheable S
+             * @description How old an answer may be that stands in while the API is down.
+             */
+            cacheable_s: number | null;
             /**
              * Confirm Locked
              * @description Nobody may lower `confirm`.
@@ -2044,6 +2229,8 @@ export interface components {
             model: components["schemas"]["Model"];
             /** Dependencies */
             dependencies: components["schemas"]["Dependency"][];
+            /** Upstreams */
+            upstreams: components["schemas"]["UpstreamApi"][];
             /** Limits */
             limits: components["schemas"]["Limit"][];
         };
@@ -2413,6 +2600,14 @@ export interface components {
             unchanged: number;
         };
         /**
+         * Lifting
+         * @description Why it is switched on again.
+         */
+        Lifting: {
+            /** Reason */
+            reason: string;
+        };
+        /**
          * Limit
          * @description A setting and what it means.
          */
@@ -2443,6 +2638,46 @@ export interface components {
              * @constant
              */
             status: "alive";
+        };
+        /**
+         * LookupLink
+         * @description A read that shows whether a write took effect.
+         *
+         *     Pointers into the call begin with `/arguments/` or `/answer/`, or are `/key`.
+         */
+        LookupLink: {
+            /**
+             * Operation
+             * @description Its key; empty: none.
+             */
+            operation: string;
+            /**
+             * Arguments
+             * @description Its argument -> pointer into the call.
+             * @default {}
+             */
+            arguments: {
+                [key: string]: string;
+            };
+            /**
+             * Items
+             * @description Pointer into its answer to the list to search.
+             * @default
+             */
+            items: string;
+            /**
+             * Equal
+             * @description Pointer into an item -> one into the call.
+             * @default {}
+             */
+            equal: {
+                [key: string]: string;
+            };
+            /**
+             * Since
+             * @description Pointer into an item to its date-time.
+             */
+            since?: string | null;
         };
         /**
          * Me
@@ -2561,6 +2796,20 @@ export interface components {
             code: string;
         };
         /**
+         * NewStop
+         * @description What is to be switched off, and why.
+         */
+        NewStop: {
+            scope: components["schemas"]["StopScope"];
+            /**
+             * Target
+             * @description Id of the document or the operation.
+             */
+            target?: string | null;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * OperationDecision
          * @description A decision about one of several operations.
          */
@@ -2590,6 +2839,25 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /**
+             * Idempotency Lifetime S
+             * @description 0: nobody knows.
+             */
+            idempotency_lifetime_s?: number | null;
+            /** Repeatable */
+            repeatable?: boolean | null;
+            lookup?: components["schemas"]["LookupLink"] | null;
+            status?: components["schemas"]["StatusLink"] | null;
+            /**
+             * Breaker Group
+             * @description Empty: by its tag.
+             */
+            breaker_group?: string | null;
+            /**
+             * Cacheable S
+             * @description 0: never.
+             */
+            cacheable_s?: number | null;
             approval_rules?: components["schemas"]["ApprovalRules"] | null;
             /**
              * Answer Fields
@@ -2917,7 +3185,7 @@ export interface components {
              */
             at: string;
             /** Fact */
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["ConsentGiven"] | components["schemas"]["ConsentRevoked"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ConnectionAsked"] | components["schemas"]["ModelSwitched"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["CallResolved"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["ConsentGiven"] | components["schemas"]["ConsentRevoked"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ConnectionAsked"] | components["schemas"]["ModelSwitched"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
         };
         /**
          * ReplayPage
@@ -2985,6 +3253,25 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /**
+             * Idempotency Lifetime S
+             * @description 0: nobody knows.
+             */
+            idempotency_lifetime_s?: number | null;
+            /** Repeatable */
+            repeatable?: boolean | null;
+            lookup?: components["schemas"]["LookupLink"] | null;
+            status?: components["schemas"]["StatusLink"] | null;
+            /**
+             * Breaker Group
+             * @description Empty: by its tag.
+             */
+            breaker_group?: string | null;
+            /**
+             * Cacheable S
+             * @description 0: never.
+             */
+            cacheable_s?: number | null;
             approval_rules?: components["schemas"]["ApprovalRules"] | null;
             /**
              * Answer Fields
@@ -3319,6 +3606,103 @@ export interface components {
          */
         Status: "opened" | "waiting" | "handed_off" | "resolved" | "abandoned";
         /**
+         * StatusLink
+         * @description A read that says how far an accepted request (202) has come.
+         */
+        StatusLink: {
+            /**
+             * Operation
+             * @description Its key; empty: none.
+             */
+            operation: string;
+            /**
+             * Arguments
+             * @description Its argument -> pointer into the call.
+             * @default {}
+             */
+            arguments: {
+                [key: string]: string;
+            };
+            /**
+             * State
+             * @description Pointer into its answer.
+             * @default /status
+             */
+            state: string;
+            /**
+             * Done
+             * @description Words that mean: done.
+             * @default [
+             *       "done",
+             *       "completed",
+             *       "succeeded",
+             *       "success",
+             *       "finished"
+             *     ]
+             */
+            done: string[];
+            /**
+             * Failed
+             * @description Words that mean: failed.
+             * @default [
+             *       "failed",
+             *       "error",
+             *       "cancelled",
+             *       "canceled",
+             *       "rejected"
+             *     ]
+             */
+            failed: string[];
+        };
+        /**
+         * Stop
+         * @description Something that is switched off, or was.
+         */
+        Stop: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            scope: components["schemas"]["StopScope"];
+            /**
+             * Target
+             * @description The document or operation; none for everything.
+             */
+            target: string | null;
+            /** Title */
+            title: string;
+            /** Stopped By */
+            stopped_by: string;
+            /**
+             * Stopped At
+             * Format: date-time
+             */
+            stopped_at: string;
+            /** Reason */
+            reason: string;
+            /** Lifted By */
+            lifted_by: string | null;
+            /** Lifted At */
+            lifted_at: string | null;
+            /** Lifted Reason */
+            lifted_reason: string | null;
+        };
+        /**
+         * StopScope
+         * @description How much is switched off.
+         * @enum {string}
+         */
+        StopScope: "everything" | "api" | "operation";
+        /**
+         * Stops
+         * @description What is switched off, and then what was, the newest first.
+         */
+        Stops: {
+            /** Stops */
+            stops: components["schemas"]["Stop"][];
+        };
+        /**
          * Thread
          * @description A conversation and how it stands.
          */
@@ -3431,6 +3815,56 @@ export interface components {
              * @enum {string}
              */
             who: "customer" | "lead";
+        };
+        /**
+         * ToolCall
+         * @description A call, and what became of it.
+         */
+        ToolCall: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Thread Id
+             * Format: uuid
+             */
+            thread_id: string;
+            /**
+             * Turn Id
+             * Format: uuid
+             */
+            turn_id: string;
+            /** Operation */
+            operation: string;
+            /** Arguments */
+            arguments: {
+                [key: string]: unknown;
+            };
+            state: components["schemas"]["CallState"];
+            /** Code */
+            code: string | null;
+            /**
+             * Effect Key
+             * @description What was sent as its idempotency key, if any.
+             */
+            effect_key: string | null;
+            /** Sent At */
+            sent_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Checks
+             * @description How often we have tried to find out ourselves.
+             */
+            checks: number;
+            /** Resolved By */
+            resolved_by: string | null;
+            /** Resolved At */
+            resolved_at: string | null;
+            /** Remark */
+            remark: string | null;
         };
         /**
          * ToolCalled
@@ -3645,6 +4079,34 @@ export interface components {
             time: number;
             /** Correlation Id */
             correlation_id: string;
+        };
+        /**
+         * UnknownCalls
+         * @description The calls that nobody knows the outcome of, the one that waits longest first.
+         */
+        UnknownCalls: {
+            /** Calls */
+            calls: components["schemas"]["ToolCall"][];
+        };
+        /**
+         * UpstreamApi
+         * @description A company's API as the calls of this process have found it.
+         */
+        UpstreamApi: {
+            /** Origin */
+            origin: string;
+            /**
+             * Running
+             * @description Calls that are under way.
+             */
+            running: number;
+            /**
+             * Waiting
+             * @description Calls that wait for room.
+             */
+            waiting: number;
+            /** Breakers */
+            breakers: components["schemas"]["Breaker"][];
         };
         /**
          * WayOut
@@ -7854,6 +8316,526 @@ export interface operations {
             };
             /** @description Too many requests */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_unknown: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnknownCalls"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resolve_call: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                call_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CallResolution"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToolCall"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_stops: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stops"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_off: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewStop"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stop"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_on: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                stop_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Lifting"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stop"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -225,6 +225,23 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
         at: frame.at,
       });
     }
+    case "call_resolved": {
+      const { tool_call_id, resolution } = event.value;
+      const done = resolution === "done";
+      const call = transcript.items.find(({ kind, id }) => kind === "call" && id === tool_call_id);
+      const title = call?.kind === "call" ? call.title : "";
+      const words = WORDS.found[done ? "done" : "not_done"](title);
+      return notice(
+        editCall(transcript, tool_call_id, (item) => ({
+          ...item,
+          state: done ? "done" : "failed",
+        })),
+        "info",
+        words,
+        null,
+        frame,
+      );
+    }
     case "handoff":
       return {
         ...notice(transcript, "handoff", WORDS.handoff, null, frame),

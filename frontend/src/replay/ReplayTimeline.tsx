@@ -104,6 +104,7 @@ const ICONS: Record<Fact["type"], IconName> = {
   tool_called: "tool",
   attempt_made: "arrow",
   tool_returned: "check",
+  call_resolved: "check",
   approval_asked: "question",
   approval_decided: "check",
   consent_given: "check",

@@ -32,6 +32,7 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
     if (item?.kind === "approval") put({ ...item, ...change });
   };
 
+  const titles = new Map<string, string>();
   // Calls of the open run, so that closing it need not look at everything.
   let running = new Set<string>();
   let open: string | null = null;
@@ -61,6 +62,7 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         break;
       case "tool_called":
         running.add(fact.tool_call_id);
+        titles.set(fact.tool_call_id, fact.title);
         put({
           kind: "call",
           id: fact.tool_call_id,
@@ -79,6 +81,10 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
       case "tool_returned":
         running.delete(fact.tool_call_id);
         call(fact.tool_call_id, { state: callStateOf(fact.outcome) });
+        break;
+      case "call_resolved":
+        call(fact.tool_call_id, { state: fact.resolution === "done" ? "done" : "failed" });
+        notice("info", WORDS.found[fact.resolution](titles.get(fact.tool_call_id) ?? ""));
         break;
       case "approval_asked":
         running.delete(fact.tool_call_id);

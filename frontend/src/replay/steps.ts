@@ -133,6 +133,16 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
         depth: 1,
       };
     }
+    case "call_resolved": {
+      const title = known.calls.get(fact.tool_call_id)?.title ?? "Tool call";
+      const done = fact.resolution === "done";
+      return {
+        title: `${done ? "Found out: done" : "Found out: not done"}: ${title}`,
+        detail: [`by ${fact.by}`, oneLine(fact.remark)].filter(Boolean).join(" · "),
+        tone: done ? "good" : "wait",
+        depth: 1,
+      };
+    }
     case "approval_asked":
       return {
         title: fact.audience === "lead" ? "Asked a lead for approval" : "Asked for approval",

@@ -88,5 +88,9 @@ export const WORDS = {
   consentRevoked: "You are asked again from now on.",
   handoff: "A person from the team is asked to take over.",
   joined: (person: string) => `${person} from the team has joined and answers you now.`,
+  found: {
+    done: (title: string) => `“${title}”: we have checked, and it was done.`,
+    not_done: (title: string) => `“${title}”: we have checked, and it was not done.`,
+  },
   left: (person: string) => `${person} has left. The assistant answers again.`,
 } as const;
