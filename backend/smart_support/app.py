@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_support import __version__
 from smart_support.agent.agents import LiveAgents
+from smart_support.agent.ask import ask_model
 from smart_support.agent.caps import caps_of
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
@@ -499,6 +500,9 @@ async def open_parts(
             documents=documents,
             check_writable=partial(check_writable, engine),
             check_model=partial(check_model, model),
+            ask_model=partial(ask_model, model, within=settings.smart_support_model_timeout)
+            if settings.smart_support_model_advises and not offline
+            else None,
             revision=await current_revision(url),
             offline_model=offline,
             model_name=model.model_name,

@@ -354,6 +354,16 @@ MUTANTS = [
     ),
     Mutant("no quota", put(quota.QuotaGate, "reserve", lambda *_: 0.0),
            proof(Up.TestQuotas.test_calls_wait_for_their_turn)),
+    Mutant(
+        "a write begins in the last moment",
+        put(upstream.CallPlan, "may_repeat", True),
+        proof(Up.TestTheLastMoment.test_begins_no_write_that_would_be_cut_after_it_has_left),
+    ),
+    Mutant(
+        "a hedge needs no room",
+        put(upstream._Exchange, "_takes_another", lambda _: True),
+        proof(Up.TestHedging.test_is_left_out_where_there_is_no_room, full="places"),
+    ),
     # The breaker.
     Mutant("a breaker that never opens", put(breaker.Breaker, "_too_bad", lambda _: False),
            proof(test_breaker.test_opens_when_most_of_enough_calls_failed_whatever_comes_between)),

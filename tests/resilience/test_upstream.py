@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -466,6 +467,19 @@ class TestTheBudget:
         assert exhausted
         assert set(exhausted) == {server.origin}
 
+    async def test_refused_calls_earn_no_retries(self, server: FaultServer) -> None:
+        async with Calls(server, breaker=BreakerPolicy(open_for=60.0, open_at_most=90.0)) as calls:
+            server.script("/", status(503))
+            while calls.upstreams.allows(server.url(), "all"):
+                await failure_of(calls)
+            (before,) = calls.upstreams.states()
+
+            for _ in range(100):
+                await failure_of(calls)
+
+            (after,) = calls.upstreams.states()
+        assert after.retry_budget == before.retry_budget
+
     async def test_attempts_that_were_never_sent_count_too(self) -> None:
         async with Calls(
             FaultServer(port=free_port()), retry_burst=2, breaker=BreakerPolicy(least_calls=10**9)
@@ -612,6 +626,29 @@ class TestTheBulkhead:
         assert refused.code == "API_BUSY"
 
 
+class TestTheLastMoment:
+    async def test_begins_no_write_that_would_be_cut_after_it_has_left(
+        self, server: FaultServer
+    ) -> None:
+        async with Calls(server, least_for_write=4.0) as calls:
+            too_late = await failure_of(calls, "POST", total=3.0)
+            assert (await calls.call("POST", total=3.0, repeatable=True)).status == 200
+            assert (await calls.call("GET", total=3.0)).status == 200
+            assert (await calls.call("POST", total=5.0)).status == 200
+
+        assert (too_late.code, too_late.outcome) == ("API_TIMEOUT", "not_sent")
+        assert server.seen("/").attempts == 3
+
+    async def test_tells_of_the_last_attempt_if_there_was_one(self, server: FaultServer) -> None:
+        async with Calls(server) as calls:
+            server.script("/", status(429, retry_after="1"))
+
+            failure = await failure_of(calls, "POST", total=1.3)
+
+        assert failure.code == "API_RATE_LIMITED"
+        assert server.seen("/").attempts == 1
+
+
 class TestQuotas:
     async def test_calls_wait_for_their_turn(self, server: FaultServer) -> None:
         async with Calls(server, quotas={server.origin: Quota(2, 1.0)}) as calls:
@@ -670,6 +707,24 @@ class TestHedging:
 
         assert server.seen("/").attempts == 1
         assert not calls.reports[0].hedged
+
+    @pytest.mark.parametrize("full", ["places", "retry_burst", "quotas"])
+    async def test_is_left_out_where_there_is_no_room(self, server: FaultServer, full: str) -> None:
+        changes: dict[str, Any] = {
+            "places": {"places": 1},
+            "retry_burst": {"retry_burst": 0},
+            "quotas": {"quotas": {server.origin: Quota(1, 60.0)}},
+        }[full]
+        async with Calls(server, **changes) as calls:
+            server.script("/", hang())
+            server.script("/warm", status(503))
+            if full == "retry_burst":
+                await failure_of(calls, path="/warm")  # uses the one that is free in ten seconds
+            await failure_of(calls, hedge_after=0.02, attempt=0.1, total=0.15)
+            (state,) = calls.upstreams.states()
+
+        assert server.seen("/").most_running == 1
+        assert state.running == 0
 
 
 class TestEarlierAnswers:
@@ -741,7 +796,7 @@ class TestAnotherOrigin:
         async with FaultServer() as other, Calls(server) as calls:
             server.script("/", hang())
 
-            answer = await calls.call(alternatives=self.request(other), total=0.6, attempt=0.6)
+            answer = await calls.call(alternatives=self.request(other), total=1.2, attempt=1.2)
 
             assert answer.origin == other.origin
 

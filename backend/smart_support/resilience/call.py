@@ -14,6 +14,7 @@ from smart_support.resilience.decision import (
     BUSY,
     CIRCUIT_OPEN,
     STILL_RUNNING,
+    TIMED_OUT,
     Failure,
     may_retry,
     outcome_of,
@@ -153,7 +154,6 @@ class Caller:
         """
         plan, clock, bulkhead = progress.plan, self.clock, origin.bulkhead
         breaker = origin.breaker(plan.group)
-        origin.budget.called()
         tries, ever_sent = 0, False
         while True:
             tries += 1
@@ -166,10 +166,14 @@ class Caller:
                 await self._await_place(bulkhead, progress)
             try:
                 started = clock()
+                left = progress.deadline - started
+                if left < self.settings.least_for_write and not plan.may_repeat:
+                    raise self._gave_up(TIMED_OUT, progress, None)
                 ticket = breaker.admit(started)
                 if not ticket:
                     raise self._gave_up(CIRCUIT_OPEN, progress, breaker.opens_in(started))
-                left = progress.deadline - started
+                if tries == 1:
+                    origin.budget.called()
                 seconds = min(left, plan.attempt)
                 try:
                     with Cut(seconds):
@@ -229,7 +233,8 @@ class Caller:
             breaker.settle(ticket, ended, bad=None)
             if isinstance(error, Stopped):
                 raise error.error
-            self._report(origin, progress, started, ended, progress.outcome(), cancelled=True)
+            cancelled = not isinstance(error, Exception)
+            self._report(origin, progress, started, ended, progress.outcome(), cancelled=cancelled)
             raise error
         breaker.settle(ticket, ended, bad=True if failure.unhealthy else None)
         outcome = outcome_of(failure, sent=progress.sent, writes=plan.writes)
