@@ -109,6 +109,7 @@ from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.transport import CheckedBackend, PinnedTransport
 from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.security.audit_postgres import PostgresAudit
@@ -287,10 +288,14 @@ async def open_parts(
         chain = ModelChain([model, *stand_bys(settings, offline=offline)])
         stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
+        upstream_settings = UpstreamSettings.from_settings(settings)
         upstreams = await stack.enter_async_context(
-            Upstreams(UpstreamSettings.from_settings(settings), hooks=upstream_hooks())
+            Upstreams(upstream_settings, hooks=upstream_hooks())
         )
-        documents = await stack.enter_async_context(_client(trust))
+        # An operator names the address of a document; it must not lead to what only we can reach.
+        reachable = PinnedTransport(CheckedBackend(upstream_settings.addresses), ssl_context=trust)
+        documents = await stack.enter_async_context(_client(trust, reachable))
+        told = await stack.enter_async_context(_client(trust))
 
         conversations = PostgresConversations(
             connected,
@@ -340,7 +345,7 @@ async def open_parts(
         watch = await stack.enter_async_context(
             open_watch(
                 settings,
-                documents,
+                told,
                 looks={
                     DATABASE: partial(check_writable, engine),
                     MODEL: lambda: check_model(model, CHECK_SECONDS),
@@ -590,8 +595,11 @@ class _Correlated:
             await self._app(scope, receive, send)
 
 
-def _client(trust: ssl.SSLContext) -> httpx.AsyncClient:
+def _client(
+    trust: ssl.SSLContext, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
     return httpx.AsyncClient(
+        transport=transport,
         verify=trust,
         trust_env=False,
         follow_redirects=False,

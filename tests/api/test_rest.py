@@ -301,3 +301,16 @@ class TestReview:
         is_problem(nobody, 422, "FILE_UNREACHABLE")
         is_problem(none, 422, "VAL_INVALID_INPUT")
         is_problem(large, 413, "FILE_TOO_LARGE")
+
+    @pytest.mark.parametrize("host", ["127.0.0.2", "2130706434", "[::ffff:127.0.0.2]"])
+    async def test_a_document_is_not_fetched_from_where_only_we_can_reach(
+        self, server: Server, host: str
+    ) -> None:
+        async with Upstream() as site:
+            port = site.base_url.rpartition(":")[2]
+            answer = await server.http(OPERATOR).post(
+                "/api/specs/from-url", json={"url": f"http://{host}:{port}/shop.json"}
+            )
+
+        is_problem(answer, 422, "FILE_UNREACHABLE")
+        assert site.requests == []
