@@ -356,19 +356,7 @@ def _forms(words: Iterable[str]) -> Iterator[str]:
 def _argument_names(operation: DraftOperation) -> list[str]:
     """The names of arguments and of the body's own fields."""
     properties: Mapping[str, Any] = operation.schema.get("properties", {})
-<<<<<<< HEAD
     return [*(name for name in properties if name != "body"), *_body_fields(operation)]
-=======
-    names = [name for name in properties if name != "body"]
-    body = properties.get("body")
-    seen: set[str] = set()
-    while isinstance(body, dict) and isinstance(reference := body.get("$ref"), str):
-        following = operation.schema["$defs"].get(reference.removeprefix("#/$defs/"))
-        body = following if reference not in seen else None
-        seen.add(reference)
-    fields = body.get("properties") if isinstance(body, dict) else None
-    return [*names, *(fields if isinstance(fields, dict) else ())]
->>>>>>> ready/conversion
 
 
 def _body_fields(operation: DraftOperation) -> list[str]:
