@@ -66,7 +66,7 @@ from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
-from smart_support.chat.observe import Observer, Prices
+from smart_support.chat.observe import Observer, Prices, note_budgets, upstream_hooks
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
 from smart_support.chat.remember import Remembering
@@ -238,7 +238,7 @@ async def open_parts(
         stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
         upstreams = await stack.enter_async_context(
-            Upstreams(UpstreamSettings.from_settings(settings))
+            Upstreams(UpstreamSettings.from_settings(settings), hooks=upstream_hooks())
         )
         documents = await stack.enter_async_context(_client(trust))
 
@@ -294,6 +294,7 @@ async def open_parts(
                     (metrics.TURNS_RUNNING, lambda: runner.running),
                 ],
                 counts=[(metrics.QUEUE_DEPTH, conversations.queued)],
+                notes=[lambda: note_budgets(upstreams.states())],
                 clock=seams.clock,
             )
         )
