@@ -85,6 +85,7 @@ class Seams:
     sweep_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     offline_token_delay: float = 0.012
     hello_seconds: float = chat_socket.HELLO_SECONDS
+    act_seconds: float = chat_socket.ACT_SECONDS
     restart_grace: float = RESTART_GRACE_SECONDS
 
 
@@ -271,6 +272,7 @@ async def open_parts(
             offline_model=offline,
             model_name=model.model_name,
             hello_seconds=seams.hello_seconds,
+            act_seconds=seams.act_seconds,
             clock=seams.clock,
         )
 

@@ -24,6 +24,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send, interrupt
 
+from smart_support.agent.checkpoints import TurnCheckpoints
 from smart_support.agent.model import stream_reply
 from smart_support.agent.model_errors import ModelBrokenAnswer
 from smart_support.agent.prompts import (
@@ -87,7 +88,7 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
     graph.add_conditional_edges(START, _begin, ["think", "call", "gate"])
     graph.add_conditional_edges("think", _after_think, ["call", "gate", END])
     graph.add_edge("call", "gate")
-    return graph.compile(checkpointer=saver)
+    return graph.compile(checkpointer=TurnCheckpoints(saver))
 
 
 async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:

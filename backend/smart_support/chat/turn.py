@@ -468,12 +468,13 @@ class TurnRunner:
         tools = offered.tools
         run.agent = self._agent_for(run, past, agents, tools)
         await self.record(turn.thread_id, [self._beginning(run, agents)])
-        decisions, so_far = None, None
+        decided: dict[str, Decision] = {}
+        so_far = None
         if turn.run > 1 or run.taken_over is not None:
-            decisions = _decisions(await parts.ledger.decisions(turn.id))
-        if run.taken_over is not None:
+            decided = _decisions(await parts.ledger.decisions(turn.id))
             so_far = turn_so_far(past, turn.id)
-            await parts.forget(turn.id)  # it knows less than the log
+        # The checkpoint of a turn that was taken over knows less than the log.
+        decisions = decided if turn.run > 1 and run.taken_over is None else None
         context = TurnContext(
             thread_id=turn.thread_id,
             turn_id=turn.id,
@@ -494,7 +495,7 @@ class TurnRunner:
             log=parts.log,
             handoffs=parts.handoffs,
             max_model_calls=parts.limits.max_model_calls,
-            decisions=decisions or {},
+            decisions=decided,
             find=offered.find,
         )
         async with contextlib.aclosing(run_turn(parts.graph, context, decisions, so_far)) as steps:
@@ -647,7 +648,8 @@ class TurnRunner:
             )
         )
         await self._settle(run, TurnStatus(status), facts)
-        await parts.forget(turn.id)
+        if turn.run > 1 or turn.recoveries or run.asked:  # else there is no checkpoint
+            await parts.forget(turn.id)
 
     def _said(self, run: _Run) -> Answer | None:
         """The answer, or as much of it as the customer has seen when it broke off."""
