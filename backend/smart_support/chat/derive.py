@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from smart_support.errors import SupportError
 from smart_support.events.consumer import EventConsumer
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import ThreadId
@@ -46,6 +47,9 @@ class Derivation:
         for consumer in self._consumers:
             try:
                 behind = await consumer.behind(limit)
+            except SupportError as error:
+                log.warning("derivation_failed", consumer=type(consumer).__name__, code=error.code)
+                continue
             except Exception:
                 log.warning("derivation_failed", consumer=type(consumer).__name__, exc_info=True)
                 continue
@@ -65,6 +69,13 @@ class Derivation:
                 if not events:
                     return
                 await consumer.apply(thread_id, events)
+        except SupportError as error:  # the database is away: no traceback for each thread
+            log.warning(
+                "derivation_failed",
+                consumer=type(consumer).__name__,
+                thread_id=thread_id,
+                code=error.code,
+            )
         except Exception:
             log.warning(
                 "derivation_failed",
