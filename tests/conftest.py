@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.database import (
@@ -22,6 +23,16 @@ from smart_support.database.embedded import EmbeddedServer
 from smart_support.database.engine import open_engine
 from smart_support.database.engine import sessions as sessions_on
 from smart_support.database.schema import migrate
+
+# By default an exception is drawn with every local variable, for which a lost database takes
+# seconds; the product's own log has its own form.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("ours", deadline=None)

@@ -99,6 +99,43 @@ class Settings(BaseSettings):
     smart_support_tool_max_bytes: int = Field(
         2 * 1024 * 1024, gt=0, description="Largest answer read from an upstream API, in bytes."
     )
+    smart_support_tool_attempts: int = Field(
+        3, gt=0, description="Attempts of one tool call, where repeating it is safe."
+    )
+    smart_support_tool_concurrency: int = Field(
+        32, gt=0, description="Calls to one upstream API at the same time; others wait."
+    )
+    smart_support_tool_allowed_hosts: str = Field(
+        "",
+        description="Private hosts, addresses and networks that upstream APIs may have, "
+        "such as orders.internal,10.1.0.0/16. Public ones always may.",
+    )
+    smart_support_tool_quotas: str = Field(
+        "",
+        description="Most calls to an upstream API, such as https://api.example.com=10/second, "
+        "separated by commas.",
+    )
+    smart_support_tool_retry_ratio: float = Field(
+        0.1, ge=0, le=1, description="Retries that an upstream API is sent, as a share of calls."
+    )
+    smart_support_tool_retry_burst: int = Field(
+        10, ge=0, description="Retries beyond that share which it may be sent in a row."
+    )
+    smart_support_breaker_calls: int = Field(
+        10, gt=0, description="Calls within 10 s before an upstream API is judged."
+    )
+    smart_support_breaker_share: float = Field(
+        0.5, gt=0, description="Share of failed or slow calls after which it is left alone."
+    )
+    smart_support_breaker_slow_after: Seconds = Field(
+        8.0, description="Seconds after which a call counts as slow."
+    )
+    smart_support_breaker_open_for: Seconds = Field(
+        2.0, description="Seconds that it is left alone the first time; doubles while it fails."
+    )
+    smart_support_breaker_open_at_most: Seconds = Field(
+        30.0, description="Seconds that it is left alone at most."
+    )
     smart_support_model_timeout: Seconds = Field(
         60.0, description="Seconds to wait for the next piece of the model's answer."
     )

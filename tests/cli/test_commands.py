@@ -234,7 +234,21 @@ class TestSpecs:
 
         result = installed("import-spec", str(path))
 
-        assert "left out: GET /bad: " in result.stdout, result.output
+        assert "left out: GET /bad (line 1): " in result.stdout, result.output
+
+    def test_files_that_belong_together_are_imported_together(
+        self, installed: Run, tmp_path: Path
+    ) -> None:
+        (tmp_path / "parts").mkdir()
+        (tmp_path / "parts/orders.json").write_text(json.dumps({"get": {"operationId": "far"}}))
+        paths = {"/far": {"$ref": "parts/orders.json"}}
+        (tmp_path / "openapi.json").write_text(json.dumps(DOCUMENT | {"paths": paths}))
+
+        whole = installed("import-spec", str(tmp_path))
+        one = installed("import-spec", str(tmp_path / "openapi.json"))
+
+        assert "1 added" in whole.stdout, whole.output
+        assert "0 changed, 0 removed, 1 unchanged" in one.stdout, one.output
 
     @pytest.mark.parametrize(
         ("words", "said"),
@@ -275,7 +289,7 @@ class TestSpecs:
 
     def test_a_file_that_is_not_there_is_told(self, installed: Run, tmp_path: Path) -> None:
         refused(installed("import-spec", str(tmp_path / "none.json")), "No such file")
-        refused(installed("import-spec", str(tmp_path)), "directory")
+        refused(installed("import-spec", str(tmp_path)), "no file in it")
 
     async def test_a_document_is_fetched_from_its_address(self, installed: Run) -> None:
         async with Upstream() as site:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -204,6 +205,10 @@ def test_ctrl_c_reaches_us_and_not_the_server(used: Path) -> None:
     sessions = os.getsid(server), os.getsid(user.process.pid)
 
     os.killpg(user.process.pid, signal.SIGINT)
+    # Its input stays open until the signal has ended what it was doing.
+    deadline = time.monotonic() + 40
+    while postmaster(used) is not None and time.monotonic() < deadline:
+        time.sleep(0.02)
     code = user.leave()
 
     assert sessions[0] != sessions[1]

@@ -55,7 +55,7 @@ class OpenShop:
         self.company, self.clock, self.waits = company, clock, waits
         self.document: dict[str, Any] = {}
         self.http = httpx.AsyncClient(
-            base_url=address, timeout=5, trust_env=False, event_hooks={"response": [self._check]}
+            base_url=address, timeout=60, trust_env=False, event_hooks={"response": [self._check]}
         )
 
     async def get(self, path: str, **params: Any) -> Any:

@@ -178,7 +178,7 @@ class TestReads:
         spec = read_operations(read_document(text.encode(), source="a.yaml"))
 
         assert [operation.summary for operation in spec.operations] == ["two"]
-        assert [skipped.key for skipped in spec.skipped] == ["get (before line 5)"]
+        assert [(skipped.key, skipped.line) for skipped in spec.skipped] == [("get", 5)]
 
     def test_the_same_bytes_have_the_same_hash(self) -> None:
         one, same, other = (

@@ -3,7 +3,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smart_support.operations.naming import tool_names
+from smart_support.operations.naming import keep_names, tool_names
 
 
 class TestToolNames:
@@ -60,3 +60,31 @@ class TestToolNames:
         assert dict(zip(reversed(wishes), reversed(names), strict=True)) == dict(
             zip(reversed(wishes), tool_names(list(reversed(wishes.items()))), strict=True)
         )
+
+
+class TestKeptNames:
+    def test_outlive_a_new_operation_that_wants_them(self) -> None:
+        before = dict(zip(["GET /a"], tool_names([("GET /a", "list")]), strict=True))
+        wishes = [("GET /a", "list"), ("GET /b", "list"), ("GET /c", "other")]
+        after = dict(zip(["GET /a", "GET /b", "GET /c"], tool_names(wishes), strict=True))
+
+        names = keep_names(after, before)
+
+        assert names["GET /a"] == "list" != after["GET /a"]
+        assert names["GET /b"] == after["GET /b"]
+        assert names["GET /c"] == "other"
+
+    @given(
+        st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["x", "y", "z", "x" * 64])),
+        st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(["x", "y", "w"])),
+    )
+    def test_are_valid_and_unique(self, wishes: dict[str, str], before: dict[str, str]) -> None:
+        wanted = dict(zip(wishes, tool_names(list(wishes.items())), strict=True))
+        known = dict(zip(before, tool_names(list(before.items())), strict=True))
+
+        names = keep_names(wanted, known)
+
+        assert names.keys() == wanted.keys()
+        assert len(set(names.values())) == len(names)
+        assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in names.values())
+        assert all(names[key] == known[key] for key in names if key in known)

@@ -132,6 +132,19 @@ async def test_what_nobody_decided_follows_the_new_suggestion(
     assert now.classification == now.suggestion
 
 
+async def test_what_was_decided_about_keeps_its_name_when_another_wants_it(
+    operations: PostgresOperations,
+) -> None:
+    spec = (await imported(operations, PATHS, **SERVER)).spec
+    await approve(operations, await found(operations, spec.id, "list"))
+
+    result = await imported(operations, {**PATHS, "/list2": {"get": LIST}}, **SERVER)
+
+    assert numbers(result) == (1, 0, 0, 2)
+    assert (await found(operations, spec.id, "list")).key == "GET /list"
+    assert await callable_tools(operations) == ["list"]
+
+
 async def test_what_is_gone_is_removed_with_its_reviews(operations: PostgresOperations) -> None:
     spec = (await imported(operations, PATHS, **SERVER)).spec
     gone = await approve(operations, await found(operations, spec.id, "look"))

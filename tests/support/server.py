@@ -75,7 +75,7 @@ class Server:
         """A client that is signed in as `person`; it is closed with the server."""
         headers = {"Authorization": f"Bearer {self.token(person)}"} if person else {}
         client = httpx.AsyncClient(
-            base_url=self.address, headers=headers, timeout=20, trust_env=False, verify=False
+            base_url=self.address, headers=headers, timeout=60, trust_env=False, verify=False
         )  # plain HTTP, which needs no certificates: reading them takes longer than most tests
         self.stack.push_async_callback(client.aclose)
         return client

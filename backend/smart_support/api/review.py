@@ -37,6 +37,7 @@ class SkippedOperation(BaseModel):
 
     key: str
     reason: str
+    line: int | None = Field(default=None, description="Where the document speaks of it, from 1.")
 
 
 class SpecSummary(BaseModel):
@@ -433,7 +434,9 @@ def import_result(imported: Imported) -> ImportResult:
 def _spec(spec: Spec) -> SpecSummary:
     return SpecSummary(
         **{name: getattr(spec, name) for name in SpecSummary.model_fields if name != "skipped"},
-        skipped=[SkippedOperation(key=one.key, reason=one.reason) for one in spec.skipped],
+        skipped=[
+            SkippedOperation(key=one.key, reason=one.reason, line=one.line) for one in spec.skipped
+        ],
     )
 
 

@@ -101,7 +101,13 @@ def migrate() -> None:
 
 @cli.command("import-spec")
 def import_spec(
-    source: Annotated[str, typer.Argument(help="File or URL of an OpenAPI document.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="File, directory, archive or URL of an OpenAPI document; DIR!/FILE names the "
+            "main file of several."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="What to call it; default: its title.")] = None,
     base_url: Annotated[
         str | None, typer.Option(help="Where the API is, if not where the document says.")
@@ -120,7 +126,8 @@ def import_spec(
             f"{imported.unchanged} unchanged"
         )
         for skipped in spec.skipped:
-            _say(f"left out: {skipped.key}: {skipped.reason}")
+            where = f" (line {skipped.line})" if skipped.line else ""
+            _say(f"left out: {skipped.key}{where}: {skipped.reason}")
         if spec.base_url is None:
             _say("The document does not say where its API is: set it with --base-url.")
         _say(f"Review with: smart-support operations {json.dumps(spec.name)}")

@@ -1,6 +1,7 @@
 """Import and review from the command line, on the database that the server uses."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ import httpx
 
 from smart_support.app import open_database, open_operations
 from smart_support.errors import InvalidInput, NotFound
-from smart_support.operations.document import FileTooLarge
+from smart_support.operations.document import FileTooComplex, FileTooLarge
+from smart_support.operations.files import MAIN, is_archive, pack, refers_to_files
 from smart_support.operations.importing import DocumentUnreachable, fetch_document, import_document
 from smart_support.operations.postgres import Imported, PostgresOperations
 from smart_support.operations.records import Operation, ReviewState, Spec
@@ -31,34 +33,45 @@ async def catalogue(settings: Settings) -> AsyncIterator[PostgresOperations]:
 
 
 async def import_spec(settings: Settings, source: str, name: str | None) -> Imported:
-    """Import the document in a file or behind a URL.
+    """Import the document in a file, a directory or an archive, or behind a URL.
 
     Raises:
         SupportError: it cannot be had or read; nothing is stored.
     """
     limit = settings.smart_support_spec_max_bytes
-    raw = await _read(settings, source, limit)
+    raw, source = await _read(settings, source, limit)
     async with catalogue(settings) as operations:
         return await import_document(
             operations, raw, source=source, name=name, by=BY, max_bytes=limit
         )
 
 
-async def _read(settings: Settings, source: str, limit: int) -> bytes:
+async def _read(settings: Settings, source: str, limit: int) -> tuple[bytes, str]:
+    """The bytes to import, and what they are called."""
     if urlsplit(source).scheme in {"http", "https"}:
         async with httpx.AsyncClient(trust_env=False) as client:
             wait = settings.smart_support_spec_timeout
-            return await fetch_document(client, source, within=wait, max_bytes=limit)
-    return await asyncio.to_thread(_read_file, Path(source), limit)
+            return await fetch_document(client, source, within=wait, max_bytes=limit), source
+    return await asyncio.to_thread(_read_path, source, limit)
 
 
-def _read_file(path: Path, limit: int) -> bytes:
+def _read_path(source: str, limit: int) -> tuple[bytes, str]:
+    """A file, a directory of files, or a file with the directory that it refers into."""
+    place, _, main = source.partition(MAIN)
+    path = Path(place)
     try:
+        if path.is_dir():
+            return pack(path, limit), source
         if (size := path.stat().st_size) > limit:
             raise FileTooLarge(str(path), size, limit)
-        return path.read_bytes()
+        raw = path.read_bytes()
+        if not main and not is_archive(raw) and refers_to_files(raw):
+            # What lies around it may be more than belongs to it; then it comes alone.
+            with contextlib.suppress(FileTooLarge, FileTooComplex):
+                return pack(path.parent, limit), f"{path.parent}{MAIN}{path.name}"
     except OSError as error:
         raise DocumentUnreachable(f"{path} cannot be read: {error.strerror}.") from error
+    return raw, source
 
 
 async def spec_named(operations: PostgresOperations, name: str) -> Spec:

@@ -1,9 +1,12 @@
 """Bytes from outside into one OpenAPI document: JSON or YAML, any supported version."""
 
 import hashlib
+import json
 import math
+import posixpath
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -19,6 +22,16 @@ MAX_DEPTH = 500
 """Levels of nesting; real documents stay below 50."""
 MAX_ALIASED_NODES = 1_000_000
 """Nodes that YAML aliases may repeat in all. Repeats share memory, but each is read again."""
+
+_NOTHING: Any = object()
+_MAX_HOPS = 20
+"""References that may stand in the way of one pointer."""
+# What orjson says of JSON that others read.
+_BENT = (
+    "invalid high surrogate", "invalid low surrogate", "no digit after sign", "no low surrogate",
+    "number is infinity", "unexpected character, expected a JSON value",
+    "unexpected control character",
+)  # fmt: skip
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 
@@ -100,7 +113,11 @@ class Unresolved(Unusable):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as it was read: plain data, references still in place."""
+    """A document as it was read: plain data, references still in place.
+
+    References into other files of the same import are written `path#/a/b`, the path counted from
+    the import's root; those into the document itself are `#/a/b`.
+    """
 
     root: dict[str, Any]
     dialect: str
@@ -110,6 +127,11 @@ class Document:
     """SHA-256 of the bytes, hex."""
     remarks: tuple[Skipped, ...] = ()
     """What reading had to leave out."""
+    read_only: bool = True
+    """Whether any schema may say `readOnly`."""
+    files: "Files | None" = None
+    _known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _anchors: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def swagger(self) -> bool:
@@ -117,26 +139,15 @@ class Document:
         return self.dialect.startswith("2")
 
     def at(self, reference: str) -> Any:
-        """What the local `reference` (`#/a/b`, RFC 6901) points at.
+        """What `reference` (`#/a/b`, RFC 6901) points at, in this document or another file of it.
 
         Raises:
-            Unusable: it points outside of this document.
+            Unusable: it points outside of what was imported.
             Unresolved: it points at nothing.
         """
-        place, _, fragment = reference.partition("#")
-        if place:
-            kind = "another site" if "://" in place else "another file"
-            raise Unusable(f"it refers to {kind} ({clean(reference, 200)}), which is not read")
-        node: Any = self.root
-        for token in unquote(fragment).split("/")[1:]:
-            key = token.replace("~1", "/").replace("~0", "~")
-            if isinstance(node, dict) and key in node:
-                node = node[key]
-            elif isinstance(node, list) and key.isdecimal() and int(key[:9]) < len(node):
-                node = node[int(key[:9])]
-            else:
-                raise Unresolved(f"it refers to {clean(reference, 200)}, which is not there")
-        return node
+        if reference not in self._known:
+            self._known[reference] = self._find(reference, 0)
+        return self._known[reference]
 
     def resolved(self, node: Any) -> Any:
         """`node`, or what it refers to, through any number of references.
@@ -152,9 +163,164 @@ class Document:
             node = self.at(reference)
         return node
 
+    def _find(self, reference: str, hops: int) -> Any:
+        place, _, fragment = reference.partition("#")
+        if not fragment.startswith("/") and (place or fragment):
+            named = self._named(reference, place, fragment)
+            if named is not _NOTHING:
+                return named
+            fragment = f"/{fragment}" if fragment else ""  # `#components/schemas/A`
+        node: Any = self.root if not place else self._file(reference)
+        for token in fragment.split("/")[1:]:
+            node = self._step(node, token, hops)
+            if node is _NOTHING:
+                raise Unresolved(f"it refers to {clean(reference, 200)}, which is not there")
+        return node
 
-def read_document(raw: bytes, *, source: str, max_bytes: int = DEFAULT_MAX_BYTES) -> Document:
+    def _step(self, node: Any, token: str, hops: int) -> Any:
+        """One token further, through a reference that stands in the way."""
+        while True:
+            for written in (unquote(token), token):  # not every document encodes its pointers
+                key = written.replace("~1", "/").replace("~0", "~")
+                if isinstance(node, dict) and key in node:
+                    return node[key]
+                if isinstance(node, list) and key.isdecimal() and int(key[:9]) < len(node):
+                    return node[int(key[:9])]
+            reference = node.get("$ref") if isinstance(node, dict) else None
+            if not isinstance(reference, str) or hops >= _MAX_HOPS:
+                return _NOTHING
+            hops += 1
+            node = self._find(reference, hops)
+
+    def _file(self, reference: str) -> Any:
+        place = reference.partition("#")[0]
+        if "://" in place or place.startswith("//"):
+            raise Unusable(
+                f"it refers to another site ({clean(reference, 200)}), which is not read"
+            )
+        if self.files is None:
+            raise Unusable(
+                f"it refers to another file ({clean(reference, 200)}), which is not read; "
+                "import the document together with its files"
+            )
+        return self.files.root(place)
+
+    def _named(self, reference: str, place: str, fragment: str) -> Any:
+        """What has this name: an `$anchor`, an `$id`, or a schema whose bare name stands there."""
+        if not self._anchors:
+            self._anchors.update({"": None, **_anchors(self.root)})
+        found = self._anchors.get(f"#{fragment}" if not place else reference, _NOTHING)
+        if found is _NOTHING and not fragment and not self._anchors.get(place):
+            holder = self.root if self.swagger else self.root.get("components")
+            schemas = (
+                holder.get("definitions" if self.swagger else "schemas", {})
+                if isinstance(holder, dict)
+                else {}
+            )
+            found = schemas.get(place, _NOTHING) if isinstance(schemas, dict) else _NOTHING
+        return found
+
+
+def _anchors(root: Any) -> dict[str, Any]:
+    """What in `root` can be referred to by a name: `#anchor` and `$id`."""
+    found: dict[str, Any] = {}
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, (dict, list)) or id(node) in seen:
+            continue
+        seen.add(id(node))  # YAML's aliases can make one node stand in many places
+        if isinstance(node, list):
+            waiting.extend(node)
+            continue
+        for key in ("$anchor", "$dynamicAnchor"):
+            if isinstance(name := node.get(key), str):
+                found.setdefault(f"#{name}", node)
+        if isinstance(name := node.get("$id"), str) and name:
+            found.setdefault(name, node)
+        waiting.extend(node.values())
+    return found
+
+
+class Files:
+    """The other files of an import, each read when something first refers to it.
+
+    `content` gives the bytes of the file at a path below the root, None if there is none.
+    """
+
+    def __init__(self, main: str, content: Callable[[str], bytes | None]) -> None:
+        self._main = main
+        self._content = content
+        self._roots: dict[str, Any] = {}
+
+    def root(self, path: str) -> Any:
+        """The content of the file at `path`, its references counted from the import's root.
+
+        Raises:
+            Unusable: it lies outside of the root, or cannot be read.
+            Unresolved: there is no such file.
+        """
+        if path not in self._roots:
+            try:
+                self._roots[path] = self._read(path)
+            except Unusable as unusable:
+                self._roots[path] = unusable
+        known = self._roots[path]
+        if isinstance(known, Unusable):
+            raise type(known)(str(known))
+        return known
+
+    def _read(self, path: str) -> Any:
+        if path.startswith(("/", "..")):
+            raise Unusable(
+                f"it refers to a file outside of the import ({clean(path, 200)}), which is not read"
+            )
+        try:
+            raw = self._content(path)
+            if raw is None:
+                raise Unresolved(f"it refers to the file {clean(path, 200)}, which is not there")
+            root, _ = _parse(decode(raw, path), path)
+        except SupportError as error:
+            raise Unusable(clean(str(error), 300).rstrip(".")) from error
+        self.anchor(root, path)
+        return root
+
+    def anchor(self, root: Any, path: str) -> None:
+        """Write each reference in the file at `path` as seen from the import's root."""
+        waiting, seen = [root], set[int]()
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, dict):
+                if id(node) in seen:
+                    continue
+                seen.add(id(node))
+                reference = node.get("$ref")
+                if isinstance(reference, str) and "://" not in reference:
+                    node["$ref"] = self._from_root(reference, path)
+                waiting.extend(v for v in node.values() if v.__class__ in {dict, list})
+            elif isinstance(node, list) and id(node) not in seen:
+                seen.add(id(node))
+                waiting.extend(v for v in node if v.__class__ in {dict, list})
+
+    def _from_root(self, reference: str, path: str) -> str:
+        place, _, fragment = reference.partition("#")
+        if place:
+            place = unquote(place).replace("\\", "/")
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(path), place))
+        return f"#{fragment}" if path == self._main else f"{path}#{fragment}"
+
+
+def read_document(
+    raw: bytes,
+    *,
+    source: str,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    path: str = "",
+    content: Callable[[str], bytes | None] | None = None,
+) -> Document:
     """Read one document. CPU-bound; for large ones call it in another process.
+
+    If it may refer to other files, `path` is its own below their root, and `content` gives them.
 
     Raises:
         FileEmpty, FileTooLarge, FileBroken, FileTooComplex, FileNotOpenAPI: the text says what
@@ -166,12 +332,18 @@ def read_document(raw: bytes, *, source: str, max_bytes: int = DEFAULT_MAX_BYTES
     if not text.strip():
         raise FileEmpty(source)
     root, remarks = _parse(text, source)
+    dialect = _dialect(root, text, source)
+    files = Files(path, content) if content else None
+    if files:
+        files.anchor(root, path)
     return Document(
         root=root,
-        dialect=_dialect(root, text, source),
+        dialect=dialect,
         source=source,
         hash=hashlib.sha256(raw).hexdigest(),
         remarks=remarks,
+        read_only=files is not None or "readOnly" in text,
+        files=files,
     )
 
 
@@ -194,8 +366,10 @@ def _parse(text: str, source: str) -> tuple[Any, tuple[Skipped, ...]]:
         try:
             return orjson.loads(text), ()
         except orjson.JSONDecodeError as error:
-            if "recursion" in str(error).lower():
+            if "depth" in error.msg:
                 raise FileTooComplex(source, "its values are nested too deeply") from error
+            if error.msg.startswith(_BENT):
+                return _parse_bent(text, source), ()
             # YAML can begin with a brace too, but reading all of a large broken JSON file as
             # YAML takes minutes: only a file that claims to be YAML gets a second try.
             if not source.lower().endswith((".yaml", ".yml")):
@@ -214,11 +388,28 @@ def _parse(text: str, source: str) -> tuple[Any, tuple[Skipped, ...]]:
         raise FileBroken(source, "this is not YAML") from error
 
 
+def _parse_bent(text: str, source: str) -> Any:
+    """JSON as careless programs write it: NaN, half a character, a number without bounds."""
+    try:
+        return json.loads(
+            text, strict=False, parse_constant=lambda _: None, parse_float=_finite_or_text
+        )
+    except RecursionError as error:
+        raise FileTooComplex(source, "its values are nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise FileBroken(source, f"this is not JSON ({error.msg})", error.lineno) from error
+
+
+def _finite_or_text(written: str) -> float | str:
+    number = float(written)
+    return number if math.isfinite(number) else written
+
+
 def _dialect(root: Any, text: str, source: str) -> str:
     if not isinstance(root, dict):
         hint = "this is a web page" if text.lstrip()[:1] == "<" else "there is no object in it"
         raise FileNotOpenAPI(source, hint)
-    version = root.get("openapi", root.get("swagger"))
+    version = root.get("openapi") or root.get("swagger")
     if version is None:
         raise FileNotOpenAPI(source, _other_format(root))
     dialect = clean(version, 20)
@@ -338,7 +529,7 @@ class _YamlBuilder:
             return
         if key in mapping and (key.startswith("/") or key in METHODS):
             reason = "The document has it twice under one name; the last one counts."
-            self.remarks.append(Skipped(f"{clean(key, 200)} (before line {_line(event)})", reason))
+            self.remarks.append(Skipped(clean(key, 200), reason, line=_line(event)))
         mapping[key] = value
 
     def _merged(self, value: Any) -> dict[str, Any] | None:

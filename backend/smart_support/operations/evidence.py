@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import orjson
 import yaml
 
-from smart_support.operations.document import decode
+from smart_support.operations.files import main_text
 
 CONTEXT = 3
 """Lines shown before and after."""
@@ -74,7 +74,7 @@ def evidence_of(raw: bytes, *, source: str, pointer: str, place: Span | None) ->
         pointer: of the operation.
         place: where `locate` found it; None looks for it, which takes CPU.
     """
-    text = decode(raw, source)
+    text = main_text(raw, source=source)
     place = place or locate(text, [pointer]).get(pointer)
     if place is None:
         return _excerpt(source, pointer, 0, 1, [], (1, 0), left_out=0)

@@ -14,14 +14,14 @@ import structlog
 from smart_support.errors import Severity, SupportError
 from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.postgres import Imported, PostgresOperations
-from smart_support.operations.reading import read_draft
+from smart_support.operations.reading import Progress, Told, nobody, read_draft
 from smart_support.operations.records import DraftSpec
 from smart_support.operations.text import clean
 
 log = structlog.get_logger()
 
-OWN_PROCESS_BYTES = 256 * 1024
-"""A document above this is read by a process of its own, so that no chat waits for it."""
+OWN_PROCESS_BYTES = 64 * 1024
+"""JSON above this is read by a process of its own, so that no chat waits for it."""
 READ_SECONDS = 180.0
 """How long reading a document may take. 47 MB of YAML take about 60 s."""
 
@@ -71,17 +71,20 @@ async def read_aside(
     max_bytes: int,
     own_process_above: int = OWN_PROCESS_BYTES,
     within: float = READ_SECONDS,
+    told: Told = nobody,
 ) -> DraftSpec:
     """Read a document with all its operations, beside what else goes on.
 
-    A small one takes a thread; one of more than `own_process_above` bytes a process, which is
-    ended if the caller is cancelled, or after `within` seconds.
+    Small JSON takes a thread. All else could be much more than it looks and takes a process,
+    which has limits of its own and is ended if the caller is cancelled, or after `within` seconds.
 
     Raises:
-        SupportError: one of the FILE_ errors of `read_document`, which says what to change;
+        SupportError: one of the FILE_ errors of `read_draft`, which says what to change;
             FileTooComplex also if the process took too long or did not survive the document.
     """
-    if not own_process_above < len(raw) <= max_bytes:
+    if len(raw) > max_bytes:
+        raise FileTooLarge(source, len(raw), max_bytes)
+    if len(raw) <= own_process_above and raw.lstrip()[:1] in {b"", b"{"}:
         return await asyncio.to_thread(read_draft, raw, source=source, max_bytes=max_bytes)
     # Not a pool: its workers cannot be ended in the middle of a document, and begin by
     # importing the whole program.
@@ -95,8 +98,10 @@ async def read_aside(
         start_new_session=True,  # Ctrl-C is for us; we end it
     )
     try:
-        async with asyncio.timeout(within):
-            answer, _ = await process.communicate(raw)
+        async with asyncio.timeout(within), asyncio.TaskGroup() as group:
+            group.create_task(_give(process, raw))
+            answer = await _hear(process, told)
+            await process.wait()
     except TimeoutError:
         raise FileTooComplex(source, f"reading it takes more than {within:g} s") from None
     finally:
@@ -114,6 +119,23 @@ async def read_aside(
     return read
 
 
+async def _give(process: asyncio.subprocess.Process, raw: bytes) -> None:
+    assert process.stdin is not None
+    # One that dies before it has read all says so by its status.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(raw)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _hear(process: asyncio.subprocess.Process, told: Told) -> bytes:
+    """What the process says in the end; `told` hears what it says before."""
+    assert process.stdout is not None
+    while (line := await process.stdout.readline()).strip():
+        told(Progress(*json.loads(line)))
+    return await process.stdout.read()
+
+
 async def import_document(
     operations: PostgresOperations,
     raw: bytes,
@@ -122,14 +144,18 @@ async def import_document(
     name: str | None,
     by: str,
     max_bytes: int,
+    told: Told = nobody,
 ) -> Imported:
     """Read a document and store it under `name`, or else its title, or else its file's name.
 
+    `raw` is the document, or an archive with it and the files that it refers to.
+
     Raises:
-        SupportError: one of the FILE_ errors of `read_document`; nothing is stored.
+        SupportError: one of the FILE_ errors of `read_draft`; nothing is stored.
     """
     source = clean(source, 2000) or "upload"
-    draft = await read_aside(raw, source=source, max_bytes=max_bytes)
+    draft = await read_aside(raw, source=source, max_bytes=max_bytes, told=told)
+    told(Progress("storing"))
     title = draft.title if draft.title != source else ""  # the source stands in for no title
     chosen = name or title or PurePosixPath(urlsplit(source).path).stem or "API"
     return await operations.save_draft(draft, name=chosen[:100], document=raw, by=by)

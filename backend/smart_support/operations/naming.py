@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 NAME_LIMIT = 64
 """Longest tool name, in characters, that OpenAI-compatible servers take."""
@@ -31,6 +31,25 @@ def tool_names(operations: Sequence[tuple[str, str | None]]) -> list[str]:
                 name = _hashed(wish, key, digits)
             taken.add(name)
         names.append(name)
+    return names
+
+
+def keep_names(wanted: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """The name of each operation by key, where those in `known` keep the one that they have.
+
+    What is new and wants a name that is kept gets one with the hash of its key.
+    """
+    names = {key: known[key] for key in wanted if key in known}
+    taken = set(names.values())
+    for key, wish in wanted.items():
+        if key in names:
+            continue
+        name, digits = wish, _DIGITS
+        while name in taken:
+            name = _hashed(wish, key, digits)
+            digits += 1
+        taken.add(name)
+        names[key] = name
     return names
 
 

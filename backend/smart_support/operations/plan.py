@@ -1,9 +1,13 @@
 """One operation's parameters and body into arguments: their schema, and how each one is sent."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
+
+import orjson
 
 from smart_support.operations.document import Document, Unresolved, Unusable
 from smart_support.operations.records import BodyPlan, EncodingPlan, Location, ParameterPlan
@@ -17,7 +21,12 @@ IDEMPOTENCY_HEADERS = {"idempotency-key", "x-idempotency-key"}
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _JSON = "application/json"
-_LOCATIONS = {"path", "query", "header", "cookie"}
+_SENT = {"query", "cookie", "querystring"}
+_PLACES = {
+    place.lower(): place
+    for place in ("body", "cookie", "formData", "header", "path", "query", "querystring")
+} | {"formData": "formData"}
+_UNDESCRIBED: Mapping[str, Any] = {"type": "string", "schema": {"type": "string"}}
 _STYLES = {
     "path": {"simple", "label", "matrix"},
     "query": {"form", "spaceDelimited", "pipeDelimited", "deepObject"},
@@ -40,6 +49,7 @@ _OWN_HEADERS = {
 }  # fmt: skip
 _OWN_PREFIXES = ("x-forwarded-", "proxy-", "sec-")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TEMPLATE = re.compile(r"\{([?&+#./;])([^{}/]+)\}|\{()([^{}/]+\*)\}")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
 
 _FILE_TYPES = ("image/", "audio/", "video/", "application/octet-stream", "application/pdf")
@@ -60,6 +70,10 @@ FILE_SCHEMA: Mapping[str, Any] = {
 }
 
 
+_Parameter = tuple[Mapping[str, Any], Any, set[str], ParameterPlan]
+"""A parameter, its schema, what that refers to, and how it is sent under its own name."""
+
+
 def is_own_header(name: str) -> bool:
     """Whether no argument may ever set the header `name`."""
     lower = name.lower()
@@ -76,6 +90,8 @@ class Arguments:
     parameters: list[ParameterPlan] = field(default_factory=list)
     body: BodyPlan | None = None
     idempotency_header: str | None = None
+    path: str | None = None
+    """The template with nothing but names in it, if there are any."""
 
     def add(self, name: str, schema: Any, *, required: bool) -> None:
         """Offer the argument `name`."""
@@ -96,6 +112,11 @@ class ArgumentReader:
         self._document = document
         self._schemas = schemas
         self._credentials = credentials
+        self._swagger = document.swagger
+        # One that is shared, or written again with the same words, is converted once.
+        self._known: dict[tuple[int, str], _Parameter] = {}
+        self._alike: dict[bytes, _Parameter] = {}
+        self._inherited: tuple[Any, dict[tuple[str, str], Mapping[str, Any]]] = (None, {})
 
     def read(
         self,
@@ -109,38 +130,46 @@ class ArgumentReader:
             Unusable: with the reason.
         """
         own = self._parameters(operation.get("parameters"))
-        inherited = self._parameters(path_item.get("parameters"))
-        merged = inherited | own
-        if sum(place == "body" for place, _ in merged) > 1:
+        shared = path_item.get("parameters")
+        if shared is not self._inherited[0]:
+            self._inherited = (shared, self._parameters(shared))
+        merged = self._inherited[1] | own if shared else own
+        places = [place for place, _ in merged]
+        if places.count("body") > 1:
             raise Unusable("it has more than one body parameter")
         arguments = Arguments()
-        variables = dict.fromkeys(_VARIABLE.findall(path))
+        if "{" in path:
+            path = arguments.path = _plain_template(path, merged)
+        variables = dict.fromkeys(_VARIABLE.findall(path)) if "{" in path else {}
         sent = {
-            (place, name): parameter
-            for (place, name), parameter in merged.items()
-            if self._is_sent(place, name, variables, arguments)
+            at: parameter
+            for at, parameter in merged.items()
+            if self._is_sent(*at, variables, arguments)
         }
         for name in variables:  # needed even where the document forgot to describe it
-            sent.setdefault(("path", name), {"type": "string", "schema": {"type": "string"}})
-        names = _argument_names(sent)
-        for (place, name), parameter in sent.items():
-            self._add_parameter(arguments, place, name, names[place, name], parameter)
-        if self._document.swagger:
+            if ("path", name) not in sent:
+                sent["path", name] = _UNDESCRIBED
+        for at, argument in _argument_names(sent).items():
+            self._add_parameter(arguments, at, argument, sent[at])
+        body = operation.get("requestBody")
+        if (body is None or self._swagger) and ("body" in places or "formData" in places):
             self._add_swagger_body(arguments, operation, merged)
-        else:
-            self._add_body(arguments, operation.get("requestBody"))
+        elif body is not None:
+            self._add_body(arguments, body)
         return arguments
 
     def _parameters(self, listed: Any) -> dict[tuple[str, str], Mapping[str, Any]]:
         found: dict[tuple[str, str], Mapping[str, Any]] = {}
         for entry in listed if isinstance(listed, list) else ():
-            parameter = self._document.resolved(entry)
+            parameter = entry
+            if isinstance(entry, dict) and "$ref" in entry:
+                parameter = self._document.resolved(entry)
             if not isinstance(parameter, dict):
                 continue
             place, name = parameter.get("in"), parameter.get("name")
             if not isinstance(place, str) or not isinstance(name, (str, int, float)):
                 continue
-            at = (place, str(name))
+            at = (_PLACES.get(place) or _PLACES.get(place.strip().lower(), place), str(name))
             if at in found and found[at] != parameter:
                 raise Unusable(
                     f"it has two different parameters {clean(name, 80)!r} in its {place}"
@@ -158,46 +187,64 @@ class ArgumentReader:
         if place == "path":
             return name in variables
         if place == "header":
-            if name.lower() in IDEMPOTENCY_HEADERS:
+            lower = name.lower()
+            if lower in IDEMPOTENCY_HEADERS:
                 arguments.idempotency_header = name
                 return False
             # Header names do not depend on case, unlike all others.
-            if ("header", name.lower()) in self._credentials or is_own_header(name):
+            if ("header", lower) in self._credentials or is_own_header(name):
                 return False
             return _TOKEN.fullmatch(name) is not None
-        return place in {*_LOCATIONS, "querystring"} and (place, name) not in self._credentials
+        return place in _SENT and (place, name) not in self._credentials
 
     def _add_parameter(
         self,
         arguments: Arguments,
-        place: str,
-        name: str,
+        at: tuple[str, str],
         argument: str,
         parameter: Mapping[str, Any],
     ) -> None:
-        media_type, source = self._parameter_schema(parameter)
-        schema, used = self._schemas.convert(source)
-        schema = _described(schema, parameter.get("description"))
+        converted = self._known.get((id(parameter), at[1]))
+        if converted is None or converted[0] is not parameter:
+            try:
+                content = orjson.dumps([at, parameter])
+            except orjson.JSONEncodeError:  # half a character, which costs the operation later
+                content = b""
+            converted = self._alike.get(content)
+            if converted is None or not content:
+                converted = self._alike[content] = self._convert_parameter(at, parameter)
+            self._known[id(parameter), at[1]] = (parameter, *converted[1:])
+        _, schema, used, plan = converted
         arguments.definitions |= used
-        required = place == "path" or parameter.get("required") is True
-        arguments.add(argument, schema, required=required)
-        style, explode = self._style(place, parameter)
-        plan = ParameterPlan(
-            argument=argument,
-            name=name,
-            location=cast("Location", "query" if place == "querystring" else place),
-            style=style,
-            explode=explode,
-            allow_reserved=parameter.get("allowReserved") is True,
-            media_type=media_type,
-            required=required,
-        )
-        if place == "querystring":
-            plan["style"], plan["media_type"] = "querystring", media_type or _FORM
+        arguments.add(argument, schema, required=plan["required"])
+        if argument != plan["argument"]:
+            plan = plan.copy()
+            plan["argument"] = argument
         arguments.parameters.append(plan)
 
+    def _convert_parameter(self, at: tuple[str, str], parameter: Mapping[str, Any]) -> "_Parameter":
+        place, name = at
+        media_type, source = self._parameter_schema(parameter)
+        schema, used = self._schemas.convert(source)
+        if "description" in parameter:
+            schema = _described(schema, parameter["description"])
+        style, explode = self._style(place, parameter)
+        plan: ParameterPlan = {
+            "argument": name,
+            "name": name,
+            "location": cast("Location", "query" if place == "querystring" else place),
+            "style": style,
+            "explode": explode,
+            "allow_reserved": parameter.get("allowReserved") is True,
+            "media_type": media_type,
+            "required": place == "path" or parameter.get("required") is True,
+        }
+        if place == "querystring":
+            plan["style"], plan["media_type"] = "querystring", media_type or _FORM
+        return parameter, schema, used, plan
+
     def _parameter_schema(self, parameter: Mapping[str, Any]) -> tuple[str | None, Any]:
-        if self._document.swagger:
+        if self._swagger:
             return None, {
                 k: v for k, v in parameter.items() if k not in {"required", "description"}
             }
@@ -210,7 +257,8 @@ class ArgumentReader:
 
     def _style(self, place: str, parameter: Mapping[str, Any]) -> tuple[str, bool]:
         style, explode = parameter.get("style"), parameter.get("explode")
-        if self._document.swagger:
+        style = style if isinstance(style, str) else None
+        if self._swagger:
             how = parameter.get("collectionFormat", "csv")
             style = _COLLECTION_STYLES.get(how) if isinstance(how, str) else None
             explode = how == "multi"
@@ -312,6 +360,8 @@ class ArgumentReader:
             encoding={},
         )
         schema, used = self._schemas.convert(source if source is not None else {})
+        if hidden := self._schemas.read_only(source):
+            plan["read_only"] = sorted(hidden)
         if rank in {3, 4}:
             properties = self._properties(source)
             plan["encoding"] = self._encodings(properties, encodings, multipart=rank == 4)
@@ -418,17 +468,37 @@ class ArgumentReader:
         return {**schema, "properties": changed}, used
 
 
+def _plain_template(path: str, merged: dict[tuple[str, str], Mapping[str, Any]]) -> str:
+    """`path` without RFC 6570's operators, which some documents write; adds what they name."""
+
+    def plain(match: re.Match[str]) -> str:
+        operator, names = match[1] or "", match[2] or match[4]
+        if operator in {"?", "&"}:
+            for name in names.split(","):
+                merged.setdefault(("query", name.strip("*")), _UNDESCRIBED)
+            return ""
+        name = names.strip("*")
+        # Not if the document means it: a parameter with that very name.
+        return match[0] if ("path", f"{operator}{names}") in merged else f"{{{name}}}"
+
+    return _TEMPLATE.sub(plain, path)
+
+
 def _argument_names(sent: Mapping[tuple[str, str], Any]) -> dict[tuple[str, str], str]:
     """`name`, or `name__location` where several parameters share a name (or take the body's)."""
-    counts: dict[str, int] = {BODY: 1}
-    for _, name in sent:
-        counts[name] = counts.get(name, 0) + 1
-    names: dict[tuple[str, str], str] = {}
-    for place, name in sent:
+    names = {at: at[1] for at in sent}
+    if len({BODY, *names.values()}) > len(names):
+        return names
+    counts = Counter(name for _, name in sent)
+    counts[BODY] += 1
+    taken = {BODY}
+    for at in sent:
+        place, name = at
         argument = name if counts[name] == 1 else f"{name}__{place}"
-        while argument in names.values() or argument == BODY:
+        while argument in taken:
             argument += "_"
-        names[place, name] = argument
+        taken.add(argument)
+        names[at] = argument
     return names
 
 
@@ -439,6 +509,7 @@ def _described(schema: Any, description: Any) -> Any:
     return {**schema, "description": text}
 
 
+@lru_cache(maxsize=1024)
 def _essence(media_type: Any) -> str:
     return str(media_type).partition(";")[0].strip().lower()
 
@@ -447,6 +518,7 @@ def _by_rank(ranked: tuple[int, str]) -> int:
     return ranked[0]
 
 
+@lru_cache(maxsize=1024)
 def _rank(media_type: str) -> int | None:
     """How gladly a body of this type is built from arguments; lower is better, None is never."""
     essence = _essence(media_type)

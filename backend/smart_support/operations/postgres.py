@@ -1,7 +1,7 @@
 """The catalogue of operations in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
+from smart_support.operations.naming import keep_names
 from smart_support.operations.records import (
     Access,
     Classification,
@@ -188,6 +189,7 @@ class PostgresOperations:
                     sa.select(
                         operations.c.id,
                         operations.c.key,
+                        operations.c.tool_name,
                         operations.c.schema_hash,
                         operations.c.state,
                         operations.c.decided_by,
@@ -196,7 +198,13 @@ class PostgresOperations:
             }
             added = changed = unchanged = 0
             fresh = []
-            for operation in draft.operations:
+            # What was decided about keeps its name: conversations and people know it by that.
+            names = keep_names(
+                {operation.key: operation.tool_name for operation in draft.operations},
+                {row.key: row.tool_name for row in before.values() if row.decided_by},
+            )
+            for read in draft.operations:
+                operation = replace(read, tool_name=names[read.key])
                 known = before.pop(operation.key, None)
                 if known is None:
                     added += 1

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Literal, NewType, TypedDict
+from typing import Any, Literal, NewType, NotRequired, TypedDict
 
 SpecId = NewType("SpecId", str)
 OperationId = NewType("OperationId", str)
@@ -157,6 +157,8 @@ class BodyPlan(TypedDict):
     binary: bool
     """The whole body is a file: given as text, or as `{"base64": ...}`."""
     encoding: dict[str, EncodingPlan]
+    read_only: NotRequired[list[str]]
+    """Fields that only answers have. They are not in the schema, and not sent if given anyway."""
 
 
 class RequestPlan(TypedDict):
@@ -229,6 +231,10 @@ class Skipped:
 
     key: str
     reason: str
+    line: int | None = None
+    """Where the document speaks of it, from 1; None if that is not known."""
+    pointer: str | None = None
+    """Where it stands, as a JSON pointer, if it stands in the document itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,26 +5,41 @@ are kept and nothing is copied; each shared schema is converted once per documen
 """
 
 import hashlib
+import math
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from heapq import heappop, heappush
-from typing import Any
+from typing import Any, cast
 
 import jsonschema_rs
 import orjson
 
 from smart_support.operations.document import Document, Unresolved, Unusable
+from smart_support.operations.paging import Pagination
+from smart_support.operations.pruning import (
+    MAX_NESTING,
+    ONE_SCHEMA,
+    SCHEMA_BUDGET,
+    SCHEMA_LISTS,
+    SCHEMA_MAPS,
+    Definition,
+    Pruner,
+    fit,
+    size_of,
+)
 from smart_support.operations.records import Operation
 from smart_support.operations.text import clean
 
-SCHEMA_BUDGET = 8_192
-"""Bytes of JSON that one tool's schema should not exceed; 3.5 % of real operations would."""
-MAX_NESTING = 100
-"""Levels of one schema without references; serialisers give up at 254."""
+__all__ = [
+    "MAX_NESTING", "SCHEMA_BUDGET", "Schemas", "cursor_of", "fit", "size_of", "tool_schema",
+]  # fmt: skip
 
 _DESCRIPTION_LIMIT = 700
 _MAX_WRITTEN_OUT = 200
+_LONGEST_PATTERN = 2_000
+_MOST_REPEATED = 5_000
+_REPEATED = re.compile(r"\{(?:[0-9]*,)?([1-9][0-9]*)\}")
 _TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
 # What documents write where they mean one of the seven.
 _TYPE_MEANT = {
@@ -33,11 +48,23 @@ _TYPE_MEANT = {
     "int32": "integer", "int64": "integer", "float": "number", "double": "number",
     "decimal": "number", "bool": "boolean", "list": "array", "dict": "object", "map": "object",
 }  # fmt: skip
+_MAY_HIDE = frozenset({"properties", "allOf", "anyOf", "oneOf"})
+_INSIDE = len("#/$defs/")
 _UNSAFE_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
+# Patterns that need no compiler to be known as good, which are most: it takes 100 µs and more.
+_LITERAL = r"""[A-Za-z0-9 _@:/=,;%&~!'"<>-]"""
+_ESCAPED = r"""\\[dwsDWS.+*?()\[\]{}^$|\\-]"""
+_CLASS = rf"""\[\^?(?:a-z|A-Z|0-9|a-f|A-F|[A-Za-z0-9 _@:/=,;%!'"<>.+*?(){{}}$|]|{_ESCAPED})+-?\]"""
+_TIMES = r"""[+*?]|\{(?:[1-9][0-9]?|[0-9]{1,2},|[01],[1-9][0-9]?)\}"""
+_PLAIN_PATTERN = re.compile(
+    rf"\^?(?:(?:{_LITERAL}|\.|{_ESCAPED}|{_CLASS})(?:{_TIMES})?){{0,40}}\$?"
+)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_count(value: Any) -> bool:
@@ -47,6 +74,13 @@ def _is_count(value: Any) -> bool:
 @lru_cache(maxsize=2048)
 def _compiles(pattern: str) -> bool:
     # Documents hold patterns of every dialect; one that cannot be checked is left unchecked.
+    if _PLAIN_PATTERN.fullmatch(pattern):
+        return True
+    if len(pattern) > _LONGEST_PATTERN:
+        return False
+    # `^.{0,262144}$` takes 50 ms and megabytes to compile.
+    if math.prod(int(most[:9]) for most in _REPEATED.findall(pattern)) > _MOST_REPEATED:
+        return False
     try:
         jsonschema_rs.Draft202012Validator({"pattern": pattern})
     except jsonschema_rs.ValidationError:
@@ -54,6 +88,12 @@ def _compiles(pattern: str) -> bool:
     return True
 
 
+_CURSOR = "cursor"
+_CURSOR_SCHEMA = {
+    "type": "string",
+    "description": "From an earlier answer with has_more, to go on from there. Without it: the "
+    "first page.",
+}
 _COPIED: Mapping[str, Callable[[Any], bool]] = {
     "format": lambda v: isinstance(v, str),
     "pattern": lambda v: isinstance(v, str) and _compiles(v),
@@ -72,21 +112,21 @@ _COPIED: Mapping[str, Callable[[Any], bool]] = {
         _is_count,
     ),
 }  # fmt: skip
-_ONE_SCHEMA = {
-    "additionalProperties", "contains", "else", "if", "not", "propertyNames", "then",
-    "unevaluatedItems", "unevaluatedProperties",
-}  # fmt: skip
-_SCHEMA_LISTS = {"allOf", "anyOf", "oneOf", "prefixItems"}
-_SCHEMA_MAPS = {"dependentSchemas", "patternProperties", "properties"}
-# With parts left out these would refuse what was valid.
-_NEED_DETAILS = {
-    "contains", "dependentSchemas", "else", "if", "maxContains", "minContains", "not", "then",
-    "unevaluatedItems", "unevaluatedProperties",
-}  # fmt: skip
+_RULES: Mapping[str, str] = {
+    **dict.fromkeys(_COPIED, "copied"),
+    **dict.fromkeys(ONE_SCHEMA, "one"),
+    **dict.fromkeys(SCHEMA_LISTS, "list"),
+    **dict.fromkeys(SCHEMA_MAPS, "map"),
+    **{key: key for key in ("dependentRequired", "description", "items", "required", "type")},
+}
+_NOBODY: frozenset[str] = frozenset()
 
 
 class Schemas:
-    """The schemas of one document, converted on demand."""
+    """The schemas of one document, converted on demand.
+
+    What it gives out is shared between operations: read it, never change it.
+    """
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -94,8 +134,9 @@ class Schemas:
         self._written_out = 0
         self._read_only_targets: dict[str, bool] = {}
         self._pointers: dict[str, str] = {}
-        self._names: dict[str, str] = {}
-        self._done: dict[str, tuple[Any, frozenset[str]] | Unusable] = {}
+        self._references: dict[str, dict[str, Any]] = {}
+        self._done: dict[str, Definition | Unusable] = {}
+        self._pruner = Pruner(self._definition)
 
     def convert(self, schema: Any) -> tuple[Any, set[str]]:
         """`schema` in 2020-12, and the names in `$defs` that it refers to.
@@ -105,50 +146,58 @@ class Schemas:
         """
         used: set[str] = set()
         self._written_out = 0
-        return self._convert(schema, used, 0, frozenset(), ()), used
+        return self._convert(schema, used, 0, _NOBODY, ()), used
 
-    def definitions(self, used: Iterable[str]) -> dict[str, Any]:
-        """All that `used` needs, directly or through others, by name.
+    def fit(
+        self, own: dict[str, Any], used: Iterable[str], budget: int
+    ) -> tuple[dict[str, Any], bool]:
+        """`own` with all definitions that `used` needs in `$defs`; see `Pruner.fit`.
 
         Raises:
-            Unusable: see `convert`.
+            Unusable: see `convert`; or there is something in it that is no JSON.
         """
-        found: dict[str, Any] = {}
-        waiting = list(used)
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found[name], needs = self._definition(name)
-                waiting.extend(needs)
-        return dict(sorted(found.items()))
+        try:
+            if not jsonschema_rs.meta.is_valid(own):
+                raise Unusable("its schema is not valid")
+            return self._pruner.fit(own, used, budget)
+        except (orjson.JSONEncodeError, ValueError) as error:
+            raise Unusable(f"its schema is not valid ({clean(str(error), 200)})") from error
 
-    def _definition(self, name: str) -> tuple[Any, frozenset[str]]:
+    def read_only(self, schema: Any) -> frozenset[str]:
+        """Names of the properties of `schema` that only answers have."""
+        return self._read_only_names(schema) if self._document.read_only else _NOBODY
+
+    def _definition(self, name: str) -> Definition:
         done = self._done.get(name)
         if done is None:
             try:
                 converted, used = self.convert(self._document.at(self._pointers[name]))
                 done = (converted, frozenset(used))
-            except Unusable as unusable:
-                done = unusable
+                if not jsonschema_rs.meta.is_valid(converted):
+                    done = Unusable("its schema is not valid")
+            except (Unusable, ValueError) as error:
+                done = Unusable(str(error))
             self._done[name] = done
         if isinstance(done, Unusable):
             raise Unusable(str(done))
         return done
 
-    def _name(self, pointer: str) -> str:
-        name = self._names.get(pointer)
-        if name is None:
+    def _reference_to(self, pointer: str) -> dict[str, Any]:
+        """The reference to what is at `pointer`, under a name of its own in `$defs`."""
+        found = self._references.get(pointer)
+        if found is None:
             self._document.at(pointer)
-            plain = _UNSAFE_NAME.sub("_", pointer.rpartition("/")[2])[:60]
+            place, _, fragment = pointer.partition("#")
+            last = fragment.rpartition("/")[2] or posixpath.splitext(posixpath.basename(place))[0]
+            plain = _UNSAFE_NAME.sub("_", last)[:60]
             # Only top-level schemas are known to have names of their own. The hash depends on
             # the place alone, so that a schema's name outlives changes elsewhere.
             shared = pointer.startswith(("#/components/schemas/", "#/definitions/"))
             if not plain or not shared or pointer.count("/") > 3 or plain in self._pointers:
                 plain = f"{plain}_{hashlib.sha256(pointer.encode()).hexdigest()[:8]}"
-            name = plain
-            self._names[pointer] = name
-            self._pointers[name] = pointer
-        return name
+            found = self._references[pointer] = {"$ref": f"#/$defs/{plain}"}
+            self._pointers[plain] = pointer
+        return found
 
     def _convert(
         self,
@@ -163,68 +212,77 @@ class Schemas:
         `hidden`: read-only names of the whole that this is a part of, which no part may ask for;
         `inside`: the references that have been written out on the way here.
         """
-        if isinstance(schema, bool):
-            return schema
         if not isinstance(schema, dict):
-            return {}
+            return schema if isinstance(schema, bool) else {}
         if depth > MAX_NESTING:
             raise Unusable(f"its schema is nested more than {MAX_NESTING} levels deep")
         out: dict[str, Any] = {}
-        reference = schema.get("$ref")
-        if isinstance(reference, str):
-            out = self._reference(reference, used, depth, hidden, inside)
-            if not self._siblings:
-                if description := clean(schema.get("description"), _DESCRIPTION_LIMIT):
-                    out["description"] = description
+        if "$ref" in schema and isinstance(schema["$ref"], str):
+            out = self._reference(schema, used, depth, hidden, inside)
+            if not self._siblings or len(schema) == 1:
                 return out
-        composed = any(key in schema for key in ("allOf", "anyOf", "oneOf"))
-        if "properties" in schema or composed:
+            out = dict(out)
+        if self._document.read_only and not schema.keys().isdisjoint(_MAY_HIDE):
             hidden |= self._read_only_names(schema)
         for key, value in schema.items():
-            if key in _COPIED:
-                if _COPIED[key](value):
-                    out[key] = value
-            elif key in _ONE_SCHEMA:
-                if isinstance(value, (dict, bool)):
-                    out[key] = self._convert(value, used, depth + 1, frozenset(), inside)
-            elif key in _SCHEMA_LISTS:
-                if isinstance(value, list) and value:
-                    rest = frozenset() if key == "prefixItems" else hidden
-                    out[key] = [self._convert(v, used, depth + 1, rest, inside) for v in value]
-            elif key in _SCHEMA_MAPS:
-                if isinstance(value, dict):
-                    kept = hidden if key == "properties" else ()
-                    out[key] = {
-                        str(name): self._convert(part, used, depth + 1, frozenset(), inside)
-                        for name, part in value.items()
-                        if name not in kept
-                    }
-            elif key == "items":
-                self._items(value, out, used, depth, inside)
-            elif key == "required":
-                if names := _names_in(value, hidden):
-                    out["required"] = names
-            elif key == "dependentRequired":
-                if isinstance(value, dict):
-                    out[key] = {str(k): _names_in(v, hidden) for k, v in value.items()}
-            elif key == "type":
-                if kinds := _types(value):
-                    out["type"] = kinds
-            elif key == "description" and (text := clean(value, _DESCRIPTION_LIMIT)):
-                out["description"] = text
-        if out.get("type") == "string" and "enum" in out:
+            match _RULES.get(key):
+                case None:
+                    continue
+                case "type":
+                    if kinds := (value if value.__class__ is str and value in _TYPES
+                                 else _types(value)):  # fmt: skip
+                        out["type"] = kinds
+                case "description":
+                    if text := clean(value, _DESCRIPTION_LIMIT):
+                        out["description"] = text
+                case "copied":
+                    if _COPIED[key](value):
+                        out[key] = value
+                case "map":
+                    if isinstance(value, dict):
+                        out[key] = self._map(key, value, used, depth + 1, hidden, inside)
+                case "items":
+                    self._items(value, out, used, depth, inside)
+                case "list":
+                    if isinstance(value, list) and value:
+                        rest = _NOBODY if key == "prefixItems" else hidden
+                        out[key] = [self._convert(v, used, depth + 1, rest, inside) for v in value]
+                case "one":
+                    if isinstance(value, (dict, bool)):
+                        out[key] = self._convert(value, used, depth + 1, _NOBODY, inside)
+                case "required":
+                    if names := _names_in(value, hidden):
+                        out["required"] = names
+                case "dependentRequired":
+                    if isinstance(value, dict):
+                        out[key] = {str(k): _names_in(v, hidden) for k, v in value.items()}
+        if "enum" in out and out.get("type") == "string":
             out["enum"] = [_as_text(value) for value in out["enum"]]
-        _exclusive_limits(schema, out)
+        if "exclusiveMinimum" in schema or "exclusiveMaximum" in schema:
+            _exclusive_limits(schema, out)
         if schema.get("nullable") is True or schema.get("x-nullable") is True:
             return _nullable(out)
         return out
 
-    def _reference(
-        self, reference: str, used: set[str], depth: int, hidden: frozenset[str],
+    def _map(
+        self, key: str, parts: dict[Any, Any], used: set[str], depth: int, hidden: frozenset[str],
         inside: tuple[str, ...],
     ) -> dict[str, Any]:  # fmt: skip
+        if key == "patternProperties":
+            parts = {name: part for name, part in parts.items() if _compiles(name)}
+        elif key == "properties" and hidden:
+            parts = {name: part for name, part in parts.items() if name not in hidden}
+        return {
+            name: self._convert(part, used, depth, _NOBODY, inside) for name, part in parts.items()
+        }
+
+    def _reference(
+        self, schema: dict[str, Any], used: set[str], depth: int, hidden: frozenset[str],
+        inside: tuple[str, ...],
+    ) -> dict[str, Any]:  # fmt: skip
+        reference: str = schema["$ref"]
         try:
-            name = self._name(reference)
+            out = self._reference_to(reference)
         except Unresolved:
             return {"description": "The document does not say what this is."}
         if hidden and reference not in inside:
@@ -237,31 +295,40 @@ class Schemas:
                     raise Unusable("its schemas are too entangled")
                 written = self._convert(target, used, depth + 1, hidden, (*inside, reference))
                 return dict(written)
-        used.add(name)
-        return {"$ref": f"#/$defs/{name}"}
+        used.add(out["$ref"][_INSIDE:])
+        if len(schema) > 1 and not self._siblings:
+            # Beside a reference nothing counted until 3.1, but many describe it there.
+            if description := clean(schema.get("description"), _DESCRIPTION_LIMIT):
+                out = {**out, "description": description}
+            if schema.get("nullable") is True or schema.get("x-nullable") is True:
+                return _nullable(dict(out))
+        return out
 
     def _items(
         self, value: Any, out: dict[str, Any], used: set[str], depth: int, inside: tuple[str, ...]
     ) -> None:
         if isinstance(value, list):  # before 2020-12 this is how tuples were written
             if value:
-                parts = [self._convert(v, used, depth + 1, frozenset(), inside) for v in value]
+                parts = [self._convert(v, used, depth + 1, _NOBODY, inside) for v in value]
                 out["prefixItems"] = parts
         elif isinstance(value, (dict, bool)):
-            out["items"] = self._convert(value, used, depth + 1, frozenset(), inside)
+            out["items"] = self._convert(value, used, depth + 1, _NOBODY, inside)
 
     def _read_only_names(self, schema: Any) -> frozenset[str]:
         """Names of properties that only answers have, in any part of `schema`."""
-        names: set[str] = set()
+        names: list[str] = []
         for part in self._parts(schema):
             properties = part.get("properties")
-            if isinstance(properties, dict):
-                names |= {name for name, value in properties.items() if self._read_only(value)}
-        return frozenset(names)
+            if properties.__class__ is dict:
+                for name, value in properties.items():
+                    if value.__class__ is dict and (
+                        value.get("readOnly") is True
+                        or (("$ref" in value or "allOf" in value) and self._read_only(value))
+                    ):
+                        names.append(name)
+        return frozenset(names) if names else _NOBODY
 
-    def _read_only(self, schema: Any) -> bool:
-        if not isinstance(schema, dict) or schema.get("readOnly") is True:
-            return isinstance(schema, dict)
+    def _read_only(self, schema: dict[str, Any]) -> bool:
         reference = schema.get("$ref")
         if not isinstance(reference, str) or "allOf" in schema:
             return any(part.get("readOnly") is True for part in self._parts(schema))
@@ -272,8 +339,13 @@ class Schemas:
             self._read_only_targets[reference] = known
         return known
 
-    def _parts(self, schema: Any) -> Iterator[dict[str, Any]]:
+    def _parts(self, schema: Any) -> Iterable[dict[str, Any]]:
         """`schema` and all that it is made of, through `$ref` and `allOf`, each shared one once."""
+        if schema.__class__ is dict and "$ref" not in schema and "allOf" not in schema:
+            return (schema,)
+        return self._all_parts(schema)
+
+    def _all_parts(self, schema: Any) -> Iterator[dict[str, Any]]:
         waiting, seen = [schema], set[str]()
         while waiting:
             part = waiting.pop()
@@ -338,98 +410,28 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def cursor_of(operation: Operation) -> tuple[str, Pagination | None]:
+    """The argument that takes a cursor, and how its pages are walked, if they are."""
+    decided = operation.classification.pagination
+    if not decided or decided.get("parameter") not in operation.schema["properties"]:
+        return _CURSOR, None
+    pagination = cast("Pagination", decided)
+    taken = _CURSOR in operation.schema["properties"] and pagination["parameter"] != _CURSOR
+    return (f"page_{_CURSOR}" if taken else _CURSOR), pagination
+
+
 def tool_schema(operation: Operation) -> dict[str, Any]:
-    """The input schema as the model sees it: without the arguments bound to the customer."""
-    bound = operation.classification.bindings
-    schema = dict(operation.schema)
-    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in bound}
-    schema["required"] = [name for name in schema["required"] if name not in bound]
-    return schema
+    """The input schema as the model sees it: without the arguments bound to the customer.
 
-
-def size_of(schema: Mapping[str, Any]) -> int:
-    """Bytes of `schema` as JSON."""
-    return len(orjson.dumps(schema))
-
-
-def fit(schema: dict[str, Any], budget: int = SCHEMA_BUDGET) -> tuple[dict[str, Any], bool]:
-    """`schema` in at most `budget` bytes if that can be had, and whether details were left out.
-
-    First descriptions are shortened, then what lies deepest loses its details: it keeps its name
-    and type, so that whatever was valid stays valid. The outermost level is always kept.
+    Where pages are walked, one cursor stands for the argument that asks for a page.
     """
-    size = size_of(schema)
-    if size <= budget:
-        return schema, False
-    if size <= 4 * budget:
-        for words in (120, 0):
-            shorter = _cut(schema, MAX_NESTING, words)
-            if size_of(shorter) <= budget:
-                return shorter, False
-    for words in (120, 0):
-        fitting = None
-        for levels in (3, 4, 5, 7, 10):  # upwards, so that no copy is much larger than the budget
-            deeper = _cut(schema, levels, words)
-            if size_of(deeper) > budget:
-                break
-            fitting = deeper
-        if fitting is not None:
-            return fitting, True
-    return _cut(schema, 2, 0), True
-
-
-def _cut(schema: dict[str, Any], levels: int, words: int) -> dict[str, Any]:
-    """A copy that goes `levels` deep, each reference counting as the level that it stands on."""
-    cutting = levels < MAX_NESTING
-    definitions = schema.get("$defs", {})
-    queue: list[tuple[int, str]] = []
-
-    def copy(node: Any, left: int) -> Any:
-        if not isinstance(node, dict):
-            return node
-        out: dict[str, Any] = {}
-        composite = False
-        for key, value in node.items():
-            if key == "$defs" or (cutting and key in _NEED_DETAILS):
-                continue
-            if key == "description":
-                if words and (text := clean(value, words)):
-                    out[key] = text
-            elif key == "$ref":
-                if left > 0:
-                    heappush(queue, (-left, value.removeprefix("#/$defs/")))
-                    out[key] = value
-                else:
-                    target = definitions[value.removeprefix("#/$defs/")]
-                    if isinstance(target, dict) and "type" in target:
-                        out["type"] = target["type"]
-            elif key in _SCHEMA_MAPS:
-                composite = True
-                out[key] = {name: copy(part, left - 1) for name, part in value.items()}
-            elif key in _SCHEMA_LISTS:
-                composite = True
-                # Parts that lost details overlap, and oneOf would refuse what fits two of them.
-                kind = "anyOf" if cutting and key == "oneOf" else key
-                if kind == key or kind not in node:
-                    out[kind] = [copy(part, left - 1) for part in value]
-            elif key in _ONE_SCHEMA or key == "items":
-                composite = composite or isinstance(value, dict)
-                out[key] = copy(value, left - 1)
-            elif key == "enum" and not words and len(value) > 20:
-                pass
-            elif key != "default" or words:
-                out[key] = value
-        if composite and left <= 0:
-            return {key: out[key] for key in ("type", "description") if key in out}
-        return out
-
-    result: dict[str, Any] = copy(schema, levels)
-    kept: dict[str, Any] = {}
-    while queue:  # the shallowest use of a definition decides how much of it is kept
-        left, name = heappop(queue)
-        if name not in kept:
-            kept[name] = None
-            kept[name] = copy(definitions[name], -left - 1)
-    if kept:
-        result["$defs"] = dict(sorted(kept.items()))
-    return result
+    hidden = set(operation.classification.bindings)
+    cursor, pagination = cursor_of(operation)
+    if pagination is not None:
+        hidden.add(pagination["parameter"])
+    schema = dict(operation.schema)
+    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in hidden}
+    schema["required"] = [name for name in schema["required"] if name not in hidden]
+    if pagination is not None:
+        schema["properties"][cursor] = _CURSOR_SCHEMA
+    return schema

@@ -2,25 +2,27 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-import jsonschema_rs
 import orjson
 
 from smart_support.operations.document import METHODS, Document, Unusable
 from smart_support.operations.naming import tool_names
-from smart_support.operations.plan import ArgumentReader, Arguments
+from smart_support.operations.paging import pagination_of
+from smart_support.operations.plan import ArgumentReader
+from smart_support.operations.pruning import SCHEMA_BUDGET
 from smart_support.operations.records import (
+    Access,
     DraftOperation,
     DraftSpec,
     JsonObject,
     RequestPlan,
     Skipped,
 )
-from smart_support.operations.schema import SCHEMA_BUDGET, Schemas, fit
+from smart_support.operations.schema import Schemas
 from smart_support.operations.suggest import HINTS, suggest
 from smart_support.operations.text import DESCRIPTION_LIMIT, clean
 
@@ -28,11 +30,13 @@ _LEFT_OUT = "Details of large inputs are left out here."
 # U+0000 in JSON text, which PostgreSQL's jsonb cannot hold; an escaped backslash before it is
 # another thing.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_TELL_EVERY = 50
+_MEDIA_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
 _METHOD = re.compile(r"[A-Z][A-Z0-9-]{0,19}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     """One operation in the index: where it stands, not yet what it takes."""
 
     key: str
@@ -44,33 +48,107 @@ class _Entry:
 
     @property
     def operation_id(self) -> str | None:
+        """As the document has it."""
         return clean(self.operation.get("operationId"), 500) or None
 
 
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """One operation as a tool: what a call of it depends on."""
+
+    schema: dict[str, Any]
+    plan: RequestPlan
+    schema_hash: str
+    cut: bool
+    """Whether details were left out of the schema."""
+    idempotency_header: str | None
+
+
+class Catalogue:
+    """The operations of one document: indexed at once, converted on demand."""
+
+    def __init__(self, document: Document, *, schema_budget: int = SCHEMA_BUDGET) -> None:
+        self.document = document
+        self.base_url = base_url_of(document)
+        self.skipped = list(document.remarks)
+        """What cannot be used; `convert` tells of more."""
+        self.entries = list(_index(document, self.skipped))
+        self.names = tool_names([(entry.key, entry.operation_id) for entry in self.entries])
+        """The tool names of `entries`."""
+        self._schemas = Schemas(document)
+        self._reader = ArgumentReader(document, self._schemas, _credentials(document))
+        self._budget = schema_budget
+
+    def convert(self, entry: Entry) -> Converted:
+        """One operation as a tool.
+
+        Raises:
+            Unusable: with the reason.
+        """
+        arguments = self._reader.read(entry.path, entry.path_item, entry.operation)
+        own = {
+            "type": "object",
+            "properties": arguments.properties,
+            "required": arguments.required,
+            # An argument that nobody described would silently not be sent.
+            "additionalProperties": False,
+        }
+        schema, cut = self._schemas.fit(own, arguments.definitions, self._budget)
+        plan: RequestPlan = {
+            "method": entry.method,
+            "path": arguments.path or entry.path,
+            "server": _server(self.document, entry, self.base_url),
+            "parameters": arguments.parameters,
+            "body": arguments.body,
+            "accept": _accept(self.document, entry.operation),
+        }
+        try:
+            facts = orjson.dumps([schema, plan], option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError as error:
+            raise Unusable(f"its schema is not valid ({clean(str(error), 200)})") from error
+        if b"u0000" in facts and _NUL.search(facts):
+            raise Unusable("its schema has a NUL character")
+        digest = hashlib.sha256(facts).hexdigest()
+        return Converted(schema, plan, digest, cut, arguments.idempotency_header)
+
+
 def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -> DraftSpec:
+    """All operations of `document`, each with a suggestion of what it is; see `convert`."""
+    converted = convert(document, schema_budget=schema_budget)
+    return replace(converted, operations=tuple(map(suggested, converted.operations)))
+
+
+def suggested(operation: DraftOperation) -> DraftOperation:
+    """`operation` with a suggestion of what it is."""
+    suggestion = suggest(operation)
+    if suggestion.access is Access.READ and "pagination" in operation.hints:
+        suggestion = replace(suggestion, pagination=operation.hints["pagination"])
+    return replace(operation, suggestion=suggestion)
+
+
+def convert(
+    document: Document,
+    *,
+    schema_budget: int = SCHEMA_BUDGET,
+    told: Callable[[int, int], None] = lambda _done, _all: None,
+) -> DraftSpec:
     """All operations of `document`, converted one at a time, in the document's order.
 
     CPU-bound; for large documents call it in another process. What cannot be used is listed in
-    `skipped`; a document without operations gives an empty spec.
+    `skipped`; a document without operations gives an empty spec. `told` hears how many
+    operations are done, of how many.
     """
-    skipped = list(document.remarks)
-    index = list(_index(document, skipped))
-    names = tool_names([(entry.key, entry.operation_id) for entry in index])
-    base_url = base_url_of(document)
-    schemas = Schemas(document)
-    reader = ArgumentReader(document, schemas, _credentials(document))
+    catalogue = Catalogue(document, schema_budget=schema_budget)
+    skipped = catalogue.skipped
     operations = []
-    for entry, name in zip(index, names, strict=True):
+    for done, (entry, name) in enumerate(zip(catalogue.entries, catalogue.names, strict=True)):
+        if done % _TELL_EVERY == 0:
+            told(done, len(catalogue.entries))
         try:
-            arguments = reader.read(entry.path, entry.path_item, entry.operation)
-            definitions = schemas.definitions(arguments.definitions)
-            schema = _schema(arguments, definitions)
-            plan = _plan(document, entry, arguments, base_url)
-            draft = _draft(entry, arguments, schema, plan, name=name, budget=schema_budget)
+            operations.append(_draft(document, entry, name, catalogue.convert(entry)))
         except Unusable as reason:
-            skipped.append(Skipped(entry.key, f"It cannot be used: {reason}."))
-        else:
-            operations.append(draft)
+            why = f"It cannot be used: {reason}."
+            skipped.append(Skipped(entry.key, why, pointer=entry.pointer))
     info = document.root.get("info")
     info = info if isinstance(info, dict) else {}
     return DraftSpec(
@@ -79,52 +157,59 @@ def read_operations(document: Document, *, schema_budget: int = SCHEMA_BUDGET) -
         dialect=document.dialect,
         source=document.source,
         hash=document.hash,
-        base_url=base_url,
+        base_url=catalogue.base_url,
         operations=tuple(operations),
         skipped=tuple(skipped),
     )
 
 
-def _index(document: Document, skipped: list[Skipped]) -> Iterator[_Entry]:
+def _index(document: Document, skipped: list[Skipped]) -> Iterator[Entry]:
     seen: set[str] = set()
     for path, pointer, item in _path_items(document, skipped):
         for method, at, operation in _methods(item):
-            key = f"{method} {path}"
+            key, place = f"{method} {path}", f"{pointer}/{at}"
             if key in seen:
-                skipped.append(Skipped(key, "It cannot be used: the document has it twice."))
+                reason = "It cannot be used: the document has it twice."
+                skipped.append(Skipped(key, reason, pointer=place))
                 continue
             seen.add(key)
             if not isinstance(operation, dict):
-                skipped.append(Skipped(key, "It cannot be used: it is not described."))
+                reason = "It cannot be used: it is not described."
+                skipped.append(Skipped(key, reason, pointer=place))
                 continue
-            yield _Entry(key, method, path, f"{pointer}/{at}", item, operation)
+            yield Entry(key, method, path, place, item, operation)
 
 
 def _path_items(
     document: Document, skipped: list[Skipped]
-) -> Iterator[tuple[str, str, dict[str, Any]]]:
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     try:
         paths = document.resolved(document.root.get("paths"))
     except Unusable as reason:
-        skipped.append(Skipped("paths", f"They cannot be used: {reason}."))
+        why = f"They cannot be used: {reason}."
+        skipped.append(Skipped("paths", why, pointer="#/paths"))
         return
     for written, item in paths.items() if isinstance(paths, dict) else ():
         if written.startswith("x-") or written == "$ref":
             continue
+        pointer = f"#/paths/{written.replace('~', '~0').replace('/', '~1')}"
         path = written if written.startswith("/") else f"/{written}"
         if clean(path, len(path) + 1) != path.strip():
-            skipped.append(Skipped(clean(path, 500), "Its path has invisible characters."))
-            continue
-        try:
-            target = document.resolved(item)
-        except Unusable as reason:
-            skipped.append(Skipped(path, f"It cannot be used: {reason}."))
-            continue
-        if isinstance(target, dict):
-            # What stands beside the reference counts too, and before what it refers to.
-            own = item if isinstance(item, dict) and target is not item else {}
-            pointer = f"#/paths/{written.replace('~', '~0').replace('/', '~1')}"
-            yield path, pointer, {**target, **{k: v for k, v in own.items() if k != "$ref"}}
+            why = "Its path has invisible characters."
+            skipped.append(Skipped(clean(path, 500), why, pointer=pointer))
+        elif isinstance(item, dict) and "$ref" in item:
+            try:
+                target = document.resolved(item)
+            except Unusable as reason:
+                why = f"It cannot be used: {reason}."
+                skipped.append(Skipped(path, why, pointer=pointer))
+                continue
+            if isinstance(target, dict):
+                # What stands beside the reference counts too, and before what it refers to.
+                own = {k: v for k, v in item.items() if k != "$ref"}
+                yield path, pointer, {**target, **own}
+        elif isinstance(item, dict):
+            yield path, pointer, item
 
 
 def _methods(item: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -156,69 +241,30 @@ def _credentials(document: Document) -> set[tuple[str, str]]:
     return found
 
 
-def _plan(
-    document: Document, entry: _Entry, arguments: Arguments, base_url: str | None
-) -> RequestPlan:
-    return RequestPlan(
-        method=entry.method,
-        path=entry.path,
-        server=_server(document, entry, base_url),
-        parameters=arguments.parameters,
-        body=arguments.body,
-        accept=_accept(document, entry.operation),
-    )
-
-
-def _draft(
-    entry: _Entry,
-    arguments: Arguments,
-    schema: dict[str, Any],
-    plan: RequestPlan,
-    *,
-    name: str,
-    budget: int,
-) -> DraftOperation:
-    try:
-        schema, cut = fit(schema, budget)
-        facts = orjson.dumps([schema, plan], option=orjson.OPT_SORT_KEYS)
-        jsonschema_rs.Draft202012Validator(schema)
-    except (orjson.JSONEncodeError, jsonschema_rs.ValidationError) as error:
-        raise Unusable(f"its schema is not valid ({clean(str(error), 200)})") from error
-    if _NUL.search(facts):
-        raise Unusable("its schema has a NUL character")
-    summary = clean(entry.operation.get("summary") or entry.path_item.get("summary"), 200)
-    tags = entry.operation.get("tags")
-    draft = DraftOperation(
+def _draft(document: Document, entry: Entry, name: str, converted: Converted) -> DraftOperation:
+    """All that a person reviews of one operation."""
+    operation = entry.operation
+    summary = clean(operation.get("summary") or entry.path_item.get("summary"), 200)
+    tags = operation.get("tags")
+    return DraftOperation(
         key=entry.key,
         method=entry.method,
         path=entry.path,
         operation_id=entry.operation_id,
         tool_name=name,
         summary=summary,
-        description=_description(entry, summary, cut=cut),
+        description=_description(entry, summary, cut=converted.cut),
         tags=tuple(clean(tag, 100) for tag in tags) if isinstance(tags, list) else (),
-        deprecated=entry.operation.get("deprecated") is True,
+        deprecated=operation.get("deprecated") is True,
         pointer=entry.pointer,
-        schema=schema,
-        schema_hash=hashlib.sha256(facts).hexdigest(),
-        request_plan=plan,
-        hints=_hints(entry.operation, arguments),
+        schema=converted.schema,
+        schema_hash=converted.schema_hash,
+        request_plan=converted.plan,
+        hints=_hints(document, entry, converted),
     )
-    return replace(draft, suggestion=suggest(draft))
 
 
-def _schema(arguments: Arguments, definitions: dict[str, Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = {
-        "type": "object",
-        "properties": arguments.properties,
-        "required": arguments.required,
-        # An argument that nobody described would silently not be sent.
-        "additionalProperties": False,
-    }
-    return {**schema, "$defs": definitions} if definitions else schema
-
-
-def _description(entry: _Entry, summary: str, *, cut: bool) -> str:
+def _description(entry: Entry, summary: str, *, cut: bool) -> str:
     remark = f"\n\n{_LEFT_OUT}" if cut else ""
     room = DESCRIPTION_LIMIT - len(remark)
     written = entry.operation.get("description") or entry.path_item.get("description")
@@ -228,12 +274,21 @@ def _description(entry: _Entry, summary: str, *, cut: bool) -> str:
     return (text or clean(entry.key, room)) + remark
 
 
-def _hints(operation: Mapping[str, Any], arguments: Arguments) -> JsonObject:
+def _hints(document: Document, entry: Entry, converted: Converted) -> JsonObject:
+    operation = entry.operation
     hints = {
-        name: operation[name] for name in HINTS if isinstance(operation.get(name), (bool, str))
+        name: operation[name]
+        for name in HINTS
+        if name in operation and isinstance(operation[name], (bool, str))
     }
-    if arguments.idempotency_header:
-        hints["idempotency_header"] = arguments.idempotency_header
+    if converted.idempotency_header:
+        hints["idempotency_header"] = converted.idempotency_header
+    parameters = converted.plan["parameters"]
+    if entry.method == "GET" and parameters:
+        properties = converted.schema["properties"]
+        pagination = pagination_of(document, operation, parameters, properties)
+        if pagination is not None:
+            hints["pagination"] = pagination
     return hints
 
 
@@ -244,21 +299,25 @@ def _accept(document: Document, operation: Mapping[str, Any]) -> str | None:
         offered = produces if isinstance(produces, list) else []
     else:
         offered = _answer_types(document, operation)
-    types = [
-        t for t in offered if isinstance(t, str) and re.fullmatch(r"[\x21-\x7e][\x20-\x7e]*", t)
-    ]
-    return min(types, key=lambda t: "json" not in t, default=None)
+    first = None
+    for each in offered:
+        if isinstance(each, str) and _MEDIA_TYPE.fullmatch(each):
+            if "json" in each:
+                return each
+            first = first or each
+    return first
 
 
 def _answer_types(document: Document, operation: Mapping[str, Any]) -> list[str]:
     responses = operation.get("responses")
     offered: list[str] = []
-    for status, entry in responses.items() if isinstance(responses, dict) else ():
-        if str(status).startswith("2") or status == "default":
-            try:
-                response = document.resolved(entry)
-            except Unusable:
-                continue
+    for status, response in responses.items() if isinstance(responses, dict) else ():
+        if status[:1] == "2" or status == "default":
+            if isinstance(response, dict) and "$ref" in response:
+                try:
+                    response = document.resolved(response)  # noqa: PLW2901 - what it stands for
+                except Unusable:
+                    continue
             content = response.get("content") if isinstance(response, dict) else None
             offered.extend(content if isinstance(content, dict) else ())
     return offered
@@ -283,12 +342,12 @@ def base_url_of(document: Document) -> str | None:
     return _absolute(f"{scheme}://{host}/{base_path.lstrip('/')}", document.source)
 
 
-def _server(document: Document, entry: _Entry, base_url: str | None) -> str | None:
+def _server(document: Document, entry: Entry, base_url: str | None) -> str | None:
     """The server that this operation has of its own, unless it is the document's anyway."""
     if document.swagger:
         return None
     for holder in (entry.operation, entry.path_item):
-        servers = holder.get("servers")
+        servers = holder.get("servers") if "servers" in holder else None
         if isinstance(servers, list) and servers:
             url = _expanded(servers[0])
             absolute = _absolute(url, document.source)

@@ -23,13 +23,18 @@ def clean(value: object, limit: int = DESCRIPTION_LIMIT) -> str:
 
     Anything but a string is empty text, numbers aside: YAML reads `version: 1.0` as one.
     """
+    if value.__class__ is str and len(value) <= limit and value.isascii() and value.isprintable():
+        return value.strip()  # nearly all that comes
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return ""
     raw = str(value)[: limit * 4]  # what is cut off below need not be read first
-    text = raw if raw.isascii() and raw.isprintable() else _visible(raw)
+    text = visible(raw)
     text = text.strip()
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def _visible(raw: str) -> str:
-    return _INVISIBLE.sub("", raw.replace("\r\n", "\n").replace("\r", "\n"))
+def visible(text: str) -> str:
+    """`text` without what cannot be seen in it, however long it is."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -48,14 +48,6 @@ async def read_body(response: httpx.Response, max_bytes: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def read_beginning(response: httpx.Response, max_bytes: int) -> bytes:
-    """What can be read of the body of a failure, whose status counts whatever follows."""
-    try:
-        return await read_body(response, max_bytes)
-    except (TooLarge, Unreadable, httpx.TransportError):
-        return b""
-
-
 async def _pieces(response: httpx.Response) -> AsyncIterable[bytes]:
     stream = response.stream
     if isinstance(stream, AsyncIterable):

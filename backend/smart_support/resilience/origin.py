@@ -1,19 +1,22 @@
 """One upstream API: its connections, its places, its retry budget, its breakers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Self
 
 import httpx
 
+from smart_support.errors import SetupError
 from smart_support.resilience.address import AddressPolicy
 from smart_support.resilience.breaker import Breaker, BreakerPolicy, State
 from smart_support.resilience.budget import RetryBudget
 from smart_support.resilience.bulkhead import Bulkhead
-from smart_support.resilience.quota import Quota, QuotaGate
+from smart_support.resilience.quota import Quota, QuotaGate, parse_quotas
 from smart_support.resilience.records import Hooks
 from smart_support.resilience.retry import RetryPolicy
 from smart_support.resilience.transport import Connect
+from smart_support.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,40 @@ class UpstreamSettings:
     stale_bytes: int = 8 * 1024 * 1024
     stale_in_a_row: int = 20
     fallbacks_in_a_row: int = 100
+
+    @classmethod
+    def from_settings(cls, settings: Settings, also_allowed: Iterable[str] = ()) -> Self:
+        """As the operator set it, with `also_allowed` beside the hosts that the operator names.
+
+        Raises:
+            SetupError: a line has a form that cannot be read; the text names it.
+        """
+        allowed = settings.smart_support_tool_allowed_hosts.split(",")
+        try:
+            addresses = AddressPolicy.parse([*allowed, *also_allowed])
+        except ValueError as error:
+            raise SetupError(f"SMART_SUPPORT_TOOL_ALLOWED_HOSTS: {error}") from None
+        try:
+            quotas = parse_quotas(settings.smart_support_tool_quotas)
+        except ValueError as error:
+            raise SetupError(f"SMART_SUPPORT_TOOL_QUOTAS: {error}") from None
+        return cls(
+            attempts=settings.smart_support_tool_attempts,
+            attempts_unsent=settings.smart_support_tool_attempts + 2,
+            retry_ratio=settings.smart_support_tool_retry_ratio,
+            retry_burst=settings.smart_support_tool_retry_burst,
+            places=settings.smart_support_tool_concurrency,
+            quotas=quotas,
+            addresses=addresses,
+            breaker=BreakerPolicy(
+                least_calls=settings.smart_support_breaker_calls,
+                share=settings.smart_support_breaker_share,
+                slow_after=settings.smart_support_breaker_slow_after,
+                open_for=settings.smart_support_breaker_open_for,
+                open_at_most=settings.smart_support_breaker_open_at_most,
+                lease=settings.smart_support_tool_attempt_timeout,
+            ),
+        )
 
     @property
     def soon(self) -> RetryPolicy:

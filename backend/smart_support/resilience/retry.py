@@ -7,15 +7,31 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from typing import TypeVar
 
 import httpx
 
 from smart_support.errors import RateLimited
 from smart_support.resilience.classify import is_retryable_error
+from smart_support.resilience.testing import attempts_of, wait_of
 
 Result = TypeVar("Result")
+IsRetryable = Callable[[Exception], bool]
 OnAttempt = Callable[[int, Exception | None], Awaitable[None] | None]
+
+
+class Backoff(Enum):
+    """How the longest wait grows from failure to failure."""
+
+    EXPONENTIAL = "exponential"
+    """1, 2, 4, 8, … times the base: for what is shared with others."""
+    LINEAR = "linear"
+    """1, 2, 3, 4, … times the base."""
+    CONSTANT = "constant"
+    """Always the base: for what only we use."""
+    FIBONACCI = "fibonacci"
+    """1, 1, 2, 3, 5, … times the base."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +42,13 @@ class RetryPolicy:
         base_delay: seconds; the longest wait after the first failure.
         max_delay: seconds; the longest wait after any failure.
         attempts: how often to try in all, the first time included.
+        backoff: how the longest wait grows.
     """
 
     base_delay: float = 1.0
     max_delay: float = 30.0
     attempts: int = 3
+    backoff: Backoff = Backoff.EXPONENTIAL
 
     def __post_init__(self) -> None:
         waits = self.base_delay >= 0 and self.max_delay >= 0  # false for NaN too
@@ -79,29 +97,61 @@ async def with_retry(
             result = await fn()
         except Exception as error:
             await _tell(on_attempt, attempt, error)
-            if attempt >= policy.attempts or not is_retryable_error(error):
-                raise
-            asked = retry_after(error) or 0.0
-            wait = max(random() * backoff_ceiling(attempt, policy), asked)
-            too_late = deadline is not None and clock() + wait >= deadline
-            if too_late or asked > policy.max_delay:
+            wait = next_wait(error, attempt, policy, random)
+            if wait is None or (deadline is not None and clock() + wait >= deadline):
                 raise
         else:
             await _tell(on_attempt, attempt, None)
             return result
-        await sleep(wait)
+        await sleep(wait_of(wait))
+
+
+def next_wait(
+    error: Exception,
+    failures: int,
+    policy: RetryPolicy,
+    random: Callable[[], float] = chance.random,
+    retryable: IsRetryable = is_retryable_error,
+) -> float | None:
+    """Seconds to wait after `failures` attempts of which the last ended in `error`.
+
+    None if there is to be no other attempt: it would not help, or there were enough, or the
+    failure asks for a longer wait than the policy allows.
+    """
+    if failures >= attempts_of(policy.attempts) or not retryable(error):
+        return None
+    asked = retry_after(error) or 0.0
+    if asked > policy.max_delay:
+        return None
+    return max(random() * backoff_ceiling(failures, policy), asked)
 
 
 def backoff_ceiling(failures: int, policy: RetryPolicy) -> float:
     """Longest wait in seconds after `failures` failed attempts (1 or more), before jitter.
 
-    Doubles from `base_delay` up to `max_delay`. The caller waits a uniform share of it, so that
-    clients that failed together do not come back together.
+    Grows from `base_delay` up to `max_delay` as `policy.backoff` says. The caller waits a uniform
+    share of it, so that clients that failed together do not come back together.
 
     Source: Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
     """
-    doublings = min(failures - 1, 63)  # 2.0**1024 overflows; 63 doublings pass any max_delay
-    return min(policy.max_delay, policy.base_delay * 2.0**doublings)
+    # 2.0**1024 overflows; 63 steps of any kind but the linear one pass any max_delay.
+    match policy.backoff:
+        case Backoff.EXPONENTIAL:
+            times = 2.0 ** min(failures - 1, 63)
+        case Backoff.LINEAR:
+            times = float(failures)
+        case Backoff.CONSTANT:
+            times = 1.0
+        case Backoff.FIBONACCI:
+            times = _fibonacci(min(failures, 90))
+    return min(policy.max_delay, policy.base_delay * times)
+
+
+def _fibonacci(number: int) -> float:
+    this, following = 1.0, 1.0
+    for _ in range(number - 1):
+        this, following = following, this + following
+    return this
 
 
 def retry_after(exc: BaseException) -> float | None:

@@ -11,7 +11,7 @@ import httpx
 
 from smart_support.errors import ErrorCategory
 from smart_support.resilience.address import Resolve, resolve
-from smart_support.resilience.body import read_beginning, read_body
+from smart_support.resilience.body import read_body
 from smart_support.resilience.call import Caller, Progress, Refused, failed
 from smart_support.resilience.decision import BAD_REQUEST, FORBIDDEN_ADDRESS
 from smart_support.resilience.origin import (
@@ -243,12 +243,9 @@ class _Exchange:
         status, headers = response.status_code, response.headers
         progress.answered = (status, headers)
         good = 200 <= status < 300
+        most = self._plan.max_bytes if good else self._settings.error_bytes
         try:
-            if good:
-                body = await read_body(response, self._plan.max_bytes)
-            else:
-                most = min(self._settings.error_bytes, self._plan.max_bytes)
-                body = await read_beginning(response, most)
+            body = await read_body(response, most)
         finally:
             await response.aclose()
         answer = Answer(status=status, headers=headers, body=body, origin=self._origin.name)

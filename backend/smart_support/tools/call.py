@@ -16,11 +16,13 @@ from smart_support.errors import ErrorCategory, Severity, SupportError
 from smart_support.events.records import AttemptOutcome, CallOutcome, Event, ToolReturned
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.records import Attempt, CallState, PlannedCall, fingerprint_of
-from smart_support.operations.records import Access
+from smart_support.operations.records import Access, Operation
+from smart_support.operations.schema import cursor_of
 from smart_support.resilience.classify import classify_error
 from smart_support.resilience.retry import with_retry
 from smart_support.tools import answer
 from smart_support.tools.build import Tool
+from smart_support.tools.paging import next_cursor, turned
 from smart_support.tools.request import build_request
 
 log = structlog.get_logger()
@@ -98,7 +100,7 @@ def complete_arguments(
 ) -> dict[str, Any]:
     """The arguments with the bound ones filled from who is signed in, whatever the model gave."""
     bound = {name: claims[claim] for name, claim in tool.operation.classification.bindings.items()}
-    return {**arguments, **bound}
+    return {**turned(tool.operation, arguments), **bound}
 
 
 def plan_call(
@@ -186,7 +188,7 @@ class ToolCaller:
             await self._ledger.send_unasked(planned, now=self._clock())
         recorder = _Recorder(request, writes=writes, clock=self._clock, monotonic=self._monotonic)
         try:
-            outcome, content, code = await self._attempts(request, recorder, writes=writes)
+            outcome, content, code = await self._attempts(tool, planned, request, recorder)
         except asyncio.CancelledError:
             # Stopped while a request was on its way: the ledger must not say "sent" for ever.
             outcome = "unknown" if writes and recorder.may_have_arrived() else "failed"
@@ -199,8 +201,9 @@ class ToolCaller:
         return CallResult(outcome, content, code, events)
 
     async def _attempts(
-        self, request: httpx.Request, recorder: "_Recorder", *, writes: bool
+        self, tool: Tool, planned: PlannedCall, request: httpx.Request, recorder: "_Recorder"
     ) -> tuple[CallOutcome, str, str | None]:
+        writes = tool.operation.classification.access is Access.WRITE
         deadline = self._monotonic() + self._limits.total
 
         async def attempt() -> _Answer:
@@ -226,7 +229,7 @@ class ToolCaller:
             )
         except (SupportError, httpx.HTTPError, httpx.InvalidURL) as error:
             return self._failed(error, recorder)
-        return "done", answer.success(got.status, got.content_type, got.body), None
+        return "done", _shown(tool.operation, planned.arguments, got), None
 
     async def _send(self, request: httpx.Request, record: "_Record") -> _Answer:
         response = await self._client.send(request, stream=True)
@@ -283,6 +286,20 @@ class ToolCaller:
         return await self._ledger.finish(
             planned, _STATES[outcome], recorder.attempts, returned, now=self._clock()
         )
+
+
+def _shown(operation: Operation, arguments: Mapping[str, Any], got: _Answer) -> str:
+    """What the model reads of a good answer."""
+    link = got.headers.get("link")
+    return answer.success(
+        got.status,
+        got.content_type,
+        got.body,
+        fields=operation.classification.answer_fields,
+        cursor=(lambda parsed: next_cursor(operation, arguments, parsed, link))
+        if cursor_of(operation)[1]
+        else None,
+    )
 
 
 class _Record:

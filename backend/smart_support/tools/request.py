@@ -28,6 +28,7 @@ from smart_support.operations.records import (
     RequestPlan,
 )
 from smart_support.operations.schema import tool_schema
+from smart_support.tools.paging import turned
 
 MAX_PROBLEMS = 5
 """Problems named at once; more would crowd out the conversation."""
@@ -37,6 +38,7 @@ _DELIMITERS = {"spaceDelimited": "%20", "pipeDelimited": "%7C", "tabDelimited": 
 # Of RFC 3986's reserved characters those that mean nothing inside a query value; the others
 # would end it, or start another parameter.
 _RESERVED = "/:?@!$'()*,;="
+_TRIPLE = re.compile(r"(%[0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
 _DEEP = 20
@@ -64,6 +66,7 @@ def validate_arguments(operation: Operation, arguments: Mapping[str, Any]) -> No
     Arguments bound to the customer are therefore refused here; the executor adds them after.
 
     Raises:
+        CursorInvalid: no answer gave such a cursor.
         ArgumentsInvalid: naming each place and what is wrong there, MAX_PROBLEMS at most.
     """
     validator = _validator(orjson.dumps(tool_schema(operation)))
@@ -71,6 +74,7 @@ def validate_arguments(operation: Operation, arguments: Mapping[str, Any]) -> No
         shown = "; ".join(dict.fromkeys(problems[:MAX_PROBLEMS]))
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
         raise ArgumentsInvalid(f"{operation.tool_name}: {shown}{more}")
+    turned(operation, arguments)
 
 
 def _problem(error: jsonschema_rs.ValidationError) -> str:
@@ -174,6 +178,12 @@ def _text(value: Any) -> str:
 
 
 def _encode(text: str, safe: str = "") -> str:
+    if safe == _RESERVED and "%" in text:
+        # RFC 6570, 3.2.3: what is encoded already passes as it is, a percent sign alone does not.
+        pieces = _TRIPLE.split(text)
+        return "".join(
+            piece if place % 2 else quote(piece, safe=safe) for place, piece in enumerate(pieces)
+        )
     return quote(text, safe=safe)
 
 
@@ -362,6 +372,8 @@ class _File:
 
 def _body(plan: BodyPlan, value: Any) -> tuple[bytes, str]:
     media_type = plan["media_type"]
+    if isinstance(value, dict) and (hidden := plan.get("read_only")):
+        value = {name: item for name, item in value.items() if name not in hidden}
     essence = media_type.partition(";")[0].strip().lower()
     if plan["binary"]:
         return _file(plan["argument"], value).content, media_type
@@ -392,8 +404,10 @@ def _form_pairs(value: Mapping[str, Any], encoding: Mapping[str, EncodingPlan]) 
         plan = encoding.get(name, {})
         if item is None:
             continue
-        if isinstance(item, dict) and "style" not in plan:
-            pairs.append((name, _encode(_text(item))))
+        json_wanted = "json" in plan.get("content_type", "")
+        if "style" not in plan and (isinstance(item, dict) or json_wanted):
+            text = orjson.dumps(item).decode() if json_wanted else _text(item)
+            pairs.append((name, _encode(text)))
         else:
             pairs.extend(_pairs(plan, item, name))
     return pairs

@@ -2010,6 +2010,11 @@ export interface components {
             key: string;
             /** Reason */
             reason: string;
+            /**
+             * Line
+             * @description Where the document speaks of it, from 1.
+             */
+            line?: number | null;
         };
         /**
          * SpecSummary
