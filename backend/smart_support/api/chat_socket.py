@@ -387,7 +387,8 @@ class _Conversation:
         first = await self._parts.log.read(thread_id, after=last_seq, limit=1)
         if first and first[0].seq == last_seq + 1:
             return last_seq
-        if not first and await self._parts.log.last_seq(thread_id) == last_seq:
+        # Meanwhile there may be more, which is no reason to begin anew.
+        if not first and await self._parts.log.last_seq(thread_id) >= last_seq:
             return last_seq
         reason = "too_old" if first else "unknown"
         log.warning("resume_reset", thread_id=thread_id, last_seq=last_seq, reason=reason)
