@@ -345,7 +345,7 @@ async def _prepare_checkpoints(engine: AsyncEngine, saver: AsyncPostgresSaver) -
         # statement that runs, and so for one that would wait here for the index.
         taken = sa.text("SELECT pg_try_advisory_lock(:key)")
         async with asyncio.timeout(_SETUP_SECONDS):
-            while not await connection.scalar(taken, {"key": _SETUP_LOCK}):
+            while not await connection.scalar(taken, {"key": _SETUP_LOCK}):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         try:
             await prepare_checkpoints(saver)

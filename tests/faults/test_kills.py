@@ -36,7 +36,7 @@ from smart_support.operations.postgres import PostgresOperations
 from smart_support.settings import Settings
 
 SOAK = settings.get_current_profile_name() == "soak"
-KILLS, CLIENTS, MESSAGES, WORKERS = (300, 32, 120, 4) if SOAK else (20, 8, 9, 3)
+KILLS, CLIENTS, MESSAGES, WORKERS = (300, 32, 120, 4) if SOAK else (20, 8, 7, 3)
 SEED = int(os.environ.get("KILL_SEED", "1"))
 
 
@@ -114,7 +114,7 @@ async def test_nothing_is_lost_or_doubled_however_often_processes_are_killed(
                 for number, customer in enumerate(customers)
             ]
             killing = asyncio.create_task(
-                keep_killing(ours, KILLS, chance, lambda: chance.uniform(0.1, 1.2))
+                keep_killing(ours, KILLS, chance, lambda: chance.uniform(0.1, 0.8))
             )
             await asyncio.gather(*talking, killing)
             for customer in customers:

@@ -16,6 +16,7 @@ import uvloop
 from tests.support.chat_client import ChatClient, Transcript, connected, transcript_of
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
+from smart_support.app import Seams
 from smart_support.cli.serve import stopped_by_signals, work
 from smart_support.settings import read_settings
 from smart_support.telemetry.logs import configure_logs
@@ -119,6 +120,7 @@ def _serve(listener: socket.socket, environment: dict[str, str], ready: Connecti
             first=False,
             document=None,
             ready=lambda: ready.send(True),
+            seams=Seams(sweep_sleep=lambda _: asyncio.sleep(0.5), restart_grace=0.0),
         )
 
     with configure_logs("WARNING", "json"):

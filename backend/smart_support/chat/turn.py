@@ -467,7 +467,7 @@ class TurnRunner:
         )
         tools = offered.tools
         run.agent = self._agent_for(run, past, agents, tools)
-        await self.record(turn.thread_id, [self._beginning(run, agents)])
+        await self.record(turn.thread_id, [self._beginning(run, agents, past)])
         decided: dict[str, Decision] = {}
         so_far = None
         if turn.run > 1 or run.taken_over is not None:
@@ -523,9 +523,14 @@ class TurnRunner:
         run.waiting_for = tuple(call_id for call_id, state in states.items() if state == "pending")
         return False
 
-    def _beginning(self, run: _Run, agents: Agents) -> Fact:
+    def _beginning(self, run: _Run, agents: Agents, past: Sequence[Event]) -> Fact:
         turn = run.turn
-        if run.taken_over is not None:
+        begun = any(
+            isinstance(event.fact, TurnOpened)
+            and (event.fact.turn_id, event.fact.run) == (turn.id, turn.run)
+            for event in past
+        )
+        if begun and run.taken_over is not None:
             return TurnTakenOver(
                 turn_id=turn.id,
                 run=turn.run,
