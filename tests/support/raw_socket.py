@@ -67,12 +67,15 @@ class RawSocket:
             pass
 
     async def ended(self, within: float = 15.0) -> bytes:
-        """Everything until the server hangs up; TimeoutError if it does not."""
+        """Everything until the server closes or hangs up; TimeoutError if it does not."""
+        said = b""
         async with asyncio.timeout(within):
             try:
-                return await self.reader.read(-1)
+                while close_code(said) is None and (piece := await self.reader.read(65_536)):
+                    said += piece
             except ConnectionError:
-                return b""
+                pass
+        return said
 
 
 def close_code(said: bytes) -> int | None:
