@@ -1,41 +1,27 @@
 """The catalogue of errors: every class says all of itself, and nothing internal to customers."""
 
-import importlib
-import pkgutil
 import re
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-import smart_support
+from smart_support.cli.catalogue import actions_json, all_errors, errors_page
 from smart_support.errors import (
+    ClientAction,
     ErrorCategory,
+    Family,
     InternalError,
     NotSignedIn,
     RateLimited,
+    RetryStrategy,
     Severity,
     SupportError,
+    action_of,
 )
 
-
-def catalogue() -> list[type[SupportError]]:
-    """Every error class of the product, wherever it lives."""
-    for module in pkgutil.walk_packages(smart_support.__path__, "smart_support."):
-        if "__main__" not in module.name and ".demo" not in module.name:
-            importlib.import_module(module.name)
-
-    def below(kind: type[SupportError]) -> Iterator[type[SupportError]]:
-        for each in kind.__subclasses__():
-            yield each
-            yield from below(each)
-
-    return sorted(
-        {kind for kind in below(SupportError) if kind.__module__.startswith("smart_support.")},
-        key=lambda kind: kind.__name__,
-    )
-
-
-CATALOGUE = catalogue()
+CATALOGUE = all_errors()
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = Path(__file__).parents[1] / "frontend/src/api/errors.gen.json"
 
 
 @pytest.mark.parametrize("kind", CATALOGUE, ids=lambda kind: kind.__name__)
@@ -44,6 +30,11 @@ def test_every_error_says_all_of_itself(kind: type[SupportError]) -> None:
     assert 400 <= kind.status < 600
     assert isinstance(kind.category, ErrorCategory)
     assert isinstance(kind.severity, Severity)
+    assert isinstance(kind.retry, RetryStrategy)
+    assert isinstance(kind.action, ClientAction)
+    assert kind.close_code in {1001, 1011, 1013, 4401, 4403}
+    assert Family.of(kind.code)
+    assert kind.operator_hint().rstrip()[-1] in ".?!"
     assert kind.__doc__
     assert kind.user_message[0].isupper() or kind.user_message.startswith("“")
     assert kind.user_message.rstrip()[-1] in ".?!…”"
@@ -84,3 +75,58 @@ def test_the_text_is_for_the_log_and_the_message_for_people() -> None:
 
     assert "Expired" in str(refusal)
     assert "Expired" not in refusal.user_message
+
+
+def test_what_follows_from_what_a_class_states() -> None:
+    class Slow(NotSignedIn):
+        code = "API_SLOW"
+        category = ErrorCategory.TIMEOUT
+
+    class Plain(Slow):
+        pass
+
+    class Stated(Slow):
+        retry = RetryStrategy.NONE
+        action = ClientAction.HAND_OFF
+
+    assert (Slow.retry, Slow.action) == (RetryStrategy.BACKOFF, ClientAction.RETRY)
+    assert (Plain.retry, Plain.action) == (RetryStrategy.BACKOFF, ClientAction.RETRY)
+    assert (Stated.retry, Stated.action) == (RetryStrategy.NONE, ClientAction.HAND_OFF)
+    assert "Dependencies" in Slow.operator_hint()
+
+
+def test_what_can_be_retried_by_category_is_not_given_up_by_strategy() -> None:
+    again = {ErrorCategory.RETRYABLE, ErrorCategory.TIMEOUT, ErrorCategory.NETWORK}
+
+    given_up = [k for k in CATALOGUE if k.category in again and k.retry is RetryStrategy.NONE]
+
+    assert given_up == []
+
+
+@pytest.mark.parametrize("wait", [float("nan"), float("inf"), -1.0, "soon", None])
+def test_a_wait_that_is_no_time_is_none(wait: object) -> None:
+    refusal = RateLimited(1.0)
+    refusal.retry_after = wait  # type: ignore[assignment]
+
+    assert refusal.wait_seconds() is None
+
+
+def test_what_a_page_does_is_known_by_the_code_alone() -> None:
+    assert action_of("AUTH_NOT_SIGNED_IN") is ClientAction.SIGN_IN
+    assert action_of("MODEL_UNAVAILABLE") is ClientAction.HAND_OFF
+    assert action_of("FROM_THE_FUTURE") is ClientAction.RETRY
+    assert action_of(None) is ClientAction.RETRY
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the documents are not here")
+def test_the_page_of_errors_is_what_the_classes_say() -> None:
+    assert (DOCS / "errors.md").read_text() == errors_page(), (
+        "smart-support errors > docs/errors.md"
+    )
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the front end is not here")
+def test_the_front_end_knows_every_code() -> None:
+    assert PAGE.read_text() == actions_json(), (
+        "smart-support errors --actions > frontend/src/api/errors.gen.json"
+    )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,38 +19,60 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_support import __version__
 from smart_support.agent.agents import LiveAgents
+from smart_support.agent.caps import caps_of
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
+from smart_support.agent.graph_errors import error_of_agent
 from smart_support.agent.model import open_model
+from smart_support.agent.model_chain import ModelChain, stand_bys
 from smart_support.agent.model_check import check_model
+from smart_support.agent.model_errors import (
+    ModelAuth,
+    ModelRateLimited,
+    ModelRejected,
+    ModelUnavailable,
+)
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
+from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api import (
     agents as agent_routes,
 )
 from smart_support.api import (
     approvals,
+    calls,
     chat_socket,
     dashboard,
     health,
     installation,
+    observability,
     replay,
     review,
+    stops,
     threads,
+)
+from smart_support.api import (
+    troubles as trouble_routes,
 )
 from smart_support.api.limits import install_limits
 from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
 from smart_support.api.sockets import Sockets
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
+from smart_support.chat.observe import Observer, Prices
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
+from smart_support.chat.remember import Remembering
 from smart_support.chat.turn import TurnLimits, TurnParts, TurnRunner
+from smart_support.chat.webhook import HandoffWebhook
+from smart_support.conversations.memory_postgres import PostgresMemories
+from smart_support.conversations.outbox_postgres import PostgresOutbox
 from smart_support.conversations.postgres import (
     PostgresConversations,
     PostgresConversationTracker,
@@ -58,20 +80,43 @@ from smart_support.conversations.postgres import (
 )
 from smart_support.conversations.records import MessageLimit
 from smart_support.database.embedded import embedded_postgres
-from smart_support.database.engine import check_writable, open_engine, psycopg_dsn, sessions
+from smart_support.database.engine import (
+    POOL_OVERFLOW,
+    POOL_SIZE,
+    check_writable,
+    open_engine,
+    pool_in_use,
+    psycopg_dsn,
+    sessions,
+)
+from smart_support.database.errors import map_database_error
 from smart_support.database.life import living
 from smart_support.database.schema import current_revision, migrate
+from smart_support.errors import DatabaseUnavailable, SetupError
 from smart_support.events.postgres import PostgresEventLog
+from smart_support.events.records import Event, ThreadId
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.upstream import Upstreams, UpstreamSettings
+from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.settings import Settings
+from smart_support.telemetry import metrics
+from smart_support.telemetry.handler import ErrorContext, ErrorHandler, Remedy
 from smart_support.telemetry.logs import new_correlation_id
+from smart_support.telemetry.monitor import CHECK_SECONDS
+from smart_support.telemetry.tracing import configure_tracing
+from smart_support.telemetry.watch import DATABASE, MODEL, hide_secrets_of, open_watch
 from smart_support.tools.call import Limits, ToolCaller
+from smart_support.tools.linked import LinkedReads
+from smart_support.tools.resolve import CallResolver
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 5.0
+CALLS_SECONDS = 5.0
 RESTART_GRACE_SECONDS = 10.0
 
 Progress = Callable[[str], None]
@@ -119,6 +164,16 @@ async def open_operations(url: str) -> AsyncIterator[PostgresOperations]:
         await engine.dispose()
 
 
+@asynccontextmanager
+async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, PostgresStops]]:
+    """The catalogue and the kill switch, on the migrated database at `url`."""
+    engine = open_engine(url)
+    try:
+        yield PostgresOperations(sessions(engine)), PostgresStops(sessions(engine))
+    finally:
+        await engine.dispose()
+
+
 def tokens_of(settings: Settings) -> Tokens:
     """What signs and reads tokens in this installation.
 
@@ -130,6 +185,26 @@ def tokens_of(settings: Settings) -> Tokens:
     return Tokens(signing_key(settings.smart_support_data_dir / "signing.key"))
 
 
+def webhook_of(settings: Settings) -> tuple[str, str] | None:
+    """URL and secret of the webhook; None if nobody is to be told.
+
+    Raises:
+        SetupError: there is a URL without a secret: nobody could trust what comes.
+    """
+    url, secret = (
+        settings.smart_support_handoff_webhook_url,
+        settings.smart_support_handoff_webhook_secret,
+    )
+    if url is None:
+        return None
+    if secret is None:
+        raise SetupError(
+            "SMART_SUPPORT_HANDOFF_WEBHOOK_URL is set without "
+            "SMART_SUPPORT_HANDOFF_WEBHOOK_SECRET: set both, or neither."
+        )
+    return url, secret.get_secret_value()
+
+
 @asynccontextmanager
 async def open_parts(
     settings: Settings, url: str, seams: Seams | None = None
@@ -137,6 +212,11 @@ async def open_parts(
     """Everything behind the edge, running on the migrated database at `url`."""
     seams = seams or Seams()
     async with AsyncExitStack() as stack:
+        hide_secrets_of(settings)
+        stack.enter_context(
+            configure_tracing(settings.smart_support_trace_endpoint, version=__version__)
+        )
+        errors = await stack.enter_async_context(error_handler())
         engine = open_engine(url)
         stack.push_async_callback(engine.dispose)
         connected = sessions(engine)
@@ -154,9 +234,12 @@ async def open_parts(
         )
         asked = settings.model_copy(update={"openai_model": OFFLINE_MODEL}) if offline else settings
         model = open_model(asked, base_url_override=endpoint)
-        stack.push_async_callback(model.close)
+        chain = ModelChain([model, *stand_bys(settings, offline=offline)])
+        stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
-        upstream = await stack.enter_async_context(_client(trust))
+        upstreams = await stack.enter_async_context(
+            Upstreams(UpstreamSettings.from_settings(settings))
+        )
         documents = await stack.enter_async_context(_client(trust))
 
         conversations = PostgresConversations(
@@ -167,19 +250,85 @@ async def open_parts(
             ),
         )
         event_log = PostgresEventLog(connected)
-        handoffs = PostgresHandoffs(connected)
+        webhook = webhook_of(settings)
+        handoffs = PostgresHandoffs(connected, announce=webhook is not None)
         ledger = PostgresLedger(connected)
         operations = PostgresOperations(connected)
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
-        derivation = Derivation(event_log, [tracker, recorder])
+        troubles = PostgresTroubles(connected)
+        derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
         followers = Followers()
+        switched_off = PostgresStops(connected)
+        call_limits = Limits(
+            total=settings.smart_support_tool_timeout,
+            attempt=settings.smart_support_tool_attempt_timeout,
+            max_bytes=settings.smart_support_tool_max_bytes,
+        )
+        linked = LinkedReads(
+            upstreams,
+            operations,
+            attempt=call_limits.attempt,
+            max_bytes=call_limits.max_bytes,
+        )
+        remember = Remembering(
+            log=event_log,
+            ledger=ledger,
+            memories=PostgresMemories(connected),
+            tokens=settings.smart_support_history_tokens,
+            model=None if offline else chain,
+        )
+        stack.push_async_callback(remember.close)
+        watch = await stack.enter_async_context(
+            open_watch(
+                settings,
+                documents,
+                looks={
+                    DATABASE: partial(check_writable, engine),
+                    MODEL: lambda: check_model(model, CHECK_SECONDS),
+                },
+                gauges=[
+                    (metrics.POOL_IN_USE, partial(pool_in_use, engine)),
+                    (metrics.POOL_SIZE, lambda: POOL_SIZE + POOL_OVERFLOW),
+                    (metrics.FOLLOWED, lambda: followers.threads),
+                    (metrics.TURNS_RUNNING, lambda: runner.running),
+                ],
+                counts=[(metrics.QUEUE_DEPTH, conversations.queued)],
+                clock=seams.clock,
+            )
+        )
+        for failure in (ModelUnavailable, ModelAuth, ModelRateLimited, ModelRejected):
+            errors.recover(failure, Remedy.DEGRADE, watch.degrade)
+        errors.recover(DatabaseUnavailable, Remedy.DEGRADE, watch.degrade)
+        observer = Observer(
+            slow_turn=settings.smart_support_alert_slow_turn,
+            prices=Prices(
+                input=settings.smart_support_model_input_price,
+                output=settings.smart_support_model_output_price,
+            ),
+            model_answered=watch.model_answered,
+        )
         sockets = Sockets(
             per_person=settings.smart_support_sockets_per_person,
             per_address=settings.smart_support_sockets_per_address,
         )
         # Each needs the other: a turn is stopped through the relay, and by it.
         relay: Relay | None = None
+
+        def tell(thread_id: ThreadId, events: Sequence[Event]) -> None:
+            followers.publish(thread_id, events)
+            derivation.notice(thread_id)
+
+        call_recovery = CallRecovery(
+            ledger,
+            PostgresUnknownCalls(connected),
+            event_log,
+            CallResolver(
+                upstreams, operations, switched_off, linked, call_limits, clock=seams.clock
+            ),
+            tell,
+            clock=seams.clock,
+        )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
             TurnParts(
@@ -187,17 +336,16 @@ async def open_parts(
                 handoffs=handoffs,
                 log=event_log,
                 ledger=ledger,
+                calls=call_recovery,
                 operations=operations,
                 graph=build_graph(saver),
-                model=model,
+                model=chain,
                 caller=ToolCaller(
-                    upstream,
+                    upstreams,
                     ledger,
-                    Limits(
-                        total=settings.smart_support_tool_timeout,
-                        attempt=settings.smart_support_tool_attempt_timeout,
-                        max_bytes=settings.smart_support_tool_max_bytes,
-                    ),
+                    switched_off,
+                    linked,
+                    call_limits,
                     clock=seams.clock,
                 ),
                 followers=followers,
@@ -208,15 +356,19 @@ async def open_parts(
                     timeout=settings.smart_support_turn_timeout,
                     max_model_calls=settings.smart_support_turn_max_model_calls,
                     approval_ttl=settings.smart_support_approval_ttl,
+                    caps=caps_of(settings),
                     interrupt=settings.smart_support_while_answering == "interrupt",
                     tools_per_turn=settings.smart_support_tools_per_turn,
                 ),
+                remember=remember,
                 alive=lambda: life.held,
                 cancel_elsewhere=lambda thread_id: relay.cancel(thread_id) if relay else None,
                 noticed=derivation.notice,
                 agents=agents.current,
                 forget=partial(forget, saver),
                 clock=seams.clock,
+                errors=errors,
+                observed=observer.take,
             )
         )
         recovery = Recovery(
@@ -227,10 +379,15 @@ async def open_parts(
             derivation,
             abandon_after=settings.smart_support_abandon_after,
             clock=seams.clock,
+            errors=errors,
             restart_grace=seams.restart_grace,
         )
+        if webhook is not None:
+            hooks = await stack.enter_async_context(_client(trust))
+            sender = HandoffWebhook(PostgresOutbox(connected), hooks, *webhook)
+            await stack.enter_async_context(_task(sender.run(), "webhook", errors))
         tokens = tokens_of(settings)
-        await stack.enter_async_context(_task(derivation.run(), "derivation"))
+        await stack.enter_async_context(_task(derivation.run(), "derivation", errors))
         stack.push_async_callback(derivation.sweep)
         if settings.database_url is not None or settings.smart_support_workers > 1:
             # Nobody else uses the embedded database of a single process.
@@ -242,23 +399,28 @@ async def open_parts(
                 last_seqs=event_log.last_seqs,
             )
             life.when_told(relay.take)
-            await stack.enter_async_context(_task(relay.run(), "relay"))
-            await stack.enter_async_context(_task(relay.look(), "relay look"))
+            await stack.enter_async_context(_task(relay.run(), "relay", errors))
+            await stack.enter_async_context(_task(relay.look(), "relay look", errors))
         stack.push_async_callback(runner.close, settings.smart_support_stop_grace)
-        await stack.enter_async_context(_task(sockets.watch(tokens.read), "sign-ins"))
+        await stack.enter_async_context(_task(sockets.watch(tokens.read), "sign-ins", errors))
         await recovery.sweep()
         await stack.enter_async_context(
-            _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery")
+            _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery", errors)
         )
+        await stack.enter_async_context(_task(call_recovery.run(CALLS_SECONDS), "calls", errors))
         yield Parts(
             settings=settings,
             tokens=tokens,
             conversations=conversations,
             tracker=tracker,
             recorder=recorder,
+            troubles=troubles,
             derivation=derivation,
             log=event_log,
             ledger=ledger,
+            calls=call_recovery,
+            stops=switched_off,
+            upstreams=upstreams,
             operations=operations,
             agents=agents,
             runner=runner,
@@ -274,7 +436,19 @@ async def open_parts(
             hello_seconds=seams.hello_seconds,
             act_seconds=seams.act_seconds,
             clock=seams.clock,
+            errors=errors,
+            watch=watch,
         )
+
+
+@asynccontextmanager
+async def error_handler() -> AsyncIterator[ErrorHandler]:
+    """The handler of every error, which knows the exceptions of the libraries that we use."""
+    errors = ErrorHandler()
+    for mapper in (map_database_error, error_of_upstream, error_of_agent):
+        errors.map(mapper)
+    async with errors.running():
+        yield errors
 
 
 def create_app(
@@ -303,9 +477,23 @@ def create_app(
     app.add_middleware(_Correlated)
     # Health is asked by machines, and the socket counts messages: they have no limit of calls.
     app.include_router(health.router)
+    app.include_router(observability.metrics_router)
     limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
-    for room in (threads, replay, approvals, review, agent_routes, dashboard, installation):
+    for room in (
+        threads,
+        replay,
+        approvals,
+        review,
+        agent_routes,
+        dashboard,
+        trouble_routes,
+        installation,
+        observability,
+        calls,
+        stops,
+    ):
         app.include_router(room.router, dependencies=limited)
+    app.include_router(approvals.consents, dependencies=limited)
     app.include_router(chat_socket.router)
     install_page(app)
     return app
@@ -360,10 +548,10 @@ _SETUP_LOCK = 0x534D5351  # any number that nothing else of ours uses
 
 
 @asynccontextmanager
-async def _task(work: Awaitable[None], name: str) -> AsyncIterator[None]:
+async def _task(work: Awaitable[None], name: str, errors: ErrorHandler) -> AsyncIterator[None]:
     """Run `work` in the background for as long as the block lasts."""
     task = asyncio.ensure_future(work)
-    task.add_done_callback(partial(_ended, name))
+    task.add_done_callback(partial(_ended, name, errors))
     try:
         yield
     finally:
@@ -372,6 +560,6 @@ async def _task(work: Awaitable[None], name: str) -> AsyncIterator[None]:
             await task
 
 
-def _ended(name: str, task: "asyncio.Future[None]") -> None:
+def _ended(name: str, errors: ErrorHandler, task: "asyncio.Future[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background_task_failed", task=name, exc_info=error)
+        errors.handle(error, ErrorContext(place="job", operation=name))

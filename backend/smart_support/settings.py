@@ -31,6 +31,15 @@ class Settings(BaseSettings):
         None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1."
     )
     openai_model: str = Field("gpt-4.1-mini", description="Model name at that endpoint.")
+    openai_fallback_model: str | None = Field(
+        None, description="Model that stands in while the first fails. Empty: none does."
+    )
+    openai_fallback_base_url: str | None = Field(
+        None, description="Its endpoint. Empty: the first one's."
+    )
+    openai_fallback_api_key: SecretStr | None = Field(
+        None, description="Its key. Empty: the first one's."
+    )
 
     smart_support_data_dir: Path = Field(
         Path(".data"), description="Folder for the embedded database, keys and the demo company."
@@ -52,6 +61,81 @@ class Settings(BaseSettings):
     )
     smart_support_log_format: str = Field(
         "console", pattern="^(console|json)$", description="console for people, json for machines."
+    )
+    smart_support_log_file: Path | None = Field(
+        None, description="File that log lines are also kept in, as JSON. Empty: none."
+    )
+    smart_support_log_file_max_bytes: int = Field(
+        10 * 1024 * 1024, gt=0, description="Size at which a new log file begins, in bytes."
+    )
+    smart_support_log_file_period: Seconds = Field(
+        86_400.0, description="Seconds, from midnight UTC, after which a new log file begins."
+    )
+    smart_support_log_file_keep: int = Field(
+        7, ge=1, le=1_000, description="Log files that are kept beside the current one."
+    )
+    smart_support_log_message_text: bool = Field(
+        default=False, description="Whether log lines may show what people, models and APIs wrote."
+    )
+    smart_support_metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Bearer token that may read /metrics. Empty: only operators may.",
+    )
+    smart_support_trace_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="OTLP address for traces, ending in /v1/traces. Empty: none are made.",
+    )
+    smart_support_model_input_price: float = Field(
+        0.0, ge=0, description="Price of a million input tokens, for the cost metric."
+    )
+    smart_support_model_output_price: float = Field(
+        0.0, ge=0, description="Price of a million output tokens, for the cost metric."
+    )
+    smart_support_monitor_interval: Seconds = Field(
+        30.0, description="Seconds between two looks at process and dependencies."
+    )
+    smart_support_alert_window: Seconds = Field(
+        300.0, description="Seconds of the past that alert rules go by."
+    )
+    smart_support_alert_error_rate: float = Field(
+        0.05, gt=0, le=1, description="Share of failed turns above which is alerted."
+    )
+    smart_support_alert_slow_turn: Seconds = Field(
+        30.0, description="Seconds from which on a turn counts as slow."
+    )
+    smart_support_alert_slow_share: float = Field(
+        0.05, gt=0, le=1, description="Share of slow turns above which is alerted."
+    )
+    smart_support_alert_resource_use: float = Field(
+        0.9, gt=0, le=1, description="Share of CPU, memory or disk above which is alerted."
+    )
+    smart_support_alert_repeat: Seconds = Field(
+        14_400.0, description="Seconds after which an alert that still holds is told again."
+    )
+    smart_support_alert_webhook: SecretStr | None = Field(
+        None, description="URL that alerts are sent to as JSON."
+    )
+    smart_support_alert_slack: SecretStr | None = Field(
+        None, description="Incoming webhook of Slack, or of what takes the same."
+    )
+    smart_support_alert_pagerduty_key: SecretStr | None = Field(
+        None, description="Routing key of a PagerDuty service (Events API v2)."
+    )
+    smart_support_alert_pagerduty_url: str = Field(
+        "https://events.pagerduty.com/v2/enqueue",
+        pattern="^https?://",
+        description="Where PagerDuty, or what takes the same, listens.",
+    )
+    smart_support_alert_smtp: SecretStr | None = Field(
+        None, description="smtp://[user:password@]host[:port] or smtps://… for alerts by e-mail."
+    )
+    smart_support_alert_email_from: str = Field(
+        "smart-support@localhost", description="Sender of alerts by e-mail."
+    )
+    smart_support_alert_email_to: str | None = Field(
+        None, description="Receivers of alerts by e-mail, with commas between them."
     )
     smart_support_spec_max_bytes: int = Field(
         64 * 1024 * 1024, gt=0, description="Largest OpenAPI document, in bytes."
@@ -144,6 +228,33 @@ class Settings(BaseSettings):
     )
     smart_support_turn_max_model_calls: int = Field(
         8, gt=0, description="Model calls one turn may make."
+    )
+    smart_support_turn_max_tool_calls: int = Field(
+        30, gt=0, description="Tool calls one turn may make; then a person is asked for."
+    )
+    smart_support_turn_max_tokens: int = Field(
+        200_000, gt=0, description="Tokens one turn may use, read and written together."
+    )
+    smart_support_turn_max_cost: float = Field(
+        0.0, ge=0, description="What one turn may cost, in the currency of the prices; 0: no cap."
+    )
+    smart_support_price_input: float = Field(
+        0.0, ge=0, description="Price of a million tokens that the model reads."
+    )
+    smart_support_price_output: float = Field(
+        0.0, ge=0, description="Price of a million tokens that the model writes."
+    )
+    smart_support_history_tokens: int = Field(
+        6_000,
+        ge=500,
+        description="Tokens of the past that the model reads word for word; notes stand for more.",
+    )
+    smart_support_handoff_webhook_url: str | None = Field(
+        None,
+        description="Told of handoffs by signed POST requests. Empty: nobody is told.",
+    )
+    smart_support_handoff_webhook_secret: SecretStr | None = Field(
+        None, min_length=16, description="Signs them; at least 16 characters."
     )
     smart_support_tools_per_turn: int = Field(
         20,

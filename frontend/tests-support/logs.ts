@@ -83,7 +83,11 @@ export const fact = {
     content: '{"status": "in transit"}',
     code: outcome === "failed" ? "UPSTREAM_UNAVAILABLE" : null,
   }),
-  asked: (approval = "a1", call = "c1"): Fact => ({
+  asked: (
+    approval = "a1",
+    call = "c1",
+    more: Partial<Extract<Fact, { type: "approval_asked" }>> = {},
+  ): Fact => ({
     type: "approval_asked",
     turn_id: "t1",
     tool_call_id: call,
@@ -96,8 +100,17 @@ export const fact = {
       { name: "amount", value: "49.90" },
     ],
     expires_at: "2099-01-01T00:00:00Z",
+    audience: "customer",
+    why: null,
+    arguments: { order_id: "1002", body: { amount: 49.9 } },
+    standing: false,
+    ...more,
   }),
-  decided: (decision: "approved" | "rejected" | "expired", approval = "a1", call = "c1"): Fact => ({
+  decided: (
+    decision: Extract<Fact, { type: "approval_decided" }>["decision"],
+    approval = "a1",
+    call = "c1",
+  ): Fact => ({
     type: "approval_decided",
     turn_id: "t1",
     tool_call_id: call,

@@ -41,8 +41,17 @@ export function classified(more: Partial<Classification> = {}): Classification {
     bindings: {},
     risk: "low",
     idempotency_header: null,
+    idempotency_lifetime_s: null,
+    repeatable: null,
+    lookup: null,
+    status: null,
+    breaker_group: null,
+    cacheable_s: null,
     confirm_locked: false,
     reasons: ["GET only reads."],
+    approval_rules: { standing_consent: false, thresholds: [], limits: [] },
+    answer_fields: [],
+    pagination: null,
     ...more,
   };
 }

@@ -92,6 +92,7 @@ export function fakeServer(role: Role) {
       const found = threads.find(({ id }) => url.pathname.endsWith(id));
       return found ? json(found) : problem(404, "VAL_NOT_FOUND", "I could not find that.");
     },
+    "GET /api/approvals": () => json({ approvals: [] }),
     "POST /api/threads/*/handoff": () => json(threadOf({ status: "handed_off" })),
     "POST /api/threads/*/resolve": () => json(threadOf({ status: "resolved" })),
     "GET /api/threads/*/replay": (url) => {
@@ -135,7 +136,7 @@ export function fakeServer(role: Role) {
   const fetch = async (request: Request): Promise<Response> => {
     const url = new URL(request.url);
     const path = url.pathname.replace(
-      /\/(threads|specs|operations|reviews)\/(?!from-url)[^/]+/,
+      /\/(threads|specs|operations|reviews|approvals|imports)\/(?!from-url)[^/]+/,
       "/$1/*",
     );
     asked.push(`${request.method} ${url.pathname}${url.search}`);

@@ -63,6 +63,14 @@ export function eventsOf(fact, threadId) {
       const interrupts = fact.approval_ids.map((id) => ({ id, reason: "approval" }));
       return [finished(threadId, runOf(fact), { type: "interrupt", interrupts })];
     }
+    case "consent_given": {
+      const { consent_id, title, expires_at } = fact;
+      return [custom("consent_given", { consent_id, title, expires_at })];
+    }
+    case "consent_revoked":
+      return [custom("consent_revoked", { consent_id: fact.consent_id })];
+    case "model_switched":
+      return [custom("model_switched", { stand_by: true })];
     case "agent_changed":
       return [
         custom("agent_changed", { tool_call_id: call, before: fact.before, after: fact.after }),

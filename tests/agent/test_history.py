@@ -1,6 +1,5 @@
 """What the model is told of the past is well-formed and bounded, whatever happened."""
 
-import json
 from dataclasses import replace
 
 from hypothesis import given
@@ -19,7 +18,8 @@ from tests.support.histories import (
 )
 from tests.support.turns import wire_problems
 
-from smart_support.agent.history import HISTORY_TYPES, MAX_CHARACTERS, past_messages
+from smart_support.agent.history import HISTORY_TOKENS, HISTORY_TYPES, past_messages
+from smart_support.agent.tokens import tokens_of_message
 from smart_support.events.records import Event, Fact, MessageReceived
 
 ONE = thread_id(1)
@@ -98,14 +98,18 @@ def test_what_of_a_turn_is_seen_without_its_message_is_left_out() -> None:
 
 
 def test_whole_turns_are_left_out_oldest_first() -> None:
-    long = "x" * (MAX_CHARACTERS // 3)
+    long = "x" * (4 * HISTORY_TOKENS // 3)
     facts = [fact for n in range(5) for fact in (message(f"t{n}", f"{n}{long}"), finished(f"t{n}"))]
 
-    messages = told(*facts)
+    notes, *messages = told(*facts)
 
     assert [str(each["content"])[0] for each in messages] == ["3", "I", "4", "I", "A"]
-    assert sum(len(json.dumps(each)) for each in messages[:-1]) <= MAX_CHARACTERS
+    assert sum(map(tokens_of_message, messages[:-1])) <= HISTORY_TOKENS
+    assert notes["role"] == "system"
+    assert tokens_of_message(notes) < 1_000
 
 
 def test_a_turn_that_is_too_long_by_itself_is_left_out() -> None:
-    assert len(told(message(), finished(text="x" * MAX_CHARACTERS))) == 1
+    messages = told(message(), finished(text="x" * 4 * HISTORY_TOKENS))
+
+    assert [each["role"] for each in messages] == ["system", "user"]

@@ -34,10 +34,14 @@ from smart_support.chat.follow import Followers
 from smart_support.events.records import (
     FACTS,
     AgentChanged,
+    CallResolved,
+    ConsentGiven,
+    ConsentRevoked,
     Event,
     Fact,
     GivenBack,
     MessageFinished,
+    ModelSwitched,
     PersonAnswered,
     PersonTookOver,
     ThreadAbandoned,
@@ -53,6 +57,15 @@ ONE_OF_EACH: list[Fact] = [
     called(),
     attempt(),
     returned(),
+    CallResolved(
+        turn_id="t1",
+        tool_call_id="c1",
+        resolution="done",
+        how="person",
+        by="lead",
+        remark="seen in the back office",
+        content="{}",
+    ),
     asked(),
     parked(),
     decided(),
@@ -65,6 +78,14 @@ ONE_OF_EACH: list[Fact] = [
     PersonTookOver(by="lead", name="Lena"),
     PersonAnswered(message_id="p1", text="I am a person.", by="lead", name="Lena"),
     GivenBack(by="lead", name="Lena", remark="a difficult one"),
+    ConsentGiven(
+        consent_id="s1",
+        operation="POST /notes",
+        title="Leave a note",
+        expires_at="2026-03-02T09:00:00+00:00",
+    ),
+    ConsentRevoked(consent_id="s1", by="customer"),
+    ModelSwitched(turn_id="t1", before="gpt", after="gpt (stand-by 1)", code="MODEL_UNAVAILABLE"),
 ]
 
 
@@ -154,7 +175,7 @@ def test_a_run_that_fails_names_the_error_and_where_to_find_it() -> None:
 
     assert ended["type"] == "RUN_ERROR"
     assert ended["code"] == "TURN_TIMEOUT"
-    assert ended["metadata"] == {"correlation_id": "c"}
+    assert ended["metadata"] == {"correlation_id": "c", "action": "retry"}
 
 
 def test_what_our_systems_said_to_each_other_is_not_told() -> None:

@@ -46,6 +46,7 @@ class TestHello:
             "ready": {
                 "person": {"id": "cus_ada", "role": "customer", "name": "Ada Quist"},
                 "offline_model": False,
+                "degraded": [],
             }
         }
 
@@ -573,8 +574,8 @@ class TestFailures:
 
         assert frames[-1]["error"]["code"] == "SYS_INTERNAL"
         assert "from_the_future" not in json.dumps(frames)
-        assert code == 1001
-        assert [line["event"] for line in lines if line.get("exc_info")] == ["follow_crashed"]
+        assert code == 1011
+        assert [line["event"] for line in lines if line.get("exc_info")] == ["frame_crashed"]
 
     async def test_a_lost_database_is_said_and_outlived(
         self, databases: Databases, template: str

@@ -1,8 +1,11 @@
 """What the review page asks for: many decisions at once, undo, evidence, over real HTTP."""
 
 import asyncio
+import io
 import json
+import zipfile
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from tests.operations.documents import openapi
@@ -105,6 +108,46 @@ async def test_a_large_document_comes_in_by_its_own_process(server: Server) -> N
     )
     assert answer.status_code == 201
     assert answer.json()["spec"]["waiting_count"] == 600
+
+
+async def test_an_import_says_how_far_it_is(server: Server) -> None:
+    paths = {f"/things/{n}": {"get": {"description": "d" * 900}} for n in range(600)}
+    raw = json.dumps(openapi(paths, servers=[{"url": "https://api.far.test"}]))
+    import_id = str(uuid4())
+    asked = f"/api/imports/{import_id}"
+    operator = server.http(OPERATOR)
+    assert (await operator.get(asked)).status_code == 404
+
+    going = asyncio.create_task(
+        operator.post("/api/specs", params={"name": "Far", "import_id": import_id}, content=raw)
+    )
+    async with asyncio.timeout(20):
+        while (answer := await operator.get(asked)).status_code == 404:
+            await asyncio.sleep(0.005)
+
+    assert answer.json().keys() == {"stage", "done", "total"}
+    assert (await server.http(LEAD).get(asked)).status_code == 403
+    assert (await going).status_code == 201
+    assert (await operator.get(asked)).status_code == 404
+
+
+async def test_several_files_come_in_as_one_archive(server: Server) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("openapi.json", json.dumps(openapi({"/a": {"$ref": "a.json"}})))
+        archive.writestr("a.json", json.dumps({"get": {"operationId": "far"}}))
+
+    answer = await server.http(OPERATOR).post(
+        "/api/specs", params={"name": "Zip", "source": "shop.zip"}, content=packed.getvalue()
+    )
+
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["spec"]["skipped"] == []
+    (operation,) = await server.operations(answer.json()["spec"]["id"])
+    assert operation["tool_name"] == "far"
+    operator = server.http(OPERATOR)
+    shown = (await operator.get(f"/api/operations/{operation['id']}/evidence")).json()
+    assert "a.json" in "".join(shown["lines"])
 
 
 async def test_is_for_operators_and_of_what_is_there(server: Server, spec: str) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 import structlog
 import uvloop
-from tests.bench import calls
+from tests.bench import calls, guards
 from tests.bench.fakes import TOKENS, document
 from tests.bench.figures import Figure, table
 from tests.bench.load import (
@@ -238,7 +238,8 @@ async def bench(plan: Plan, folder: Path) -> list[Figure]:
         )
         split = [figure for figure in called if figure.section == calls.CALLS]
         floors = [figure for figure in called if figure.section == calls.FLOORS]
-        return [*turns.rows(), *split, echo, *floors]
+        layers = await guards.measure(company, rounds=plan.call_rounds, times=2 * plan.call_times)
+        return [*turns.rows(), *split, echo, *floors, *layers]
 
 
 async def one_round(plan: Plan, targets: dict[str, Target], turns: Turns, number: int) -> None:

@@ -22,12 +22,16 @@ from smart_support.database.engine import check_writable, open_engine, psycopg_d
 from smart_support.database.schema import migrate
 from smart_support.events.records import ThreadId
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.importing import import_document
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import ReviewState
 from smart_support.operations.review import Correction, decide
+from smart_support.resilience.address import AddressPolicy
+from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import Limits, ToolCaller, plan_call
+from smart_support.tools.linked import LinkedReads
 from smart_support.tools.request import validate_arguments
 
 READ = {"order_id": "1001"}
@@ -93,12 +97,21 @@ async def open_desk(server_url: str, company: str) -> AsyncIterator[Desk]:
         http = await stack.enter_async_context(
             httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=10)
         )
+        upstreams = await stack.enter_async_context(
+            Upstreams(UpstreamSettings(addresses=AddressPolicy.parse(["127.0.0.1"])))
+        )
         connection = await asyncpg.connect(psycopg_dsn(url))
         stack.push_async_callback(connection.close)
         yield Desk(
             http=http,
             company=company,
-            caller=ToolCaller(http, PostgresLedger(connected), Limits()),
+            caller=ToolCaller(
+                upstreams,
+                PostgresLedger(connected),
+                PostgresStops(connected),
+                LinkedReads(upstreams, operations, attempt=10.0, max_bytes=1 << 20),
+                Limits(),
+            ),
             tools=build_tools(await operations.approved(), {}),
             conversations=PostgresConversations(connected, owner=1),
             connection=connection,

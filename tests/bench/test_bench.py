@@ -20,6 +20,11 @@ COMPARED = [
     "lookup by primary key",
     "one row written and committed",
 ]
+LAYERS = [
+    *("ours", "stamina", "tenacity"),
+    *("ours", "httpx-retries", "stamina", "tenacity") * 2,
+    "one origin with one breaker",
+]
 
 
 async def start(out: Path) -> asyncio.subprocess.Process:
@@ -40,7 +45,7 @@ async def test_prints_every_row_and_writes_the_same_as_json(tmp_path: Path) -> N
     (path,) = tmp_path.glob("*.json")
     figures = json.loads(path.read_text())["figures"]
     turns = [figure.name for figure in Turns(QUICK).rows()]
-    assert [figure["name"] for figure in figures] == turns + COMPARED
+    assert [figure["name"] for figure in figures] == turns + COMPARED + LAYERS
     for figure in figures:
         assert f"  {figure['name']}  " in printed
         assert len(figure["ours"]) == 1

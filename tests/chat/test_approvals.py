@@ -344,13 +344,15 @@ class TestNo:
 class TestAnUnknownOutcome:
     async def test_is_never_hidden_and_never_repeated(self, desk: Desk) -> None:
         desk.model.queue(calls(REFUND), says("I do not know whether it worked."))
-        desk.api.queue(answers({"error": "later"}, status=503))
+        desk.api.queue(*[answers({"error": "later"}, status=503)] * 3)
         await desk.say("Refund order 1002")
 
         await desk.decide()
         await desk.settled()
 
-        assert len(desk.api.requests) == 1
+        # It takes a key: what is sent again is the same effect, and after three it is given up.
+        assert len({request.headers["idempotency-key"] for request in desk.api.requests}) == 1
+        assert len(desk.api.requests) == 3
         (returned,) = desk.of(await desk.facts(), ToolReturned)
         assert (returned.outcome, returned.code) == ("unknown", "TOOL_OUTCOME_UNKNOWN")
         assert '"outcome":"unknown"' in desk.told()[-1]["content"]

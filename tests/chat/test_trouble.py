@@ -10,11 +10,12 @@ from tests.support.model_endpoint import Script, calls, cut_after, fails, says, 
 from tests.support.turns import ADA, NOTE, ORDER_1, REFUND, Desk, open_desk, wire_problems
 from tests.support.upstream import answers, waits
 
+from smart_support.agent.prompts import AT_A_CAP
 from smart_support.agent.state import LiveText
 from smart_support.chat.turn import TurnLimits
 from smart_support.conversations.records import TurnStatus
 from smart_support.database import Sessions
-from smart_support.events.records import Event, ToolReturned, TurnClosed, TurnOpened
+from smart_support.events.records import Event, HandoffAsked, ToolReturned, TurnClosed, TurnOpened
 from smart_support.operations.tables import operations
 
 
@@ -34,7 +35,6 @@ class TestAFailingModel:
             (fails(401, "bad key sk-test-123456"), "MODEL_AUTH"),
             (fails(429), "MODEL_RATE_LIMITED"),
             (fails(404, "no such model"), "MODEL_REJECTED"),
-            (fails(400, code="context_length_exceeded"), "MODEL_CONTEXT_TOO_LONG"),
             (streams(b"what is this?\n\n"), "MODEL_BROKEN_ANSWER"),
         ],
     )
@@ -191,7 +191,8 @@ class TestBounds:
         facts = await hasty.facts()
         (closed,) = hasty.of(facts, TurnClosed)
         assert (closed.status, closed.code) == ("failed", "CONV_TURN_TIMEOUT")
-        assert closed.message == "That took longer than I can wait. Please try again."
+        assert "Somebody of our team has been asked" in (closed.message or "")
+        assert [fact.reason for fact in hasty.of(facts, HandoffAsked)] == ["usage_limit"]
 
     async def test_a_write_that_was_on_its_way_then_is_unknown(self, hasty: Desk) -> None:
         hasty.model.queue(calls(NOTE))
@@ -229,7 +230,12 @@ class TestTheModelsCalls:
         await terse.say("Look again and again")
 
         assert len(terse.model.requests) == 3
-        assert terse.closings(await terse.facts()) == [("failed", "MODEL_BROKEN_ANSWER")]
+        facts = await terse.facts()
+        assert terse.closings(facts) == [("done", None)]
+        assert terse.said(facts) == [AT_A_CAP]
+        (asked,) = terse.of(facts, HandoffAsked)
+        assert (asked.reason, asked.by) == ("usage_limit", "agent")
+        assert "3 steps" in asked.note
 
     async def test_are_counted_over_an_approval(self, terse: Desk) -> None:
         terse.model.queue(calls(ORDER_1), calls(REFUND), says("Refunded."))

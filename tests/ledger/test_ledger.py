@@ -24,6 +24,7 @@ from smart_support.ledger.records import (
     ApprovalSettled,
     ApprovalState,
     Attempt,
+    CallMade,
     CallMoved,
     CallState,
     PlannedCall,
@@ -98,6 +99,14 @@ async def answer(ledger: PostgresLedger, number: int = 1, approved: bool = True)
     return await ledger.decide(
         thread_id(200 + number), actor=ADA, approved=approved, reason="because", now=NOW
     )
+
+
+async def approved_call(ledger: PostgresLedger) -> PlannedCall:
+    """A call that was asked about and has its yes."""
+    planned = call(amount=5)
+    await ledger.ask([(planned, question(planned))], actor=ADA)
+    await answer(ledger)
+    return planned
 
 
 class TestAsking:
@@ -236,23 +245,20 @@ class TestDeciding:
 
 
 class TestSending:
-    async def approved(self, ledger: PostgresLedger) -> PlannedCall:
-        planned = call(amount=5)
-        await ledger.ask([(planned, question(planned))], actor=ADA)
-        await answer(ledger)
-        return planned
-
     async def test_uses_the_approval_up(self, ledger: PostgresLedger) -> None:
-        planned = await self.approved(ledger)
+        planned = await approved_call(ledger)
 
         await ledger.send_approved(planned, actor=ADA, now=NOW)
 
         assert await state_of(ledger, planned) is CallState.SENT
-        with pytest.raises(ApprovalMissing):
+        with pytest.raises(CallMade) as made:
             await ledger.send_approved(planned, actor=ADA, now=NOW)
+        assert made.value.known.state is CallState.SENT
+        with pytest.raises(ApprovalMissing):
+            await ledger.send_approved(replace(planned, thread_id=TURN), actor=ADA, now=NOW)
 
     async def test_of_many_one_is_let_through(self, ledger: PostgresLedger) -> None:
-        planned = await self.approved(ledger)
+        planned = await approved_call(ledger)
 
         outcomes = await asyncio.gather(
             *(ledger.send_approved(planned, actor=ADA, now=NOW) for _ in range(8)),
@@ -260,10 +266,10 @@ class TestSending:
         )
 
         assert outcomes.count(None) == 1
-        assert [type(each) for each in outcomes].count(ApprovalMissing) == 7
+        assert [type(each) for each in outcomes].count(CallMade) == 7
 
     async def test_needs_exactly_what_was_approved(self, ledger: PostgresLedger) -> None:
-        planned = await self.approved(ledger)
+        planned = await approved_call(ledger)
         edited = replace(planned, fingerprint=fingerprint_of(OPERATION, "hash", {"amount": 500}))
         reviewed_since = replace(
             planned, fingerprint=fingerprint_of(OPERATION, "other", {"amount": 5})
@@ -286,7 +292,7 @@ class TestSending:
             await ledger.send_approved(planned, actor=ADA, now=NOW)
 
     async def test_too_late_changes_nothing(self, ledger: PostgresLedger) -> None:
-        planned = await self.approved(ledger)
+        planned = await approved_call(ledger)
 
         with pytest.raises(ApprovalExpired):
             await ledger.send_approved(planned, actor=ADA, now=LATER)
@@ -298,10 +304,55 @@ class TestSending:
         planned = call()
         await ledger.send_unasked(planned, now=NOW)
 
-        with pytest.raises(CallMoved):
+        with pytest.raises(CallMade):
             await ledger.send_unasked(planned, now=NOW)
 
         assert await state_of(ledger, planned) is CallState.SENT
+
+    async def test_of_two_calls_for_one_effect_one_is_let_through(
+        self, ledger: PostgresLedger
+    ) -> None:
+        first, again = call(1, amount=5), call(2, amount=5)
+
+        outcomes = await asyncio.gather(
+            *(ledger.send_unasked(each, now=NOW) for each in (first, again)),
+            return_exceptions=True,
+        )
+
+        (made,) = [each for each in outcomes if isinstance(each, CallMade)]
+        assert made.known.effect_key == first.effect_key == again.effect_key
+
+    async def test_what_failed_may_be_asked_for_again(self, ledger: PostgresLedger) -> None:
+        first, again = call(1, amount=5), call(2, amount=5)
+        await ledger.send_unasked(first, now=NOW)
+        await ledger.finish(first, CallState.FAILED, [], returned(first, "failed"), now=NOW)
+
+        await ledger.send_unasked(again, now=NOW)
+
+        assert await state_of(ledger, again) is CallState.SENT
+
+    async def test_other_arguments_or_another_turn_are_another_effect(
+        self, ledger: PostgresLedger
+    ) -> None:
+        for each in (
+            call(1, amount=5),
+            call(2, amount=6),
+            replace(call(3, amount=5), turn_id=THREAD),
+        ):
+            await ledger.send_unasked(each, now=NOW)
+
+    async def test_the_same_call_with_other_arguments_is_refused(
+        self, ledger: PostgresLedger
+    ) -> None:
+        await ledger.send_unasked(call(1, amount=5), now=NOW)
+
+        with pytest.raises(CallMoved):
+            await ledger.send_unasked(call(1, amount=6), now=NOW)
+
+    def test_a_new_approval_is_a_new_effect(self) -> None:
+        first, second = (replace(call(number, amount=5), asks=True) for number in (1, 2))
+
+        assert first.effect_key != second.effect_key
 
 
 class TestFinishing:
@@ -370,7 +421,7 @@ class TestFinishing:
 
 class TestLosing:
     async def test_marks_what_was_sent_and_nothing_else(self, ledger: PostgresLedger) -> None:
-        sent, done = call(1), call(2)
+        sent, done = call(1), call(2, amount=2)
         await ledger.send_unasked(sent, now=NOW)
         await ledger.send_unasked(done, now=NOW)
         await ledger.finish(done, CallState.DONE, [], returned(done), now=NOW)

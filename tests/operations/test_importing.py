@@ -11,15 +11,17 @@ from tests.operations.documents import openapi
 from tests.support.upstream import Upstream, answers, breaks_off, drops, garbage, waits
 
 from smart_support.database import Sessions
-from smart_support.errors import SupportError
+from smart_support.errors import NotFound, SupportError
 from smart_support.operations.document import FileTooLarge
 from smart_support.operations.importing import (
     DocumentUnreachable,
+    Imports,
     fetch_document,
     import_document,
-    read_draft,
+    read_aside,
 )
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.operations.reading import Progress, read_draft
 from smart_support.operations.records import Access
 
 DOCUMENT = openapi(
@@ -143,6 +145,33 @@ class TestReading:
         assert said in str(refusal.value)
         assert "orders.json" in str(refusal.value)
         assert await operations.specs() == ()
+
+
+class TestProgress:
+    async def test_is_told_stage_by_stage(self) -> None:
+        heard: list[Progress] = []
+        paths = {f"/things/{n}": {"get": {}} for n in range(120)}
+        raw = json.dumps(openapi(paths)).encode()
+
+        await read_aside(
+            raw, source="a.json", max_bytes=10**6, own_process_above=0, told=heard.append
+        )
+
+        assert [each.stage for each in heard] == ["reading", *["converting"] * 3, "locating"]
+        assert [(each.done, each.total) for each in heard[1:4]] == [(0, 120), (50, 120), (100, 120)]
+
+    def test_is_known_while_it_goes_on_to_whom_it_belongs(self) -> None:
+        imports = Imports()
+
+        with imports.watched("i1", "me") as told, imports.watched(None, "me") as untold:
+            untold(Progress("storing"))
+            told(Progress("converting", 1, 2))
+            assert imports.progress("i1", "me") == Progress("converting", 1, 2)
+            with pytest.raises(NotFound):
+                imports.progress("i1", "you")
+
+        with pytest.raises(NotFound):
+            imports.progress("i1", "me")
 
 
 class TestNaming:

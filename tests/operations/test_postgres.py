@@ -16,6 +16,7 @@ from smart_support.database import Sessions
 from smart_support.database.engine import open_engine
 from smart_support.database.engine import sessions as sessions_on
 from smart_support.errors import DatabaseUnavailable, NotFound
+from smart_support.operations.effects import Lookup, StatusCheck
 from smart_support.operations.postgres import (
     PostgresOperations,
     ReviewConflict,
@@ -289,8 +290,24 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
         unbindable=st.booleans(),
         idempotency_lifetime_s=st.none() | st.integers(0, 10**6),
         repeatable=st.none() | st.booleans(),
-        lookup_operation=st.none() | TEXT,
-        status_operation=st.none() | TEXT,
+        lookup=st.none()
+        | st.builds(
+            Lookup,
+            operation=TEXT,
+            arguments=st.dictionaries(TEXT, TEXT, max_size=2),
+            items=TEXT,
+            equal=st.dictionaries(TEXT, TEXT, max_size=2),
+            since=st.none() | TEXT,
+        ),
+        status=st.none()
+        | st.builds(
+            StatusCheck,
+            operation=TEXT,
+            arguments=st.dictionaries(TEXT, TEXT, max_size=2),
+            state=TEXT,
+            done=st.lists(TEXT, max_size=2).map(tuple),
+            failed=st.lists(TEXT, max_size=2).map(tuple),
+        ),
         breaker_group=st.none() | TEXT,
         cacheable_s=st.none() | st.integers(0, 10**6),
         answer_fields=st.lists(TEXT, max_size=3).map(tuple),

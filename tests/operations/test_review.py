@@ -192,3 +192,25 @@ async def test_each_refusal_has_a_code_and_words(operations: PostgresOperations)
         assert issubclass(kind, SupportError)
         assert kind.code != SupportError.code
         assert 400 <= kind.status < 500
+
+
+async def test_answers_and_pages_are_decided_as_well(operations: PostgresOperations) -> None:
+    page = {"type": "object", "properties": {"data": {"type": "array"}, "next_cursor": {}}}
+    listing = {
+        "operationId": "list",
+        "parameters": [parameter("cursor"), parameter("limit")],
+        "responses": {"200": {"content": {"application/json": {"schema": page}}}},
+    }
+    draft = spec_of(openapi({"/list": {"get": listing}}, **SERVER))
+    spec = (await operations.save_draft(draft, name="Shop", document=b"{}", by="me")).spec
+    waiting = await found(operations, spec.id, "list")
+    assert waiting.classification.pagination is not None
+
+    off = await approve(operations, waiting, answer_fields=("data.id",), paged=False)
+    on = await approve(operations, off, paged=True)
+    shown = await approve(operations, on, answer_fields=())
+
+    assert (off.classification.answer_fields, off.classification.pagination) == (("data.id",), None)
+    assert on.classification.pagination == waiting.suggestion.pagination
+    assert on.classification.answer_fields == ("data.id",)
+    assert shown.classification.answer_fields == ()

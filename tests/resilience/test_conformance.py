@@ -20,7 +20,7 @@ def _shared() -> Path | None:
     return None
 
 
-def _cases(folder: Path | None) -> list[str]:
+def cases(folder: Path | None) -> list[str]:
     if folder is None:
         return []
     return [row["id"] for row in json.loads((folder / "call_cases.json").read_text())]
@@ -47,6 +47,6 @@ async def found() -> dict[str, list[str]]:
     return wrong
 
 
-@pytest.mark.parametrize("case", _cases(SHARED))
+@pytest.mark.parametrize("case", cases(SHARED))
 def test_every_case_passes(case: str, found: dict[str, list[str]]) -> None:
     assert found[case] == []

@@ -46,7 +46,7 @@ from smart_support.resilience import (
 )
 from smart_support.resilience.decision import Sense
 
-LONGEST = 3.0
+LONGEST = 1.5
 """Seconds for a test that a mutant makes hang."""
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -75,6 +75,12 @@ def status(code: int, **changes: Any) -> Break:
 def failure(name: str, **changes: Any) -> Break:
     """Read a kind of failure in another way."""
     return put(decision, name, replace(getattr(decision, name), **changes))
+
+
+def setting(name: str, value: object) -> Break:
+    """Another default."""
+    defaults = origin.UpstreamSettings.__init__.__kwdefaults__
+    return lambda patch: patch.setitem(defaults, name, value)
 
 
 def meaning(name: str) -> Caught:
@@ -179,12 +185,16 @@ def forgets_what_came_before(self: call.Progress) -> None:
     self.unknown_before = False
 
 
-class NoTimeout:
+def sees_only_the_socket(self: transport.WatchedStream, info: str) -> object:
+    return self._stream.get_extra_info(info)
+
+
+class NoCut:
     def __init__(self, _: float) -> None: ...
 
-    async def __aenter__(self) -> None: ...
+    def __enter__(self) -> None: ...
 
-    async def __aexit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
 class NoDeadline(call.Progress):
@@ -192,16 +202,13 @@ class NoDeadline(call.Progress):
         object.__setattr__(self, name, float("inf") if name == "deadline" else value)
 
 
-class Untimed:
-    """asyncio, without the timeout of an attempt."""
-
-    timeout = NoTimeout
-
-
 POLICY_SOON = property(lambda _: retry.RetryPolicy(0.2, 5.0, 4))
 POLICY_UNSENT = property(lambda _: retry.RetryPolicy(0.2, 5.0, 3))
 
 Up = test_upstream
+DEAD_UPSTREAM = (
+    Up.TestTheBudget.test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst
+)
 MUTANTS = [
     # Whether to send again.
     Mutant(
@@ -325,7 +332,7 @@ MUTANTS = [
         put(upstream, "Progress", NoDeadline),
         meaning("time: the deadline cuts the running attempt"),
     ),
-    Mutant("an attempt has no timeout", put(call, "asyncio", Untimed),
+    Mutant("an attempt has no timeout", put(call, "Cut", NoCut),
            meaning("time: silence once")),
     Mutant("no chance in the wait", put(call, "backoff_ceiling", lambda *_: 1.0),
            proof(Up.TestHooks.test_are_told_of_everything)),
@@ -336,7 +343,7 @@ MUTANTS = [
     ),
     # How much one API is asked.
     Mutant("no retry budget", put(budget.RetryBudget, "take", lambda *_: True),
-           proof(Up.TestTheBudget.test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst)),
+           proof(DEAD_UPSTREAM, number=50)),
     Mutant(
         "a budget that each call fills",
         put(budget.RetryBudget, "called", lambda self: setattr(self, "tokens", self.burst)),
@@ -353,6 +360,16 @@ MUTANTS = [
     ),
     Mutant("no quota", put(quota.QuotaGate, "reserve", lambda *_: 0.0),
            proof(Up.TestQuotas.test_calls_wait_for_their_turn)),
+    Mutant(
+        "a write begins in the last moment",
+        setting("least_for_write", 0.0),
+        proof(Up.TestTheLastMoment.test_begins_no_write_that_would_be_cut_after_it_has_left),
+    ),
+    Mutant(
+        "a hedge needs no room",
+        put(upstream._Exchange, "_takes_another", lambda _: True),
+        proof(Up.TestHedging.test_is_left_out_where_there_is_no_room, full="places"),
+    ),
     # The breaker.
     Mutant("a breaker that never opens", put(breaker.Breaker, "_too_bad", lambda _: False),
            proof(test_breaker.test_opens_when_most_of_enough_calls_failed_whatever_comes_between)),
@@ -438,6 +455,20 @@ MUTANTS = [
         proof(Up.TestForbiddenAddresses.test_one_forbidden_address_among_good_ones_is_enough),
     ),
     # What comes back.
+    *(
+        Mutant(
+            f"what is too much answers the next request ({name})",
+            put(transport.WatchedStream, "get_extra_info", sees_only_the_socket),
+            proof(
+                Up.TestKeptConnections.test_are_not_used_again_after_more_than_was_asked_for,
+                answer=answer,
+            ),
+        )
+        for name, answer in (
+            ("counted", Up.ANSWER + Up.OF_ADA),
+            ("chunked", Up.CHUNKED + Up.OF_ADA),
+        )
+    ),
     Mutant(
         "inflation has no limit",
         put(body._Inflater, "inflate", lambda self, piece, _: inflate(self, piece, 10**9)),

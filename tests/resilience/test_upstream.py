@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,8 +18,10 @@ from tests.support.faults import (
     after_effect,
     free_port,
     hang,
+    head,
     ok,
     reset,
+    says,
     status,
     wait_for,
 )
@@ -119,6 +122,58 @@ class TestTheRequestOnTheWire:
 
         assert (failure.code, failure.outcome) == ("API_BAD_REQUEST", "not_sent")
         assert server.seen("/").attempts == 0
+
+
+CHUNKED = head(200, "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n"
+ANSWER = head(200, length=2) + b"{}"
+OF_ADA = head(200, length=15) + b'{"whose":"ada"}'
+
+
+class TestKeptConnections:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            ANSWER,
+            CHUNKED,
+            head(204),
+            b"HTTP/1.1 103 -\r\nLink: x\r\n\r\n" + ANSWER,
+            head(200, length=200_000) + b" " * 200_000,
+        ],
+        ids=["counted", "chunked", "nothing", "hints", "large"],
+    )
+    async def test_are_used_again(self, server: FaultServer, answer: bytes) -> None:
+        async with Calls(server) as calls:
+            server.script("/", says(answer))
+
+            for _ in range(3):
+                await calls.call(max_bytes=1_000_000)
+
+        assert server.connections == 1
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            ANSWER + OF_ADA,
+            CHUNKED + OF_ADA,
+            head(204) + OF_ADA,
+            head(200, length=1) + b"{}",
+            ANSWER + b"\r\n",
+        ],
+        ids=["counted", "chunked", "nothing", "longer", "blank"],
+    )
+    async def test_are_not_used_again_after_more_than_was_asked_for(
+        self, server: FaultServer, answer: bytes
+    ) -> None:
+        """The rest would be the answer to the next request, which may be another customer's."""
+        async with Calls(server) as calls:
+            server.script("/ada", says(answer))
+
+            await calls.call(path="/ada")
+            got = await calls.call(path="/bob")
+
+        assert got.body == b'{"ok":true}'
+        assert server.connections == 2
+        assert server.seen("/bob").attempts == 1
 
 
 class TestNeverSent:
@@ -394,8 +449,9 @@ class TestCancellation:
 
 
 class TestTheBudget:
+    @pytest.mark.parametrize("number", [1_000])
     async def test_a_dead_upstream_is_sent_a_tenth_more_than_the_calls_and_the_burst(
-        self, server: FaultServer
+        self, server: FaultServer, number: int
     ) -> None:
         exhausted: list[str] = []
         # A breaker would spare it even more; here it is the budget that is looked at.
@@ -403,13 +459,26 @@ class TestTheBudget:
         hooks = Hooks(budget_exhausted=exhausted.append)
         async with Calls(server, breaker=never, hooks=hooks) as calls:
             server.script("/", status(503))
-            for _ in range(1_000):
+            for _ in range(number):
                 await failure_of(calls)
 
         floor = calls.time.moved / 10 + 1
-        assert server.seen("/").attempts <= 1.1 * 1_000 + 10 + floor
+        assert server.seen("/").attempts <= 1.1 * number + 10 + floor
         assert exhausted
         assert set(exhausted) == {server.origin}
+
+    async def test_refused_calls_earn_no_retries(self, server: FaultServer) -> None:
+        async with Calls(server, breaker=BreakerPolicy(open_for=60.0, open_at_most=90.0)) as calls:
+            server.script("/", status(503))
+            while calls.upstreams.allows(server.url(), "all"):
+                await failure_of(calls)
+            (before,) = calls.upstreams.states()
+
+            for _ in range(100):
+                await failure_of(calls)
+
+            (after,) = calls.upstreams.states()
+        assert after.retry_budget == before.retry_budget
 
     async def test_attempts_that_were_never_sent_count_too(self) -> None:
         async with Calls(
@@ -557,6 +626,28 @@ class TestTheBulkhead:
         assert refused.code == "API_BUSY"
 
 
+class TestTheLastMoment:
+    async def test_begins_no_write_that_would_be_cut_after_it_has_left(
+        self, server: FaultServer
+    ) -> None:
+        async with Calls(server) as calls:
+            too_late = await failure_of(calls, "POST", total=0.2)
+            assert (await calls.call("POST", total=0.2, repeatable=True)).status == 200
+            assert (await calls.call("GET", total=0.2)).status == 200
+
+        assert (too_late.code, too_late.outcome) == ("API_TIMEOUT", "not_sent")
+        assert server.seen("/").attempts == 2
+
+    async def test_tells_of_the_last_attempt_if_there_was_one(self, server: FaultServer) -> None:
+        async with Calls(server) as calls:
+            server.script("/", status(429, retry_after="1"))
+
+            failure = await failure_of(calls, "POST", total=1.3)
+
+        assert failure.code == "API_RATE_LIMITED"
+        assert server.seen("/").attempts == 1
+
+
 class TestQuotas:
     async def test_calls_wait_for_their_turn(self, server: FaultServer) -> None:
         async with Calls(server, quotas={server.origin: Quota(2, 1.0)}) as calls:
@@ -615,6 +706,24 @@ class TestHedging:
 
         assert server.seen("/").attempts == 1
         assert not calls.reports[0].hedged
+
+    @pytest.mark.parametrize("full", ["places", "retry_burst", "quotas"])
+    async def test_is_left_out_where_there_is_no_room(self, server: FaultServer, full: str) -> None:
+        changes: dict[str, Any] = {
+            "places": {"places": 1},
+            "retry_burst": {"retry_burst": 0},
+            "quotas": {"quotas": {server.origin: Quota(1, 60.0)}},
+        }[full]
+        async with Calls(server, **changes) as calls:
+            server.script("/", hang())
+            server.script("/warm", status(503))
+            if full == "retry_burst":
+                await failure_of(calls, path="/warm")  # uses the one that is free in ten seconds
+            await failure_of(calls, hedge_after=0.02, attempt=0.1, total=0.15)
+            (state,) = calls.upstreams.states()
+
+        assert server.seen("/").most_running == 1
+        assert state.running == 0
 
 
 class TestEarlierAnswers:

@@ -118,6 +118,16 @@ def raw(data: bytes) -> Step:
     return step
 
 
+def says(data: bytes) -> Step:
+    """These bytes; the connection stays open."""
+
+    async def step(exchange: Exchange) -> bool:
+        await exchange.send(data)
+        return True
+
+    return step
+
+
 def reset() -> Step:
     """A reset instead of an answer."""
 
@@ -209,10 +219,12 @@ def after_effect(then: Step) -> Step:
 
 @cache
 def gzip_bomb(mebibytes: int) -> bytes:
-    """That much white space, as a gzip file of a thousandth of it."""
+    """That much white space, as a gzip file of a thousandth of it (its checksum is wrong)."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    block = b" " * (1 << 20)
-    return b"".join(packer.compress(block) for _ in range(mebibytes)) + packer.flush()
+    start = packer.flush(zlib.Z_FULL_FLUSH)
+    # After a full flush the same mebibyte is the same bytes, so it is packed only once.
+    block = packer.compress(b" " * (1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return start + block * mebibytes + packer.flush()
 
 
 def free_port() -> int:

@@ -47,6 +47,7 @@ def settings_of(**chosen: Any) -> Settings:
         "openai_base_url": None,
         "smart_support_secret_key": SecretStr(KEY),
         "smart_support_port": 0,
+        "smart_support_tool_allowed_hosts": "127.0.0.1",
         "smart_support_rest_limit": "1000000/minute",
     }
     return Settings(_env_file=None, **defaults | chosen)

@@ -18,7 +18,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-import httpx
 import psycopg
 import sqlalchemy as sa
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -32,6 +31,7 @@ from smart_support.agent.agents import Agents, read_agents
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.model import StreamingChatOpenAI, open_model
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
@@ -47,17 +47,23 @@ from smart_support.database import Sessions
 from smart_support.database.engine import psycopg_dsn
 from smart_support.events.consumer import EventConsumer
 from smart_support.events.postgres import PostgresEventLog
-from smart_support.events.records import ApprovalAsked, Fact, MessageFinished, TurnClosed
+from smart_support.events.records import ApprovalAsked, Event, Fact, MessageFinished, TurnClosed
 from smart_support.identity.people import Person, Role
 from smart_support.ledger.postgres import Decided, PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
+from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation, ReviewState
 from smart_support.operations.review import Correction, decide
 from smart_support.operations.suggest import suggest
+from smart_support.resilience.address import AddressPolicy
+from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.settings import Settings
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import Limits, ToolCaller
+from smart_support.tools.linked import LinkedReads
+from smart_support.tools.resolve import CallResolver
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 ADA = Person(id="cus_ada", role=Role.CUSTOMER, name="Ada Quist", email="ada@example.org")
@@ -173,6 +179,7 @@ class Process:
 
     runner: TurnRunner
     recovery: Recovery
+    calls: CallRecovery
     followers: Followers
     derivation: Derivation
     conversations: PostgresConversations
@@ -195,7 +202,10 @@ class Desk:
     api: Upstream
     clock: Clock
     client: StreamingChatOpenAI
-    http: httpx.AsyncClient
+    upstreams: Upstreams
+    stops: PostgresStops
+    linked: LinkedReads
+    call_limits: Limits
     saver: AsyncPostgresSaver
     log: PostgresEventLog
     ledger: PostgresLedger
@@ -231,12 +241,35 @@ class Desk:
         followers = Followers()
         noticed: list[str] = []
         limiter = MessageLimiter(1_000, 10.0, clock=self.clock.monotonic)
+
+        def tell(thread_id: str, events: Sequence[Event]) -> None:
+            followers.publish(thread_id, events)
+            noticed.append(thread_id)
+
+        resolver = CallResolver(
+            self.upstreams,
+            self.operations,
+            self.stops,
+            self.linked,
+            self.call_limits,
+            clock=self.clock,
+            monotonic=self.clock.monotonic,
+        )
+        calls = CallRecovery(
+            self.ledger,
+            PostgresUnknownCalls(self.sessions),
+            self.log,
+            resolver,
+            tell,
+            clock=self.clock,
+        )
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,
                 handoffs=PostgresHandoffs(self.sessions),
                 log=self.log,
                 ledger=self.ledger,
+                calls=calls,
                 operations=self.operations,
                 graph=build_graph(self.saver),
                 model=self.client,
@@ -263,7 +296,7 @@ class Desk:
             clock=self.clock,
         )
         return Process(
-            runner, recovery, followers, derivation, conversations, limiter, life, noticed
+            runner, recovery, calls, followers, derivation, conversations, limiter, life, noticed
         )
 
     async def kill(self) -> Process:
@@ -331,6 +364,11 @@ class Desk:
     async def attempts(self) -> list[Any]:
         return await self.rows(tool_attempts)
 
+    async def forget_calls(self) -> None:
+        """Empty the ledger."""
+        async with self.sessions.begin() as session:
+            await session.execute(sa.delete(tool_calls))
+
     async def questions(self) -> list[str]:
         """The state of every approval."""
         return [row.state for row in await self.rows(approvals)]
@@ -359,6 +397,9 @@ NOTE = ("addNote", {"body": {"text": "Leave it at the door"}})
 def wire_problems(messages: Sequence[dict[str, Any]]) -> list[str]:
     """What is wrong with a conversation by OpenAI's rules; nothing, if it is well-formed."""
     wrong = []
+    # Notes on what is too old to be told may stand before everything.
+    notes = bool(messages) and messages[0]["role"] == "system"
+    messages = messages[1:] if notes else messages
     if messages and messages[0]["role"] != "user":
         wrong.append(f"begins with {messages[0]['role']}")
     waiting: list[str] = []
@@ -395,14 +436,24 @@ async def open_desk(
         api = await stack.enter_async_context(Upstream())
         saver = await stack.enter_async_context(open_checkpoints(psycopg_dsn(url)))
         await prepare_checkpoints(saver)
-        http = await stack.enter_async_context(
-            httpx.AsyncClient(verify=False, trust_env=False, follow_redirects=False)
-        )
         settings = Settings(_env_file=None, openai_api_key=SecretStr("test-key"))
         client = open_model(settings, base_url_override=model.base_url)
         stack.push_async_callback(client.close)
         clock = Clock()
-        ledger = PostgresLedger(sessions)
+        upstreams = await stack.enter_async_context(
+            Upstreams(
+                UpstreamSettings(addresses=AddressPolicy.parse(["127.0.0.1"])),
+                clock=clock.monotonic,
+                sleep=clock.sleep,
+                chance=lambda: 0.5,
+            )
+        )
+        ledger, operations = PostgresLedger(sessions), PostgresOperations(sessions)
+        chosen = call_limits or Limits()
+        stops = PostgresStops(sessions, monotonic=clock.monotonic)
+        linked = LinkedReads(
+            upstreams, operations, attempt=chosen.attempt, max_bytes=chosen.max_bytes
+        )
         desk = Desk(
             url=url,
             sessions=sessions,
@@ -410,19 +461,23 @@ async def open_desk(
             api=api,
             clock=clock,
             client=client,
-            http=http,
+            upstreams=upstreams,
+            stops=stops,
+            linked=linked,
+            call_limits=chosen,
             saver=saver,
             log=PostgresEventLog(sessions),
             ledger=ledger,
-            operations=PostgresOperations(sessions),
+            operations=operations,
             caller=ToolCaller(
-                http,
+                upstreams,
                 ledger,
-                call_limits or Limits(),
+                stops,
+                linked,
+                chosen,
                 clock=clock,
                 monotonic=clock.monotonic,
                 sleep=clock.sleep,
-                chance=lambda: 0.5,
             ),
             tracker=PostgresConversationTracker(sessions),
             limits=limits or TurnLimits(),

@@ -111,6 +111,10 @@ class Upstream:
         """Answer the next requests (to `path`, or to any) with these, in order."""
         self._answers[path].extend(found)
 
+    def forget(self) -> None:
+        """Take back everything that is queued."""
+        self._answers.clear()
+
     def sent(self, method: str) -> list[Request]:
         """The requests with this method, in the order they came."""
         return [request for request in self.requests if request.method == method]

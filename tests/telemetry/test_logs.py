@@ -208,9 +208,9 @@ def test_half_a_surrogate_pair_is_written_all_the_same() -> None:
     out = io.StringIO()
 
     with configure_logs("INFO", "json", stream=out):
-        structlog.get_logger("a").info("happened", text="\ud83d", number=2**70)
+        structlog.get_logger("a").info("happened", said="\ud83d", number=2**70)
 
-    assert lines(out)[0]["text"] == "\ud83d"
+    assert lines(out)[0]["said"] == "\ud83d"
     with pytest.raises(TypeError):
         orjson.dumps("\ud83d")
 

@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Literal, TypedDict
 from uuid import UUID, uuid5
 
@@ -24,10 +24,22 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send, interrupt
 
+from smart_support.agent.caps import (
+    MOST_CALLS_OF_A_REPLY,
+    Refusal,
+    Spent,
+    estimate,
+    made_calls,
+    reached,
+    refusals,
+)
 from smart_support.agent.checkpoints import TurnCheckpoints
+from smart_support.agent.history import shortened, shortened_results
 from smart_support.agent.model import stream_reply
-from smart_support.agent.model_errors import ModelBrokenAnswer
+from smart_support.agent.model_chain import ModelChain
+from smart_support.agent.model_errors import ModelContextTooLong
 from smart_support.agent.prompts import (
+    AT_A_CAP,
     FIND_TOOLS,
     FIND_TOOLS_TOOL,
     HAND_OVER,
@@ -35,11 +47,13 @@ from smart_support.agent.prompts import (
     HANDOFF_REASONS,
     HANDOFF_TOOL,
     hand_over_tool,
+    with_withheld,
 )
-from smart_support.agent.reply import Reply, Token
+from smart_support.agent.reply import Reply, Restarted, Switched, Token
 from smart_support.agent.state import (
     AgentAtWork,
     Answer,
+    ChatModel,
     Decision,
     Find,
     LiveText,
@@ -47,6 +61,7 @@ from smart_support.agent.state import (
     TurnContext,
     TurnState,
 )
+from smart_support.agent.tokens import tokens_of
 from smart_support.errors import DatabaseUnavailable, SupportError
 from smart_support.events.records import (
     AgentChanged,
@@ -54,12 +69,15 @@ from smart_support.events.records import (
     Fact,
     HandoffAsked,
     MessageFinished,
+    ModelSwitched,
     ToolCalled,
     ToolReturned,
 )
+from smart_support.operations.records import Access
+from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer
 from smart_support.tools.build import MAX_TOOLS, Tool
-from smart_support.tools.call import complete_arguments, plan_call
+from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
 from smart_support.tools.request import validate_arguments
 
 Wire = dict[str, Any]
@@ -73,6 +91,7 @@ class CallTask(TypedDict):
     by: str
     alone: bool
     decision: Decision | None
+    refused: Refusal | None
 
 
 def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
@@ -85,6 +104,7 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
     graph.add_node("think", think)
     graph.add_node("gate", gate)
     graph.add_node("call", call, input_schema=CallTask)
+    # A turn that goes on without its checkpoint begins at the calls that it stopped for.
     graph.add_conditional_edges(START, _begin, ["think", "call", "gate"])
     graph.add_conditional_edges("think", _after_think, ["call", "gate", END])
     graph.add_edge("call", "gate")
@@ -92,35 +112,37 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
 
 
 async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
-    """Ask the model, showing its words as they come."""
+    """Ask the model, showing its words as they come; or stop at a cap, with words."""
     context = runtime.context
     agent = context.at(state["agent"])
     number = state.get("model_calls", 0)
     message_id = str(uuid5(UUID(context.turn_id), f"message/{number}"))
-    # At the cap the model gets no more tools, so that it has to answer with what it knows.
+    if (cap := _cap(state, context, agent)) is not None:
+        return await _stop(runtime, message_id, cap)
+    # At the cap the model gets no more tools, so that it has to answer with what it knows. Once
+    # it has asked for a person, all that is left is to say so.
     last = number + 1 >= context.max_model_calls
-    tools = [] if last else _functions(agent)
-    shown = 0
-    reply = Reply()
-    system = {"role": "system", "content": agent.system}
-    messages = [system, *context.history, *state.get("messages", [])]
-    async with contextlib.aclosing(stream_reply(context.model, messages, tools)) as pieces:
-        async for piece in pieces:
-            if isinstance(piece, Token):
-                runtime.stream_writer(LiveText(message_id, shown, piece.text))
-                shown += len(piece.text)
-            else:
-                reply = piece
-    if last and reply.tool_calls:
+    offer = await context.caller.offer(agent.tools)
+    tools = [] if last or _handed_off(state) else _functions(agent, offer.tools)
+    own = _as_made(state.get("messages", []), state.get("edited", {}))
+    with span("chat", _asked_of(context)) as traced:
+        reply = await _ask_model(runtime, agent, message_id, own, tools, offer.withheld)
+        if (counted := reply.usage) is not None:
+            traced.note(
+                gen_ai__usage__input_tokens=counted.input_tokens,
+                gen_ai__usage__output_tokens=counted.output_tokens,
+            )
+    requests = reply.tool_calls[:MOST_CALLS_OF_A_REPLY]
+    if requests and not tools:
         # It cannot be stopped by words; without this it could go on for as long as it likes.
-        raise ModelBrokenAnswer("the model calls tools although it was offered none")
+        return await _stop(runtime, message_id, f"{context.max_model_calls} steps")
     calls = [
         ToolCallState(
             id=str(uuid5(UUID(context.turn_id), f"call/{number}/{place}")),
             tool=request.name,
             arguments_json=request.arguments_json,
         )
-        for place, request in enumerate(reply.tool_calls)
+        for place, request in enumerate(requests)
     ]
     text = reply.text or reply.refusal or ""
     if calls:
@@ -137,14 +159,148 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
             )
         await _tell(runtime, facts)
     else:
+        if last and number:
+            await _ask_for_person(runtime, f"{context.max_model_calls} steps")
         runtime.stream_writer(Answer(message_id, text))
     usage = reply.usage
     return {
         "messages": [_assistant(text, calls)],
         "model_calls": 1,
-        "input_tokens": usage.input_tokens if usage else 0,
-        "output_tokens": usage.output_tokens if usage else 0,
+        "input_tokens": usage.input_tokens
+        if usage
+        else estimate([*context.history, *state.get("messages", [])]),
+        "output_tokens": usage.output_tokens if usage else tokens_of(text),
     }
+
+
+async def _ask_model(
+    runtime: Runtime[TurnContext],
+    agent: AgentAtWork,
+    message_id: str,
+    own: list[Wire],
+    tools: list[Wire],
+    withheld: Mapping[str, str],
+) -> Reply:
+    """One reply of the model. `own` is what this turn has said and done so far.
+
+    A conversation that is too long for it is shortened, and tried once more.
+    """
+    context = runtime.context
+    system = {"role": "system", "content": with_withheld(agent.system, withheld)}
+    shown = 0
+    reply = Reply()
+    history = context.history
+    while True:
+        messages = [system, *history, *own]
+        try:
+            async with contextlib.aclosing(_pieces(context.model, messages, tools)) as pieces:
+                async for piece in pieces:
+                    match piece:
+                        case Token(text):
+                            runtime.stream_writer(LiveText(message_id, shown, text))
+                            shown += len(text)
+                        case Restarted():
+                            runtime.stream_writer(LiveText(message_id, 0, "", restart=True))
+                            shown = 0
+                        case Switched():
+                            changed = ModelSwitched(
+                                context.turn_id, piece.before, piece.after, piece.code
+                            )
+                            await _tell(runtime, [changed])
+                        case _:
+                            reply = piece
+            return reply
+        except ModelContextTooLong:
+            if shown or history is not context.history:
+                raise
+            history, own = shortened(context.history), shortened_results(own)
+
+
+def _pieces(
+    model: ChatModel, messages: list[Wire], tools: list[Wire]
+) -> AsyncGenerator[Token | Restarted | Switched | Reply, None]:
+    if isinstance(model, ModelChain):
+        return model.stream(messages, tools)
+    return stream_reply(model, messages, tools)
+
+
+def _cap(state: TurnState, context: TurnContext, agent: AgentAtWork) -> str | None:
+    """The cap that this turn has come to, in words; None if it may go on."""
+    caps = context.caps
+    input_tokens, output_tokens = state.get("input_tokens", 0), state.get("output_tokens", 0)
+    messages = state.get("messages", [])
+    spent = Spent(
+        tool_calls=made_calls(messages, refusals(messages, caps, _unasked(agent))),
+        tokens=input_tokens + output_tokens,
+        cost=caps.prices.of(input_tokens, output_tokens),
+        seconds=context.seconds(),
+    )
+    return reached(caps, spent)
+
+
+async def _stop(runtime: Runtime[TurnContext], message_id: str, cap: str) -> dict[str, Any]:
+    """End the turn at a cap: a person is asked for, and the customer is told."""
+    await _ask_for_person(runtime, cap)
+    runtime.stream_writer(Answer(message_id, AT_A_CAP))
+    return {"messages": [_assistant(AT_A_CAP, [])], "model_calls": 0}
+
+
+async def _ask_for_person(runtime: Runtime[TurnContext], cap: str) -> None:
+    context = runtime.context
+    asked = HandoffAsked(
+        turn_id=context.turn_id,
+        reason="usage_limit",
+        note=f"The agent stopped at its limit of {cap} for one message.",
+    )
+    runtime.stream_writer(await context.handoffs.ask(context.thread_id, asked))
+
+
+def _unasked(agent: AgentAtWork) -> frozenset[str]:
+    """The tools whose writes nobody may have looked at."""
+    return frozenset(
+        name
+        for name, tool in agent.tools.items()
+        if (what := tool.operation.classification).access is Access.WRITE
+        and (not what.confirm or what.approval_rules.standing_consent)
+    )
+
+
+def _handed_off(state: TurnState) -> bool:
+    """Whether a person was asked for in this turn."""
+    asked = {
+        wire["id"]
+        for message in state.get("messages", [])
+        for wire in message.get("tool_calls", ())
+        if wire["function"]["name"] == HANDOFF
+    }
+    return any(
+        message.get("tool_call_id") in asked and '"error"' not in message["content"]
+        for message in state.get("messages", [])
+    )
+
+
+def _as_made(messages: list[Wire], edited: Mapping[str, dict[str, Any]]) -> list[Wire]:
+    """The messages with the arguments that calls were really made with."""
+    if not edited:
+        return messages
+    return [
+        message
+        if "tool_calls" not in message
+        else message
+        | {
+            "tool_calls": [
+                wire
+                if wire["id"] not in edited
+                else wire
+                | {
+                    "function": wire["function"]
+                    | {"arguments": json.dumps(edited[wire["id"]], ensure_ascii=False)}
+                }
+                for wire in message["tool_calls"]
+            ]
+        }
+        for message in messages
+    ]
 
 
 def _begin(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[Send]:
@@ -157,11 +313,26 @@ def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[
     if not calls:
         return END
     agent = runtime.context.at(state["agent"])
-    free = [called for called in calls if not _needs_approval(agent, called)]
+    refused = refusals(state["messages"], runtime.context.caps, _unasked(agent))
+    caller = runtime.context.caller
+    free = [
+        called
+        for called in calls
+        if called["id"] in refused or not _needs_approval(agent, called, caller)
+    ]
     if not free:
         return "gate"
     return [
-        Send("call", CallTask(call=called, by=state["agent"], alone=len(calls) == 1, decision=None))
+        Send(
+            "call",
+            CallTask(
+                call=called,
+                by=state["agent"],
+                alone=len(calls) == 1,
+                decision=None,
+                refused=refused.get(called["id"]),
+            ),
+        )
         for called in free
     ]
 
@@ -184,7 +355,8 @@ async def gate(
                     call=called,
                     by=state["agent"],
                     alone=len(calls) == 1,
-                    decision=decisions.get(called["id"], "rejected"),
+                    decision=decisions.get(called["id"], _NO_ANSWER),
+                    refused=None,
                 ),
             )
             for called in calls
@@ -198,14 +370,19 @@ async def call(state: CallTask, runtime: Runtime[TurnContext]) -> dict[str, Any]
     agent = runtime.context.at(state["by"])
     if called["tool"] == HAND_OVER and agent.hands_over_to:
         return await _hand_over(runtime, agent, called, alone=state["alone"])
+    edited: dict[str, dict[str, Any]] = {}
+    if (decision := state["decision"]) and decision["arguments"] is not None:
+        edited[called["id"]] = decision["arguments"]
     try:
-        content = await _called_content(called, agent, state["decision"], runtime)
+        if (refused := state.get("refused")) is not None:
+            raise _REFUSED[refused]
+        content = await _called_content(called, agent, decision, runtime)
     except DatabaseUnavailable:
         raise
     except SupportError as error:
         content = answer.failure(error.code, "failed", str(error))
         await _returned(runtime, called, "failed", content, error.code)
-    return {"messages": [_answered(called, content)]}
+    return {"messages": [_answered(called, content)], "edited": edited}
 
 
 def _answered(called: ToolCallState, content: str) -> Wire:
@@ -248,12 +425,13 @@ async def _called_content(
     runtime: Runtime[TurnContext],
 ) -> str:
     context = runtime.context
-    if decision in {"rejected", "expired"}:
-        said = "said no" if decision == "rejected" else "did not answer in time"
-        content = answer.failure("TOOL_DECLINED", "declined", f"The customer {said}.")
+    if decision is not None and decision["decision"] != "approved":
+        content = answer.failure("TOOL_DECLINED", "declined", _declined(decision))
         await _returned(runtime, called, "declined", content, "TOOL_DECLINED")
         return content
     arguments = parse_arguments(called["arguments_json"])
+    if decision is not None and decision["arguments"] is not None:
+        arguments = decision["arguments"]
     if called["tool"] == HANDOFF:
         return await _hand_off(runtime, called, arguments)
     if called["tool"] == FIND_TOOLS and agent.more and context.find is not None:
@@ -270,11 +448,26 @@ async def _called_content(
         thread_id=context.thread_id,
         turn_id=context.turn_id,
     )
-    result = await context.caller.call(
-        tool, planned, actor=context.actor, correlation_id=context.correlation_id
-    )
+    with span("execute_tool", _used(tool, called)) as traced:
+        result = await context.caller.call(
+            tool, planned, actor=context.actor, correlation_id=context.correlation_id
+        )
+        traced.note(smart_support__tool__outcome=result.outcome, error__type=result.code)
     runtime.stream_writer(result.events)
     return result.content
+
+
+def _declined(decision: Decision) -> str:
+    """Why a call was not made, for the model."""
+    who = "A support lead" if decision["by"] == "lead" else "The customer"
+    said = f": {decision['message'][:1000]}" if decision["message"] else ""
+    match decision["decision"]:
+        case "answered":
+            return f"{who} said neither yes nor no; nothing was sent. They wrote instead{said}"
+        case "expired":
+            return f"{who} did not answer in time."
+        case _:
+            return f"{who} said no{said or '.'}"
 
 
 async def _find(
@@ -315,6 +508,57 @@ async def _hand_off(
     runtime.stream_writer(await context.handoffs.ask(context.thread_id, asked))
     await _returned(runtime, called, "done", content, None)
     return content
+
+
+class RepeatedCall(SupportError):
+    """The model makes a call again that it has made with the very same arguments."""
+
+    code = "TOOL_REPEATED"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "You have made this call with the same arguments already; it was not made again. "
+            "Use the result that you have, or do something else."
+        )
+
+
+class TooManyCalls(SupportError):
+    """One reply of the model decides on more calls than are made at once."""
+
+    code = "TOOL_TOO_MANY"
+    status = 429
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many calls in one step; this one was not made. Make the most important first."
+        )
+
+
+_REFUSED: Mapping[Refusal, type[RepeatedCall] | type[TooManyCalls]] = {
+    "repeated": RepeatedCall,
+    "too_many": TooManyCalls,
+}
+
+_NO_ANSWER = Decision(decision="rejected", by="customer", message=None, arguments=None)
+
+
+def _asked_of(context: TurnContext) -> Attributes:
+    return {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": context.model.model_name,
+    }
+
+
+def _used(tool: Tool, called: ToolCallState) -> Attributes:
+    return {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": tool.operation.tool_name,
+        "gen_ai.tool.call.id": called["id"],
+        "gen_ai.tool.type": "function",
+        "smart_support.operation": tool.operation.key,
+    }
 
 
 class UnknownTool(SupportError):
@@ -383,10 +627,12 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _needs_approval(agent: AgentAtWork, called: ToolCallState) -> bool:
+def _needs_approval(agent: AgentAtWork, called: ToolCallState, caller: ToolCaller) -> bool:
     tool = agent.tools.get(called["tool"])
     if tool is None or not tool.operation.classification.confirm:
         return False
+    if caller.is_stopped(tool):
+        return False  # the call is refused; nobody is asked for a yes that cannot be used
     try:
         validate_arguments(tool.operation, parse_arguments(called["arguments_json"]))
     except SupportError:
@@ -410,8 +656,8 @@ def _unanswered(state: TurnState) -> list[ToolCallState]:
     ]
 
 
-def _functions(agent: AgentAtWork) -> list[Wire]:
-    own = [tool.function() for tool in agent.tools.values()]
+def _functions(agent: AgentAtWork, offered: Mapping[str, Tool]) -> list[Wire]:
+    own = [tool.function() for tool in offered.values()]
     passing = [hand_over_tool(agent.hands_over_to)] if agent.hands_over_to else []
     finding = [FIND_TOOLS_TOOL] if agent.more else []
     return [*own, *finding, *passing, HANDOFF_TOOL]

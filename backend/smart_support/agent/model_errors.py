@@ -8,7 +8,13 @@ from typing import Any
 
 import openai
 
-from smart_support.errors import ErrorCategory, Severity, SupportError
+from smart_support.errors import (
+    ClientAction,
+    ErrorCategory,
+    RetryStrategy,
+    Severity,
+    SupportError,
+)
 
 
 class ModelUnavailable(SupportError):
@@ -25,6 +31,8 @@ class ModelUnavailable(SupportError):
         "The language model that writes my answers does not respond right now. "
         "Please try again in a moment."
     )
+    action = ClientAction.HAND_OFF
+    hint = "Look at the endpoint's status page and at the network in between; OPENAI_BASE_URL."
 
     def __init__(self, text: str, category: ErrorCategory = ErrorCategory.RETRYABLE) -> None:
         super().__init__(text)
@@ -42,6 +50,8 @@ class ModelAuth(SupportError):
         "I cannot answer right now because my access to the language model is not set up "
         "correctly. Our team has to repair that; please try again later."
     )
+    action = ClientAction.HAND_OFF
+    hint = "Set another OPENAI_API_KEY and start anew; the old one is refused."
 
 
 class ModelRateLimited(SupportError):
@@ -59,6 +69,9 @@ class ModelRateLimited(SupportError):
         "The language model that writes my answers is very busy right now. "
         "Please try again in a moment."
     )
+    retry = RetryStrategy.RATE_LIMIT
+    action = ClientAction.HAND_OFF
+    hint = "Raise the endpoint's rate limit or quota; CRITICAL means that the quota is used up."
 
     def __init__(self, text: str, retry_after: float | None, *, spent: bool = False) -> None:
         super().__init__(text)
@@ -99,6 +112,8 @@ class ModelRejected(SupportError):
         "I cannot answer right now because the language model is not set up correctly. "
         "Our team has to repair that; please try again later."
     )
+    action = ClientAction.HAND_OFF
+    hint = "OPENAI_MODEL or OPENAI_BASE_URL does not fit; the log has the endpoint's own words."
 
 
 class ModelBrokenAnswer(SupportError):

@@ -11,6 +11,20 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Restarted:
+    """The answer begins again; the Tokens so far are taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Another model goes on. `code` names the failure of the one before."""
+
+    before: str
+    after: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallRequest:
     """One decision of the model to use a tool.
 

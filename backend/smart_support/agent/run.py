@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from smart_support.agent.checkpoints import GO_ON
@@ -55,7 +56,7 @@ async def run_turn(
         given |= {"messages": so_far.messages, "model_calls": so_far.model_calls}
     stopped = False
     item: Any
-    config: Any = {
+    config: RunnableConfig = {
         "configurable": {"thread_id": turn_id, GO_ON: go_on},
         "recursion_limit": _MAX_STEPS,
     }
@@ -72,7 +73,7 @@ async def run_turn(
             elif "__interrupt__" in item:
                 stopped = True
                 yield Asked(tuple(item["__interrupt__"][0].value))
-            elif (thought := item.get("think")) is not None:
+            elif (thought := item.get("think")) is not None and thought["model_calls"]:
                 yield Thought(thought["input_tokens"], thought["output_tokens"])
         if stopped:
             await checkpoints.keep(turn_id)

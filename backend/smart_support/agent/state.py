@@ -3,22 +3,26 @@
 import operator
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 from langchain_openai import ChatOpenAI
 
+from smart_support.agent.caps import DEFAULT_CAPS, Caps
+from smart_support.agent.model_chain import ModelChain
 from smart_support.conversations.postgres import PostgresHandoffs
 from smart_support.events.postgres import PostgresEventLog
+from smart_support.ledger.consent import Verdict
 from smart_support.tools.build import Tool
 from smart_support.tools.call import ToolCaller
 
-ChatModel: TypeAlias = ChatOpenAI
-"""The one model client."""
+ChatModel: TypeAlias = ChatOpenAI | ModelChain
+"""The one model client, or several that stand in for one another."""
 
 Find: TypeAlias = Callable[[str, str], Awaitable[Mapping[str, Tool]]]
 """(agent, words) -> the likeliest tools of that agent."""
 
-Decision = Literal["approved", "rejected", "expired"]
+Decision: TypeAlias = Verdict
+"""What was decided about a call that a turn stopped for."""
 
 
 class ToolCallState(TypedDict):
@@ -37,6 +41,8 @@ class TurnState(TypedDict):
     """The checkpoint of a turn: what was said in it, in OpenAI's wire form, and what it cost."""
 
     messages: Annotated[list[dict[str, Any]], operator.add]
+    edited: Annotated[dict[str, dict[str, Any]], operator.or_]
+    """Tool call id -> what the customer changed its arguments to."""
     agent: Annotated[str, _newest]
     model_calls: Annotated[int, operator.add]
     input_tokens: Annotated[int, operator.add]
@@ -76,6 +82,9 @@ class TurnContext:
     log: PostgresEventLog
     handoffs: PostgresHandoffs
     max_model_calls: int
+    caps: Caps = DEFAULT_CAPS
+    seconds: Callable[[], float] = lambda: 0.0
+    """Since this run began."""
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     """Tool call id -> what was decided about it before the run began; not asked again."""
     find: Find | None = None
@@ -93,6 +102,8 @@ class LiveText:
     message_id: str
     offset: int
     text: str
+    restart: bool = False
+    """What was shown of this message before counts no more; it begins again from empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,7 +255,9 @@ def _increments(before: Episode, after: Episode, event: Event) -> Iterator[_Incr
             yield _Increment(Figure(f"tool_calls_{outcome}"), before.calls.get(call))
         case ApprovalAsked(tool_call_id=call):
             yield _Increment(Figure.APPROVALS_ASKED, before.calls.get(call))
-        case ApprovalDecided(tool_call_id=call, decision=decision):
+        case ApprovalDecided(
+            tool_call_id=call, decision="approved" | "rejected" | "expired" as decision
+        ):
             yield _Increment(Figure(f"approvals_{decision}"), before.calls.get(call))
         case MessageFinished(turn_id=turn_id):
             yield _Increment(Figure.REPLIES)

@@ -64,3 +64,33 @@ figures_hourly = sa.Table(
     # Milliseconds or tokens; whole numbers, so that any order of adding agrees.
     sa.Column("total", sa.BigInteger, nullable=False),
 )
+
+trouble_readings = sa.Table(
+    "trouble_readings",
+    metadata,
+    # How far each thread's troubles are read, and what the fold needs to go on.
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("applied", sa.BigInteger, nullable=False),
+    sa.Column("reading", JSONB, nullable=False),
+    sa.CheckConstraint("applied > 0", name="applied"),
+)
+
+troubles = sa.Table(
+    "troubles",
+    metadata,
+    # One row per error of a conversation; derived from the log, as the rest is.
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("turn_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text),
+    sa.Column("upstream", sa.Text),
+    sa.Column("agent", sa.Text),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("recovered_at", sa.DateTime(timezone=True)),
+    sa.Index("ix_troubles_at", "at"),
+    sa.Index("ix_troubles_fingerprint", "fingerprint", "at"),
+)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from smart_support.api.parts import Running
@@ -16,6 +16,7 @@ _bearer = HTTPBearer(auto_error=False, description="The token of a sign-in link.
 def signed_in(
     parts: Running,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    request: Request,
 ) -> Person:
     """The person whose token came with the request.
 
@@ -24,7 +25,9 @@ def signed_in(
     """
     if credentials is None:
         raise NotSignedIn("no Authorization header with a bearer token")
-    return parts.tokens.read(credentials.credentials)
+    person = parts.tokens.read(credentials.credentials)
+    request.scope["user_id"] = person.id  # an error says whom it met
+    return person
 
 
 def _allow(*roles: Role) -> Callable[[Person], Person]:

@@ -30,17 +30,22 @@ from ag_ui.core import (
 )
 
 from smart_support.agent.state import LiveText
+from smart_support.errors import action_of
 from smart_support.events.records import (
     AgentChanged,
     ApprovalAsked,
     ApprovalDecided,
     AttemptMade,
+    CallResolved,
+    ConsentGiven,
+    ConsentRevoked,
     Event,
     Fact,
     GivenBack,
     HandoffAsked,
     MessageFinished,
     MessageReceived,
+    ModelSwitched,
     PersonAnswered,
     PersonTookOver,
     ThreadAbandoned,
@@ -94,6 +99,9 @@ class Speaker:
         if message_id in self._finished:
             return
         shown = self._shown.get(message_id)
+        if item.restart and shown is not None:
+            # A start of a message that was begun before begins it again from empty.
+            shown = None
         if item.offset > len(shown or ""):
             return  # what comes before is not here yet; the finished message brings it all
         if shown is None:
@@ -138,6 +146,12 @@ class Speaker:
                     tool_call_id=fact.tool_call_id,
                     content=json.dumps({"outcome": fact.outcome}),
                 )
+            case CallResolved():
+                yield _custom(
+                    "call_resolved",
+                    tool_call_id=fact.tool_call_id,
+                    resolution=fact.resolution,
+                )
             case ApprovalAsked():
                 self._asked[fact.approval_id] = fact
                 yield _custom(
@@ -149,7 +163,19 @@ class Speaker:
                     url=fact.url,
                     fields=fact.fields,
                     expires_at=fact.expires_at,
+                    audience=fact.audience,
+                    arguments=fact.arguments,
+                    standing=fact.standing,
                 )
+            case ConsentGiven():
+                yield _custom(
+                    "consent_given",
+                    consent_id=fact.consent_id,
+                    title=fact.title,
+                    expires_at=fact.expires_at,
+                )
+            case ConsentRevoked():
+                yield _custom("consent_revoked", consent_id=fact.consent_id)
             case TurnParked():
                 yield self._parked(fact)
             case ApprovalDecided():
@@ -167,6 +193,8 @@ class Speaker:
                     before=fact.before,
                     after=fact.after,
                 )
+            case ModelSwitched():
+                yield _custom("model_switched", stand_by=True)
             case HandoffAsked():
                 yield _custom("handoff", reason=fact.reason, note=fact.note)
             case PersonTookOver():
@@ -216,7 +244,10 @@ class Speaker:
             return RunErrorEvent(
                 message=fact.message or "",
                 code=fact.code,
-                metadata={"correlation_id": fact.correlation_id},
+                metadata={
+                    "correlation_id": fact.correlation_id,
+                    "action": action_of(fact.code).value,
+                },
             )
         done = fact.status == "done"
         usage = TokenUsage(input_tokens=fact.input_tokens, output_tokens=fact.output_tokens)

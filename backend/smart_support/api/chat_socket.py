@@ -13,24 +13,27 @@ from uuid import UUID
 import orjson
 import structlog
 from fastapi import APIRouter, Response, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from smart_support.api.agui import Speaker
+from smart_support.api.approvals import answer, check_answer
+from smart_support.api.observability import degraded_of
 from smart_support.api.parts import Parts, parts_of
 from smart_support.api.sockets import TooManySockets
 from smart_support.chat.follow import Moved, TooSlow
 from smart_support.errors import (
     DatabaseUnavailable,
-    InternalError,
     InvalidInput,
     NotAllowed,
     NotSignedIn,
-    RateLimited,
     SupportError,
 )
 from smart_support.events.records import Event
 from smart_support.identity.people import Person, Role
+from smart_support.telemetry import metrics
+from smart_support.telemetry.handler import ErrorContext, Handled
 from smart_support.telemetry.logs import new_correlation_id
+from smart_support.telemetry.words import preferred
 
 log = structlog.get_logger()
 router = APIRouter()
@@ -47,8 +50,6 @@ PAGE = 500
 MAX_FOLLOWED = 200
 """Threads that one socket may follow."""
 
-CLOSE_GOING_AWAY = 1001
-CLOSE_TOO_SLOW = 1013
 CLOSE_NOT_SIGNED_IN = 4401
 CLOSE_NOT_ALLOWED = 4403
 CLOSE_TOO_MANY = 4429
@@ -94,8 +95,15 @@ class Decide(_Frame):
 
     type: Literal["decide"]
     approval_id: UUID
-    decision: Literal["approve", "reject"]
+    decision: Literal["approve", "reject", "respond", "edit"]
     reason: str | None = Field(None, max_length=1_000)
+    arguments: dict[str, Any] | None = None
+    standing: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        check_answer(self.decision, self.reason, self.arguments)
+        return self
 
 
 class Ping(_Frame):
@@ -163,9 +171,9 @@ async def _speak(socket: WebSocket, parts: Parts) -> None:
         try:
             with parts.sockets.of(person, conversation):
                 await conversation.welcome()
-                await conversation.listen()
+                with metrics.SOCKETS.track_inprogress():
+                    await conversation.listen()
         except TooManySockets as error:
-            log.warning("socket_refused", reason="too many", person=person.id)
             await conversation.refuse(error, CLOSE_TOO_MANY)
         except (WebSocketDisconnect, TimeoutError):
             return
@@ -193,10 +201,14 @@ async def _greet(socket: WebSocket, parts: Parts) -> tuple[Person, str] | None:
         person = parts.tokens.read(frame.token)
         if person.role is Role.OPERATOR:
             raise NotAllowed("operators have no chat")
-    except SupportError as error:
-        signed_in = isinstance(error, NotAllowed)
-        await _send(socket, {"error": _error(error, None)})
-        await _close(socket, CLOSE_NOT_ALLOWED if signed_in else CLOSE_NOT_SIGNED_IN)
+    except WebSocketDisconnect:
+        raise
+    except Exception as error:  # noqa: BLE001 - the handler has them all
+        handled = _handled(socket, parts, error, "hello")
+        await _send(socket, {"error": _error(handled, None)})
+        # Whatever a client says wrong at first, it has not signed in.
+        ours = handled.status >= 500 or isinstance(error, NotAllowed)
+        await _close(socket, handled.close_code if ours else CLOSE_NOT_SIGNED_IN)
         return None
     return person, frame.token
 
@@ -225,12 +237,17 @@ class _Conversation:
         """Say who is signed in."""
         person = self._person
         about = {"id": person.id, "role": person.role.value, "name": person.name}
-        await self._say({"ready": {"person": about, "offline_model": self._parts.offline_model}})
+        ready = {
+            "person": about,
+            "offline_model": self._parts.offline_model,
+            "degraded": degraded_of(self._parts),
+        }
+        await self._say({"ready": ready})
 
     async def refuse(self, error: SupportError, code: int) -> None:
         """Say why, and close."""
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
-            await self._say({"error": _error(error, None)})
+            await self._say({"error": _error(self._handled(error, "refuse"), None)})
         await _close(self._socket, code)
 
     async def sign_out(self, error: SupportError) -> None:
@@ -253,19 +270,21 @@ class _Conversation:
     async def _take(self, message: Any) -> None:
         correlation_id = new_correlation_id()
         with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
-            ref: str | None = None
+            ref, kind = None, "frame"
             try:
                 frame = _parse(message)
-                ref = _ref(frame)
+                ref, kind = _ref(frame), type(frame).__name__.lower()
                 await self._act(frame)
-            except SupportError as error:
-                log.info("frame_refused", code=error.code, error=str(error))
-                await self._say({"error": _error(error, ref, correlation_id)})
             except (WebSocketDisconnect, TimeoutError):
                 raise
-            except Exception:
-                log.exception("frame_crashed")
-                await self._say({"error": _error(InternalError(), ref, correlation_id)})
+            except Exception as error:  # noqa: BLE001 - the handler has them all
+                handled = self._handled(error, kind)
+                await self._say({"error": _error(handled, ref)})
+
+    def _handled(self, error: Exception, operation: str, thread_id: str | None = None) -> Handled:
+        return _handled(
+            self._socket, self._parts, error, operation, person=self._person, thread_id=thread_id
+        )
 
     async def _act(self, frame: BaseModel) -> None:
         runner = self._parts.runner
@@ -284,11 +303,14 @@ class _Conversation:
                 await self._in_time(runner.cancel(self._person, str(frame.thread_id)))
             case Decide():
                 await self._in_time(
-                    runner.decide(
+                    answer(
+                        self._parts,
                         self._person,
                         str(frame.approval_id),
-                        approved=frame.decision == "approve",
+                        frame.decision,
                         reason=frame.reason,
+                        arguments=frame.arguments,
+                        standing=frame.standing,
                     )
                 )
 
@@ -361,21 +383,16 @@ class _Conversation:
                     elif not isinstance(item, Event) or item.seq == seq + 1:
                         await self._say_all(speaker, item)
                         seq += isinstance(item, Event)
-        except (TooSlow, TimeoutError):
-            log.info("socket_too_slow", thread_id=thread_id)
-            await _close(self._socket, CLOSE_TOO_SLOW)
         except WebSocketDisconnect:
             return
-        except SupportError as error:
-            log.warning("follow_failed", code=error.code, error=str(error))
-            with contextlib.suppress(WebSocketDisconnect, TimeoutError):
-                await self._say({"error": _error(error, thread_id)})
-                await _close(self._socket, CLOSE_GOING_AWAY)
-        except Exception:
-            log.exception("follow_crashed", thread_id=thread_id)
-            with contextlib.suppress(WebSocketDisconnect, TimeoutError):
-                await self._say({"error": _error(InternalError(), thread_id)})
-                await _close(self._socket, CLOSE_GOING_AWAY)
+        except Exception as error:  # noqa: BLE001 - the handler has them all
+            if isinstance(error, TimeoutError):
+                error = TooSlow("a frame was not taken in time")
+            handled = self._handled(error, "follow", thread_id)
+            with contextlib.suppress(WebSocketDisconnect, TimeoutError, RuntimeError):
+                if not isinstance(error, TooSlow):  # it would not take a frame either
+                    await self._say({"error": _error(handled, thread_id)})
+                await _close(self._socket, handled.close_code)
 
     async def _check_place(self, thread_id: str, last_seq: int) -> int:
         """Where to go on from: `last_seq`, unless the log does not have what comes after it.
@@ -429,7 +446,9 @@ def _parse(message: Any) -> BaseModel:
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in wrong["loc"])
-        raise InvalidInput(f"{place or 'frame'}: {wrong['msg']}") from None
+        # Of a type that there is not, the library's words repeat what was sent.
+        said = "no such type" if wrong["type"] == "union_tag_invalid" else wrong["msg"]
+        raise InvalidInput(f"{place or 'frame'}: {said}") from None
 
 
 def _ref(frame: BaseModel) -> str | None:
@@ -443,18 +462,38 @@ def _ref(frame: BaseModel) -> str | None:
     return None
 
 
-def _error(
-    error: SupportError, ref: str | None, correlation_id: str | None = None
-) -> dict[str, Any]:
+def _handled(
+    socket: WebSocket,
+    parts: Parts,
+    error: Exception,
+    operation: str,
+    *,
+    person: Person | None = None,
+    thread_id: str | None = None,
+) -> Handled:
+    return parts.errors.handle(
+        error,
+        ErrorContext(
+            place="socket",
+            operation=operation,
+            user_id=person.id if person else None,
+            thread_id=thread_id,
+            language=preferred(socket.headers.get("accept-language")),
+        ),
+    )
+
+
+def _error(handled: Handled, ref: str | None) -> dict[str, Any]:
     said: dict[str, Any] = {
-        "code": error.code,
-        "message": error.user_message,
-        "correlation_id": correlation_id or new_correlation_id(),
+        "code": handled.code,
+        "message": handled.message,
+        "action": handled.action.value,
+        "correlation_id": handled.correlation_id,
     }
-    if isinstance(error, InvalidInput):
-        said["detail"] = str(error)
-    if isinstance(error, RateLimited):
-        said["retry_after"] = round(error.retry_after, 3)
+    if isinstance(handled.error, InvalidInput):
+        said["detail"] = str(handled.error)
+    if handled.retry_after is not None:
+        said["retry_after"] = round(handled.retry_after, 3)
     if ref is not None:
         said["ref"] = ref
     return said

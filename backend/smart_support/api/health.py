@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from smart_support import __version__
 from smart_support.api.access import Anybody
+from smart_support.api.observability import degraded_of
 from smart_support.api.parts import Running
 from smart_support.errors import DatabaseUnavailable
 from smart_support.identity.people import Role
@@ -27,7 +28,14 @@ class Health(BaseModel):
     status: Literal["ready", "not_ready"]
     version: str
     reasons: list[str] = Field(description="Why it is not ready; empty if it is.")
+    degraded: list[str] = Field(description="What works less well, although it is ready.")
     model: Model
+
+
+class Live(BaseModel):
+    """The process answers; whether messages can be taken in, /api/health says."""
+
+    status: Literal["alive"]
 
 
 class Me(BaseModel):
@@ -54,8 +62,15 @@ async def read_health(parts: Running, response: Response) -> Health:
         status="not_ready" if reasons else "ready",
         version=__version__,
         reasons=reasons,
+        degraded=degraded_of(parts),
         model=Model(name=parts.model_name, offline=parts.offline_model),
     )
+
+
+@router.get("/health/live", summary="Alive if it answers at all")
+async def read_live() -> Live:
+    """200 as long as the event loop turns: what restarts a hanging process asks this."""
+    return Live(status="alive")
 
 
 @router.get("/me", summary="Who am I")

@@ -18,6 +18,7 @@ from smart_support.api.health import Model
 from smart_support.api.parts import Parts, Running
 from smart_support.errors import SupportError
 from smart_support.operations.records import Spec
+from smart_support.resilience.upstream import OriginState
 from smart_support.settings import Settings
 
 log = structlog.get_logger()
@@ -66,6 +67,24 @@ class Limit(BaseModel):
     meaning: str
 
 
+class Breaker(BaseModel):
+    """Whether calls to a group of an API's operations are let through."""
+
+    origin: str
+    group: str
+    state: str = Field(description="closed, open or half_open")
+    retry_in: float = Field(description="Seconds until the next call is let through.")
+
+
+class UpstreamApi(BaseModel):
+    """A company's API as the calls of this process have found it."""
+
+    origin: str
+    running: int = Field(description="Calls that are under way.")
+    waiting: int = Field(description="Calls that wait for room.")
+    breakers: list[Breaker]
+
+
 class Details(BaseModel):
     """For those who run the installation. No secret is among it."""
 
@@ -73,6 +92,7 @@ class Details(BaseModel):
     revision: str | None = Field(description="The newest migration that the database has.")
     model: Model
     dependencies: list[Dependency]
+    upstreams: list[UpstreamApi]
     limits: list[Limit]
 
 
@@ -102,7 +122,20 @@ async def read_details(person: Staff, parts: Running) -> Details:  # noqa: ARG00
         revision=parts.revision,
         model=Model(name=parts.model_name, offline=parts.offline_model),
         dependencies=[*own, *apis],
+        upstreams=[_upstream(state) for state in parts.upstreams.states()],
         limits=limits_of(parts.settings),
+    )
+
+
+def _upstream(state: OriginState) -> UpstreamApi:
+    return UpstreamApi(
+        origin=state.origin,
+        running=state.running,
+        waiting=state.waiting,
+        breakers=[
+            Breaker.model_validate(breaker, from_attributes=True)
+            for breaker in state.breakers.values()
+        ],
     )
 
 

@@ -1,7 +1,7 @@
 """What the routes work with, put together by the application."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -11,7 +11,9 @@ from starlette.requests import HTTPConnection
 
 from smart_support.agent.agents import LiveAgents
 from smart_support.analytics.records import AnalyticsRecorder
+from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api.sockets import Sockets
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
@@ -21,8 +23,13 @@ from smart_support.conversations.postgres import PostgresConversations
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.operations.importing import Imports
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.resilience.upstream import Upstreams
 from smart_support.settings import Settings
+from smart_support.telemetry.handler import ErrorHandler
+from smart_support.telemetry.watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +41,13 @@ class Parts:
     conversations: PostgresConversations
     tracker: ConversationTracker
     recorder: AnalyticsRecorder
+    troubles: PostgresTroubles
     derivation: Derivation
     log: PostgresEventLog
     ledger: PostgresLedger
+    calls: CallRecovery
+    stops: PostgresStops
+    upstreams: Upstreams
     operations: PostgresOperations
     agents: LiveAgents
     runner: TurnRunner
@@ -45,6 +56,7 @@ class Parts:
     sockets: Sockets
     documents: httpx.AsyncClient
     """Fetches OpenAPI documents."""
+    imports: Imports = field(default_factory=Imports)
     check_writable: Callable[[], Awaitable[None]]
     check_model: Callable[[float], Awaitable[None]]
     """Within so many seconds."""
@@ -57,6 +69,10 @@ class Parts:
     act_seconds: float
     """How long what a frame asks for may take, before it is answered that it did not work."""
     clock: Callable[[], datetime]
+    watch: Watch
+    """The monitor and the alerts."""
+    errors: ErrorHandler = field(default_factory=ErrorHandler)
+    """Every error of this application goes through it."""
 
 
 def parts_of(connection: HTTPConnection) -> Parts:

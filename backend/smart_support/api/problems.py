@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -15,18 +14,18 @@ from slowapi.errors import RateLimitExceeded
 from starlette.exceptions import HTTPException
 
 from smart_support.errors import (
-    InternalError,
+    ClientAction,
     InvalidInput,
     NotAllowed,
     NotFound,
     RateLimited,
+    RetryStrategy,
     Severity,
     SupportError,
 )
 from smart_support.operations.postgres import ReviewConflict
-from smart_support.telemetry.logs import new_correlation_id
-
-log = structlog.get_logger()
+from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler, Handled
+from smart_support.telemetry.words import preferred
 
 
 class RequestRefused(SupportError):
@@ -58,6 +57,8 @@ class Problem(BaseModel):
     code: str = Field(description="Stable name of the problem, for programs.")
     detail: str | None = Field(None, description="For operators: what exactly, and what to do.")
     correlation_id: str = Field(description="Find it in the log.")
+    retry: RetryStrategy = Field(description="How a program should try again, if at all.")
+    action: ClientAction = Field(description="What a page does about it, or offers.")
     retry_after: float | None = Field(None, description="Seconds until a new try makes sense.")
     conflicts: list[ConflictingReview] | None = Field(
         None, description="Of a decision that came too late: who changed what."
@@ -92,26 +93,48 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def problem(error: SupportError, detail: str | None = None) -> JSONResponse:
-    """The answer to a request that failed with `error`; written to the log with the same id."""
-    correlation_id = correlation_id_of_log()
-    wait = error.retry_after if isinstance(error, RateLimited) else None
-    log.info("request_refused", code=error.code, error=str(error), correlation_id=correlation_id)
+def problem(request: Request, exception: Exception, detail: str | None = None) -> JSONResponse:
+    """The answer to a request that failed; the handler has seen it, with the same id."""
+    handled = _handler(request).handle(exception, context_of(request))
+    return _answer(handled, detail)
+
+
+def context_of(request: Request) -> ErrorContext:
+    """Where a request's errors happen."""
+    user, route = request.scope.get("user_id"), request.scope.get("route")
+    return ErrorContext(
+        place="rest",
+        operation=f"{request.method} {getattr(route, 'path', 'no such route')}",
+        correlation_id=request.scope.get("correlation_id"),
+        user_id=user if isinstance(user, str) else None,
+        language=preferred(request.headers.get("accept-language")),
+    )
+
+
+def _handler(request: Request) -> ErrorHandler:
+    parts = getattr(request.app.state, "parts", None)  # none before the start is over
+    handler: ErrorHandler = ERROR_HANDLER if parts is None else parts.errors
+    return handler
+
+
+def _answer(handled: Handled, detail: str | None) -> JSONResponse:
+    error, wait = handled.error, handled.retry_after
     body = Problem(
         type="about:blank",
-        title=error.user_message,
-        status=error.status,
-        code=error.code,
+        title=handled.message,
+        status=handled.status,
+        code=handled.code,
         detail=detail,
-        correlation_id=correlation_id,
+        correlation_id=handled.correlation_id,
+        retry=handled.retry,
+        action=handled.action,
         retry_after=wait,
         conflicts=_conflicts(error) if isinstance(error, ReviewConflict) else None,
     )
-    headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
     return JSONResponse(
         body.model_dump(mode="json", exclude_none=True),
-        error.status,
-        headers,
+        handled.status,
+        {} if wait is None else {"Retry-After": str(math.ceil(wait))},
         media_type="application/problem+json",
     )
 
@@ -130,38 +153,32 @@ def _conflicts(error: ReviewConflict) -> list[ConflictingReview]:
     ]
 
 
-def correlation_id_of_log() -> str:
-    """The id of the request that is being served."""
-    bound = structlog.contextvars.get_contextvars().get("correlation_id")
-    return bound if isinstance(bound, str) else new_correlation_id()
-
-
-def _support_error(_: Request, error: Exception) -> JSONResponse:
+def _support_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SupportError)
     # What an operator did wrong is said in full; what failed inside stays inside.
     detail = str(error) if error.status < 500 or error.code.startswith("FILE_") else None
     if isinstance(error, NotFound | NotAllowed):
         detail = None
-    return problem(error, detail)
+    return problem(request, error, detail)
 
 
-def _validation_error(_: Request, error: Exception) -> JSONResponse:
+def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     said = "; ".join(
         f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}"
         for wrong in error.errors()[:10]
     )
-    return problem(InvalidInput(said), said)
+    return problem(request, InvalidInput(said), said)
 
 
-def _http_exception(_: Request, error: Exception) -> JSONResponse:
+def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return problem(NotFound("no such route"))
+        return problem(request, NotFound("no such route"))
 
     refused = RequestRefused(str(error.detail))
     refused.status = error.status_code
-    answer = problem(refused, str(error.detail))
+    answer = problem(request, refused, str(error.detail))
     answer.headers.update(error.headers or {})
     return answer
 
@@ -171,11 +188,9 @@ def rate_limit_exceeded(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RateLimitExceeded)
     limit, keys = request.state.view_rate_limit
     window = request.app.state.limiter.limiter.get_window_stats(limit, *keys)
-    return problem(RateLimited(max(0.001, window.reset_time - time.time())))
+    return problem(request, RateLimited(max(0.001, window.reset_time - time.time())))
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     # This runs outside of all middleware, where what the request had bound is gone.
-    with structlog.contextvars.bound_contextvars(correlation_id=request.scope["correlation_id"]):
-        log.error("request_crashed", exc_info=error)
-        return problem(InternalError())
+    return problem(request, error)

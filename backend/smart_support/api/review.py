@@ -11,7 +11,9 @@ from pydantic import AnyHttpUrl, BaseModel, Field
 from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
+from smart_support.operations.approval_rules import ApprovalRules
 from smart_support.operations.document import FileTooLarge
+from smart_support.operations.effects import DONE_WORDS, FAILED_WORDS, Lookup, StatusCheck
 from smart_support.operations.evidence import evidence_of
 from smart_support.operations.importing import fetch_document, import_document
 from smart_support.operations.postgres import Batch, Decided, Imported
@@ -29,6 +31,11 @@ from smart_support.operations.schema import size_of, tool_schema
 
 router = APIRouter(prefix="/api", tags=["review"], responses=PROBLEMS)
 
+AnswerField = Annotated[str, Field(min_length=1, max_length=200)]
+ImportId = Annotated[
+    UUID | None,
+    Query(description="Made by the client, to ask with it how far the import is."),
+]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\w .()/-]+$")]
 
 
@@ -73,6 +80,14 @@ class ImportResult(BaseModel):
     unchanged: int = Field(description="Operations that keep their review.")
 
 
+class ImportProgress(BaseModel):
+    """How far an import is."""
+
+    stage: Literal["reading", "converting", "locating", "storing"]
+    done: int = Field(description="Operations done in this stage; 0 of 0 where it has none.")
+    total: int
+
+
 class FromUrl(BaseModel):
     """A document behind a URL."""
 
@@ -86,6 +101,29 @@ class BaseUrl(BaseModel):
     base_url: AnyHttpUrl
 
 
+class LookupLink(BaseModel):
+    """A read that shows whether a write took effect.
+
+    Pointers into the call begin with `/arguments/` or `/answer/`, or are `/key`.
+    """
+
+    operation: str = Field(max_length=2000, description="Its key; empty: none.")
+    arguments: dict[str, str] = Field({}, description="Its argument -> pointer into the call.")
+    items: str = Field("", description="Pointer into its answer to the list to search.")
+    equal: dict[str, str] = Field({}, description="Pointer into an item -> one into the call.")
+    since: str | None = Field(None, description="Pointer into an item to its date-time.")
+
+
+class StatusLink(BaseModel):
+    """A read that says how far an accepted request (202) has come."""
+
+    operation: str = Field(max_length=2000, description="Its key; empty: none.")
+    arguments: dict[str, str] = Field({}, description="Its argument -> pointer into the call.")
+    state: str = Field("/status", description="Pointer into its answer.")
+    done: list[str] = Field(list(DONE_WORDS), description="Words that mean: done.")
+    failed: list[str] = Field(list(FAILED_WORDS), description="Words that mean: failed.")
+
+
 class Classified(BaseModel):
     """What an operation is."""
 
@@ -97,8 +135,27 @@ class Classified(BaseModel):
     )
     risk: Risk
     idempotency_header: str | None
+    idempotency_lifetime_s: int | None = Field(
+        description="How long the API keeps an idempotency key."
+    )
+    repeatable: bool | None = Field(
+        description="The same request twice has the effect of one; none: as its method promises."
+    )
+    lookup: LookupLink | None = Field(description="Shows whether a write took effect.")
+    status: StatusLink | None = Field(description="Follows a request that was accepted (202).")
+    breaker_group: str | None = Field(description="Which operations fail together.")
+    cacheable_s: int | None = Field(
+        description="How old an answer may be that stands in while the API is down."
+    )
     confirm_locked: bool = Field(description="Nobody may lower `confirm`.")
+    approval_rules: ApprovalRules = Field(description="What is demanded beyond the customer's yes.")
     reasons: list[str]
+    answer_fields: list[str] = Field(
+        description="What the model is shown of an answer; empty: all of it."
+    )
+    pagination: dict[str, Any] | None = Field(
+        description="How its pages are walked behind one cursor; null: they are not."
+    )
 
 
 class ReviewOperation(BaseModel):
@@ -167,6 +224,21 @@ class ReviewDecision(BaseModel):
     idempotency_header: str | None = Field(
         None, max_length=100, pattern=r"^[A-Za-z0-9-]*$", description="Empty: it takes none."
     )
+    idempotency_lifetime_s: int | None = Field(
+        None, ge=0, le=366 * 86_400, description="0: nobody knows."
+    )
+    repeatable: bool | None = None
+    lookup: LookupLink | None = None
+    status: StatusLink | None = None
+    breaker_group: str | None = Field(None, max_length=100, description="Empty: by its tag.")
+    cacheable_s: int | None = Field(None, ge=0, le=86_400, description="0: never.")
+    approval_rules: ApprovalRules | None = None
+    answer_fields: list[AnswerField] | None = Field(
+        None, max_length=100, description="Such as `data.id`. Empty: the whole answer is shown."
+    )
+    paged: bool | None = Field(
+        None, description="Whether its pages are walked as suggested, or not at all."
+    )
     reason: str | None = Field(None, max_length=1000)
 
 
@@ -232,7 +304,8 @@ class OperationEvidence(BaseModel):
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The OpenAPI document itself, JSON or YAML.",
+            "description": "The OpenAPI document itself, JSON or YAML; or a ZIP or TAR of "
+            "it and the files that it refers to. `source!/path` names the main one.",
             "content": {
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
             },
@@ -245,6 +318,7 @@ async def upload_document(
     parts: Running,
     source: Annotated[str, Query(max_length=500, description="File name.")] = "upload",
     name: Annotated[Name | None, Query()] = None,
+    import_id: ImportId = None,
 ) -> ImportResult:
     """Read a document; the same name again is compared with what was imported before."""
     raw = bytearray()
@@ -253,11 +327,13 @@ async def upload_document(
         limit = parts.settings.smart_support_spec_max_bytes
         if len(raw) > limit:
             raise FileTooLarge(source, len(raw), limit)
-    return await _import(parts, bytes(raw), source, name, person.id)
+    return await _import(parts, bytes(raw), source, name, person.id, import_id)
 
 
 @router.post("/specs/from-url", status_code=201, summary="Import a document from a URL")
-async def import_from_url(wanted: FromUrl, person: Operator, parts: Running) -> ImportResult:
+async def import_from_url(
+    wanted: FromUrl, person: Operator, parts: Running, import_id: ImportId = None
+) -> ImportResult:
     """Fetch a document and read it. Redirects are not followed."""
     url = str(wanted.url)
     raw = await fetch_document(
@@ -266,7 +342,14 @@ async def import_from_url(wanted: FromUrl, person: Operator, parts: Running) -> 
         within=parts.settings.smart_support_spec_timeout,
         max_bytes=parts.settings.smart_support_spec_max_bytes,
     )
-    return await _import(parts, raw, url, wanted.name, person.id)
+    return await _import(parts, raw, url, wanted.name, person.id, import_id)
+
+
+@router.get("/imports/{import_id}", summary="How far an import is")
+async def read_import(import_id: UUID, person: Operator, parts: Running) -> ImportProgress:
+    """Of one's own import, while it goes on and in the process where it does."""
+    progress = parts.imports.progress(str(import_id), person.id)
+    return ImportProgress.model_validate(progress, from_attributes=True)
 
 
 @router.get("/specs", summary="List documents")
@@ -393,20 +476,32 @@ async def read_evidence(operation_id: UUID, person: Staff, parts: Running) -> Op
     return OperationEvidence.model_validate(found, from_attributes=True)
 
 
-async def _import(parts: Parts, raw: bytes, source: str, name: str | None, by: str) -> ImportResult:
-    imported = await import_document(
-        parts.operations,
-        raw,
-        source=source,
-        name=name,
-        by=by,
-        max_bytes=parts.settings.smart_support_spec_max_bytes,
-    )
+async def _import(
+    parts: Parts, raw: bytes, source: str, name: str | None, by: str, import_id: UUID | None
+) -> ImportResult:
+    with parts.imports.watched(None if import_id is None else str(import_id), by) as told:
+        imported = await import_document(
+            parts.operations,
+            raw,
+            source=source,
+            name=name,
+            by=by,
+            max_bytes=parts.settings.smart_support_spec_max_bytes,
+            told=told,
+        )
     return import_result(imported)
 
 
 def _correction(decision: ReviewDecision) -> Correction:
-    return Correction(**{name: getattr(decision, name) for name in Correction.__slots__})
+    said = {name: getattr(decision, name) for name in Correction.__slots__}
+    if decision.answer_fields is not None:
+        said["answer_fields"] = tuple(decision.answer_fields)
+    if decision.lookup is not None:
+        said["lookup"] = Lookup(**decision.lookup.model_dump())
+    if (status := decision.status) is not None:
+        words = {"done": tuple(status.done), "failed": tuple(status.failed)}
+        said["status"] = StatusCheck(**status.model_dump() | words)
+    return Correction(**said)
 
 
 def _together(decided: Decided) -> DecidedTogether:

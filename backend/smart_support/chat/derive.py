@@ -3,14 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
-from smart_support.errors import SupportError
 from smart_support.events.consumer import EventConsumer
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import ThreadId
-
-log = structlog.get_logger()
+from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 
 BATCH = 500
 """Events read at once."""
@@ -23,7 +19,13 @@ class Derivation:
     fails in between. Their failures are logged and go no further.
     """
 
-    def __init__(self, event_log: PostgresEventLog, consumers: Sequence[EventConsumer]) -> None:
+    def __init__(
+        self,
+        event_log: PostgresEventLog,
+        consumers: Sequence[EventConsumer],
+        errors: ErrorHandler = ERROR_HANDLER,
+    ) -> None:
+        self._errors = errors
         self._log = event_log
         self._consumers = consumers
         self._waiting: set[ThreadId] = set()
@@ -45,14 +47,9 @@ class Derivation:
     async def sweep(self, limit: int = 1_000) -> None:
         """Bring every thread up to date that is behind, e.g. after a crash."""
         for consumer in self._consumers:
-            try:
+            behind: list[ThreadId] = []
+            with self._errors.guarding(_context(consumer)):
                 behind = await consumer.behind(limit)
-            except SupportError as error:
-                log.warning("derivation_failed", consumer=type(consumer).__name__, code=error.code)
-                continue
-            except Exception:
-                log.warning("derivation_failed", consumer=type(consumer).__name__, exc_info=True)
-                continue
             for thread_id in behind:
                 await self._feed(consumer, thread_id)
 
@@ -62,24 +59,15 @@ class Derivation:
             await self._feed(consumer, thread_id)
 
     async def _feed(self, consumer: EventConsumer, thread_id: ThreadId) -> None:
-        try:
+        with self._errors.guarding(_context(consumer, thread_id)):
             while True:
                 after = await consumer.applied(thread_id)
                 events = await self._log.read(thread_id, after=after, limit=BATCH)
                 if not events:
                     return
                 await consumer.apply(thread_id, events)
-        except SupportError as error:  # the database is away: no traceback for each thread
-            log.warning(
-                "derivation_failed",
-                consumer=type(consumer).__name__,
-                thread_id=thread_id,
-                code=error.code,
-            )
-        except Exception:
-            log.warning(
-                "derivation_failed",
-                consumer=type(consumer).__name__,
-                thread_id=thread_id,
-                exc_info=True,
-            )
+
+
+def _context(consumer: EventConsumer, thread_id: ThreadId | None = None) -> ErrorContext:
+    operation = f"derivation {type(consumer).__name__}"
+    return ErrorContext(place="job", operation=operation, thread_id=thread_id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from smart_support.agent.state import LiveText
-from smart_support.errors import Severity, SupportError
+from smart_support.errors import ClientAction, RetryStrategy, Severity, SupportError
 from smart_support.events.records import Event, MessageFinished, ThreadId
 
 
@@ -32,6 +32,9 @@ class TooSlow(SupportError):
     status = 503
     severity = Severity.LOW
     user_message = "The connection was too slow. Reconnecting…"
+    close_code = 1013
+    retry = RetryStrategy.BACKOFF
+    action = ClientAction.RECONNECT
 
 
 class Follower:
@@ -77,6 +80,11 @@ class Followers:
     def when_published(self, act: Callable[[ThreadId, Iterable[Item]], None]) -> None:
         """Have `act` called with whatever this process says in a thread."""
         self._published = act
+
+    @property
+    def threads(self) -> int:
+        """How many threads somebody follows."""
+        return len(self._of)
 
     @contextmanager
     def follow(self, thread_id: ThreadId) -> Iterator[Follower]:
@@ -152,7 +160,7 @@ class Followers:
     def _remember(self, thread_id: ThreadId, item: LiveText) -> None:
         before = self._writing.get(thread_id)
         text = item.text
-        if before is not None and before.message_id == item.message_id:
+        if before is not None and before.message_id == item.message_id and not item.restart:
             if before.text.startswith(item.text, item.offset):
                 return  # said before
             text = before.text[: item.offset] + item.text

@@ -12,9 +12,9 @@ from smart_support.chat.turn import TurnRunner
 from smart_support.conversations.lifecycle import ConversationTracker
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.conversations.records import Turn, TurnNotOpen
-from smart_support.errors import SupportError
 from smart_support.events.records import ThreadAbandoned, TurnId
 from smart_support.ledger.postgres import PostgresLedger
+from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 
 log = structlog.get_logger()
 
@@ -32,6 +32,7 @@ class Recovery:
         *,
         abandon_after: float,
         clock: Callable[[], datetime],
+        errors: ErrorHandler = ERROR_HANDLER,
         restart_grace: float = 0.0,
     ) -> None:
         """`abandon_after`: seconds of silence; `restart_grace`: as for `orphans`."""
@@ -43,6 +44,7 @@ class Recovery:
         self._abandon_after = abandon_after
         self._clock = clock
         self._restart_grace = restart_grace
+        self._errors = errors
         self._suspected: set[TurnId] = set()
 
     async def run(
@@ -66,12 +68,8 @@ class Recovery:
             steps += [self._derivation.sweep, self.mark_abandoned]
         for step in steps:
             name = getattr(step, "__name__", "")
-            try:
+            with self._errors.guarding(ErrorContext(place="job", operation=f"recovery {name}")):
                 await step()
-            except SupportError as error:
-                log.warning("recovery_step_failed", step=name, code=error.code)
-            except Exception:
-                log.exception("recovery_step_crashed", step=name)
 
     async def take_up_orphans(self) -> None:
         """Go on with the turns of processes that are gone."""

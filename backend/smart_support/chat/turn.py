@@ -7,16 +7,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
-from uuid import UUID, uuid5
 
 import structlog
 from uuid_utils import uuid7
 
 from smart_support.agent.agents import Agents, read_agents
-from smart_support.agent.graph import TurnGraph, parse_arguments
+from smart_support.agent.caps import DEFAULT_CAPS, Caps
+from smart_support.agent.graph import TurnGraph
 from smart_support.agent.history import HISTORY_TYPES, MAX_EVENTS, past_messages, turn_so_far
 from smart_support.agent.prompts import PROMPT_VERSION
 from smart_support.agent.routing import choose_agent
@@ -24,21 +24,23 @@ from smart_support.agent.run import Asked, Step, Thought, run_turn
 from smart_support.agent.state import (
     Answer,
     ChatModel,
-    Decision,
     LiveText,
     ToolCallState,
     TurnContext,
 )
 from smart_support.agent.work import WHO_TYPES, at_work, last_agent
+from smart_support.chat.calls import CallRecovery
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.offer import PER_TURN, offer_tools
+from smart_support.chat.questions import Asking
+from smart_support.chat.remember import Remembering
 from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
 from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnStatus
 from smart_support.errors import (
+    ClientAction,
     DatabaseUnavailable,
     ErrorCategory,
-    InternalError,
     NotAllowed,
     Severity,
     SupportError,
@@ -50,6 +52,7 @@ from smart_support.events.records import (
     ApprovalAsked,
     Event,
     Fact,
+    HandoffAsked,
     MessageFinished,
     ThreadId,
     TurnClosed,
@@ -59,12 +62,15 @@ from smart_support.events.records import (
     TurnTakenOver,
 )
 from smart_support.identity.people import Person, Role
+from smart_support.ledger.consent import Verdict
 from smart_support.ledger.postgres import Decided, PostgresLedger
+from smart_support.ledger.records import Approval
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 from smart_support.telemetry.logs import new_correlation_id
+from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools.build import Tool
-from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
-from smart_support.tools.preview import address_of, fields_of
+from smart_support.tools.call import ToolCaller
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -77,12 +83,6 @@ MAX_RECOVERIES = 3
 RESUME_WITHIN = 900.0
 """Seconds after which a turn is not gone on with any more: nobody waits for its answer."""
 
-UNKNOWN_AFTER_CRASH = (
-    '{"error":{"code":"TOOL_OUTCOME_UNKNOWN","outcome":"unknown","message":"The request was sent, '
-    "then we were interrupted. It may or may not have taken effect. It must not be repeated; "
-    'a person has to check."}}'
-)
-
 
 class TurnTimeout(SupportError):
     """Answering took longer than a turn may."""
@@ -91,7 +91,9 @@ class TurnTimeout(SupportError):
     status = 504
     category = ErrorCategory.TIMEOUT
     severity = Severity.MEDIUM
-    user_message = "That took longer than I can wait. Please try again."
+    user_message = (
+        "That took longer than I can wait. Somebody of our team has been asked to go on here."
+    )
 
 
 class TurnInterrupted(SupportError):
@@ -104,6 +106,8 @@ class TurnInterrupted(SupportError):
         "I was interrupted while answering. Anything that I had already done is listed above; "
         "please ask again if something is missing."
     )
+    close_code = 1001
+    action = ClientAction.RETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class TurnLimits:
     timeout: float = 180.0
     max_model_calls: int = 8
     approval_ttl: float = 86_400.0
+    caps: Caps = DEFAULT_CAPS
     interrupt: bool = False
     """Whether a message stops the answer before it; otherwise it waits for its turn."""
     tools_per_turn: int = PER_TURN
@@ -135,6 +140,7 @@ class TurnParts:
     handoffs: PostgresHandoffs
     log: PostgresEventLog
     ledger: PostgresLedger
+    calls: CallRecovery
     operations: PostgresOperations
     graph: TurnGraph
     model: ChatModel
@@ -148,12 +154,17 @@ class TurnParts:
     """The agents as they are now; they may be loaded anew between turns."""
     forget: Callable[[TurnId], Any]
     """Deletes the checkpoints of a turn that is over."""
+    remember: Remembering | None = None
+    """Keeps the history short; without it old turns are drawn out anew for each turn."""
     alive: Callable[[], bool] = lambda: True
     """Whether this process still holds the lock that says that its turns are answered."""
     cancel_elsewhere: Callable[[ThreadId], None] = lambda _: None
     """Asks the other processes to stop answering in a thread."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
+    errors: ErrorHandler = ERROR_HANDLER
+    observed: Callable[[Sequence[Event]], None] = lambda _: None
+    """Told once of each committed event."""
 
 
 @dataclass(slots=True)
@@ -171,6 +182,7 @@ class _Run:
     output_tokens: int = 0
     answer: Answer | None = None
     asked: tuple[ToolCallState, ...] = ()
+    approvals: list[str] = field(default_factory=list)
     waiting_for: tuple[str, ...] = ()
     """Ids of the tool calls that need a yes before the turn can go on."""
 
@@ -191,6 +203,13 @@ class TurnRunner:
         """Turns that stopped because the database was away; they are still open."""
         self._admitting: set[asyncio.Task[Any]] = set()
         self._closing = False
+        self._asking = Asking(
+            ledger=parts.ledger,
+            operations=parts.operations,
+            caller=parts.caller,
+            clock=parts.clock,
+            ttl=parts.limits.approval_ttl,
+        )
 
     async def open_thread(self, person: Person) -> Thread:
         """Begin a conversation of a customer.
@@ -275,30 +294,59 @@ class TurnRunner:
         return True
 
     async def decide(
-        self, person: Person, approval_id: str, *, approved: bool, reason: str | None
+        self,
+        person: Person,
+        approval_id: str,
+        *,
+        approved: bool,
+        reason: str | None,
+        answered: bool = False,
+        standing: bool = False,
     ) -> Decided:
         """Answer a question for approval; the last answer that a turn waits for lets it go on.
 
-        Raises:
-            NotFound: no such question for this person.
-            ApprovalSettled: it was answered before.
+        The errors are those of `Asking.decide`.
         """
-        return await self._whole(
-            self._decide(person, approval_id, approved=approved, reason=reason)
-        )
 
-    async def _decide(
-        self, person: Person, approval_id: str, *, approved: bool, reason: str | None
-    ) -> Decided:
-        decided = await self._parts.ledger.decide(
-            approval_id,
-            actor=person.id,
-            approved=approved,
-            reason=reason,
-            now=self._parts.clock(),
+        async def work() -> Decided:
+            decided = await self._asking.decide(
+                person,
+                approval_id,
+                approved=approved,
+                reason=reason,
+                answered=answered,
+                standing=standing,
+            )
+            await self.go_on(decided)
+            return decided
+
+        return await self._whole(work())
+
+    async def change(
+        self, person: Person, approval_id: str, arguments: Mapping[str, Any]
+    ) -> Approval:
+        """Change the arguments of a call that waits for a yes; the question is asked again.
+
+        The errors are those of `Asking.change`.
+        """
+
+        async def work() -> Approval:
+            approval, events = await self._asking.change(person, approval_id, arguments)
+            self.publish(approval.thread_id, events)
+            return approval
+
+        return await self._whole(work())
+
+    async def revoke_consent(self, person: Person, thread_id: ThreadId, consent_id: str) -> None:
+        """Let a standing consent count no more.
+
+        Raises:
+            NotFound: there is none with this id in this thread.
+        """
+        events = await self._parts.ledger.revoke(
+            thread_id, consent_id, by=person.role.value, now=self._parts.clock()
         )
-        await self.go_on(decided)
-        return decided
+        self.publish(thread_id, events)
 
     async def go_on(self, decided: Decided) -> None:
         """Tell of a decision; let its turn go on if it waits for nothing else."""
@@ -329,10 +377,16 @@ class TurnRunner:
         """Tell those who follow the thread, and what is derived from it, of committed events."""
         self._parts.followers.publish(thread_id, events)
         self._parts.noticed(thread_id)
+        self._parts.observed(events)
 
     def resume(self, turn: Turn) -> None:
         """Begin to answer a turn that has just become the thread's open one."""
         self._spawn(turn)
+
+    @property
+    def running(self) -> int:
+        """How many turns this process answers now."""
+        return len(self._tasks)
 
     def take_up(self, turn: Turn, after: float) -> None:
         """Go on with a turn that was taken over, open for `after` seconds, where its log ends."""
@@ -384,7 +438,10 @@ class TurnRunner:
             if self._open.get(turn.thread_id) == turn.id:
                 del self._open[turn.thread_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("turn_task_failed", turn_id=turn.id, exc_info=error)
+            context = ErrorContext(
+                place="job", operation="turn_task", thread_id=turn.thread_id, turn_id=turn.id
+            )
+            self._parts.errors.handle(error, context)
 
     async def _run(self, turn: Turn, taken_over: float | None) -> None:
         run = _Run(turn, new_correlation_id(), self._parts.monotonic(), taken_over)
@@ -393,6 +450,7 @@ class TurnRunner:
                 thread_id=turn.thread_id, turn_id=turn.id, correlation_id=run.correlation_id
             ),
             fenced(Fence(turn.thread_id, turn.epoch or 0, self._parts.alive)),
+            span("invoke_agent", _traced(turn), correlation_id=run.correlation_id),
         ):
             try:
                 await self._answer_and_settle(run)
@@ -401,7 +459,8 @@ class TurnRunner:
                 self._parts.followers.stop_writing(turn.thread_id)
             except DatabaseUnavailable as error:
                 # Nothing can be written down, its end included. Recovery goes on with it.
-                log.warning("turn_set_aside", error=str(error))
+                self._handled(run, error)
+                log.warning("turn_set_aside")
                 self._set_aside.add(turn.id)
 
     async def _answer_and_settle(self, run: _Run) -> None:
@@ -414,20 +473,32 @@ class TurnRunner:
                 log.warning("turn_left_open", reason="the process is stopping")
             raise
         except TimeoutError:
-            await self._close(run, "failed", TurnTimeout("the turn's time is over"))
+            await self._hand_off_at_deadline(run)
+            error = self._handled(run, TurnTimeout("the turn's time is over"))
+            await self._close(run, "failed", error)
         except (WriterReplaced, DatabaseUnavailable):
             raise
-        except SupportError as error:
-            log.warning("turn_failed", code=error.code, error=str(error))
-            await self._close(run, "failed", error)
-        except Exception:
-            log.exception("turn_crashed")
-            await self._close(run, "failed", InternalError())
+        except Exception as failure:  # noqa: BLE001 - the handler has them all
+            await self._close(run, "failed", self._handled(run, failure))
         else:
             if run.waiting_for:
                 await self._park(run)
             else:
                 await self._close(run, "done", None)
+
+    async def _hand_off_at_deadline(self, run: _Run) -> None:
+        turn = run.turn
+        asked = HandoffAsked(
+            turn_id=turn.id,
+            reason="usage_limit",
+            note=f"The agent stopped after {self._parts.limits.timeout:g} seconds.",
+        )
+        self.publish(turn.thread_id, await self._parts.handoffs.ask(turn.thread_id, asked))
+
+    def _handled(self, run: _Run, error: Exception) -> SupportError:
+        """The error as the catalogue names it, after the handler has seen it."""
+        context = ErrorContext(place="turn", operation=run.agent)
+        return self._parts.errors.handle(error, context).error
 
     async def _answer_in_time(self, run: _Run) -> None:
         if run.turn.id in self._cancelled:
@@ -468,10 +539,14 @@ class TurnRunner:
         tools = offered.tools
         run.agent = self._agent_for(run, past, agents, tools)
         await self.record(turn.thread_id, [self._beginning(run, agents, past)])
-        decided: dict[str, Decision] = {}
+        decided: dict[str, Verdict] = {}
         so_far = None
         if turn.run > 1 or run.taken_over is not None:
-            decided = _decisions(await parts.ledger.decisions(turn.id))
+            decided = {
+                call_id: verdict
+                for call_id, verdict in (await parts.ledger.verdicts(turn.id)).items()
+                if verdict["decision"] != "pending"
+            }
             so_far = turn_so_far(past, turn.id)
         # The checkpoint of a turn that was taken over knows less than the log.
         decisions = decided if turn.run > 1 and run.taken_over is None else None
@@ -489,12 +564,16 @@ class TurnRunner:
             ),
             actor=person.id,
             claims=person.claims(),
-            history=past_messages(past, turn.id, turn.text),
+            history=past_messages(past, turn.id, turn.text)
+            if parts.remember is None
+            else await parts.remember.history(turn, past),
             model=parts.model,
             caller=parts.caller,
             log=parts.log,
             handoffs=parts.handoffs,
             max_model_calls=parts.limits.max_model_calls,
+            caps=parts.limits.caps,
+            seconds=lambda: parts.monotonic() - run.started,
             decisions=decided,
             find=offered.find,
         )
@@ -512,8 +591,7 @@ class TurnRunner:
             TurnInterrupted: it is too late, or was tried too often.
         """
         parts, turn = self._parts, run.turn
-        lost = await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=parts.clock())
-        self.publish(turn.thread_id, lost)
+        await parts.calls.find_lost(turn.thread_id, turn.id)
         if turn.recoveries > MAX_RECOVERIES or after > RESUME_WITHIN:
             raise TurnInterrupted(f"taken over {turn.recoveries} times, after {after:.0f} s")
         log.warning("turn_taken_over", time=turn.recoveries, after=round(after, 1))
@@ -585,37 +663,22 @@ class TurnRunner:
                 self.publish(run.turn.thread_id, step)
 
     async def _ask(self, run: _Run, context: TurnContext) -> None:
-        parts = self._parts
-        expires_at = parts.clock() + timedelta(seconds=parts.limits.approval_ttl)
-        questions = []
-        for called in run.asked:
-            tool = context.at(run.agent).tools[called["tool"]]
-            arguments = parse_arguments(called["arguments_json"])
-            planned = plan_call(
-                tool,
-                complete_arguments(tool, arguments, context.claims),
-                call_id=called["id"],
-                thread_id=context.thread_id,
-                turn_id=context.turn_id,
-            )
-            request = parts.caller.request(tool, planned, {})
-            asked = ApprovalAsked(
-                turn_id=context.turn_id,
-                tool_call_id=called["id"],
-                approval_id=approval_id_of(called["id"]),
-                title=tool.title,
-                method=request.method,
-                url=address_of(request),
-                fields=fields_of(planned),
-                expires_at=expires_at.isoformat(),
-            )
-            questions.append((planned, asked))
-        events = await parts.ledger.ask(questions, actor=context.actor)
+        events = await self._asking.ask(
+            run.asked,
+            context.at(run.agent).tools,
+            context.claims,
+            thread_id=context.thread_id,
+            turn_id=context.turn_id,
+            actor=context.actor,
+        )
+        run.approvals = [
+            event.fact.approval_id for event in events if isinstance(event.fact, ApprovalAsked)
+        ]
         self.publish(run.turn.thread_id, events)
 
     async def _park(self, run: _Run) -> None:
         turn = run.turn
-        approvals = [approval_id_of(call_id) for call_id in run.waiting_for]
+        approvals = run.approvals or await self._parts.ledger.open_questions(turn.id)
         fact = TurnParked(turn_id=turn.id, run=turn.run, approval_ids=approvals)
         await self._settle(run, TurnStatus.PARKED, [fact])
         if "pending" not in (await self._parts.ledger.decisions(turn.id)).values():
@@ -624,10 +687,10 @@ class TurnRunner:
     async def _close(self, run: _Run, status: str, error: SupportError | None) -> None:
         parts, turn = self._parts, run.turn
         if status != "done":
-            now = parts.clock()
-            lost = await parts.ledger.lose_sent(turn.id, UNKNOWN_AFTER_CRASH, now=now)
-            withdrawn = await parts.ledger.withdraw(turn.id, now=now)
-            self.publish(turn.thread_id, (*lost, *withdrawn))
+            await parts.calls.lose(turn.thread_id, turn.id)
+            withdrawn = await parts.ledger.withdraw(turn.id, now=parts.clock())
+            self.publish(turn.thread_id, withdrawn)
+            await parts.calls.close_unsent(turn.thread_id, turn.id)
         facts: list[Fact] = []
         if (said := self._said(run)) is not None:
             facts.append(
@@ -653,6 +716,8 @@ class TurnRunner:
             )
         )
         await self._settle(run, TurnStatus(status), facts)
+        if parts.remember is not None:
+            parts.remember.notice(turn.thread_id)
         if turn.run > 1 or turn.recoveries or run.asked:  # else there is no checkpoint
             await parts.forget(turn.id)
 
@@ -661,7 +726,7 @@ class TurnRunner:
         if run.answer is not None:
             return run.answer if run.answer.text else None
         writing = self._parts.followers.written(run.turn.thread_id)
-        return Answer(writing.message_id, writing.text) if writing else None
+        return Answer(writing.message_id, writing.text) if writing and writing.text else None
 
     async def _settle(self, run: _Run, status: TurnStatus, facts: Sequence[Fact]) -> None:
         turn = run.turn
@@ -674,19 +739,13 @@ class TurnRunner:
             self._spawn(following)
 
 
-def approval_id_of(tool_call_id: str) -> str:
-    """The id of the question about a tool call; a call has one, however often it is asked."""
-    return str(uuid5(UUID(tool_call_id), "approval"))
-
-
-def _decisions(states: dict[str, str]) -> dict[str, Decision]:
-    known: dict[str, Decision] = {
-        "approved": "approved",
-        "used": "approved",
-        "rejected": "rejected",
-        "expired": "expired",
+def _traced(turn: Turn) -> Attributes:
+    return {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.conversation.id": turn.thread_id,
+        "smart_support.turn.id": turn.id,
+        "smart_support.turn.run": turn.run,
     }
-    return {call_id: known[state] for call_id, state in states.items() if state in known}
 
 
 def _milliseconds(seconds: float) -> float:

@@ -16,6 +16,7 @@ from smart_support.app import create_app, open_database, tokens_of
 from smart_support.cli import seed as seeding
 from smart_support.cli import serve as serving
 from smart_support.cli import specs
+from smart_support.cli.catalogue import actions_json, errors_page
 from smart_support.cli.doctor import examine
 from smart_support.cli.reference import reference
 from smart_support.cli.worker import serve_as_worker
@@ -24,7 +25,10 @@ from smart_support.identity.people import Person, Role
 from smart_support.operations.records import Access, ReviewState, Risk
 from smart_support.operations.review import Correction
 from smart_support.settings import Settings, read_settings
+from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext
+from smart_support.telemetry.log_file import LogFile
 from smart_support.telemetry.logs import configure_logs
+from smart_support.telemetry.watch import hide_secrets_of
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
@@ -164,6 +168,13 @@ def decide(
         list[str] | None,
         typer.Option(help="ARGUMENT=CLAIM, filled from the customer; given once or more."),
     ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(help="Field of the answer that is shown, as data.id; given once or more."),
+    ] = None,
+    paged: Annotated[
+        bool | None, typer.Option("--paged/--not-paged", help="Walk its pages as suggested.")
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
 ) -> None:
     """Approve or reject an operation, corrected if need be."""
@@ -181,11 +192,56 @@ def decide(
                 agent=agent,
                 risk=risk,
                 bindings=bindings,
+                answer_fields=tuple(show) if show else None,
+                paged=paged,
             ),
             reason=reason,
         )
         for line in specs.described(decided):
             _say(line)
+
+    _run(work)
+
+
+@cli.command("switch-off")
+def switch_off(
+    reason: Annotated[str, typer.Option(help="Why; everybody who looks is shown it.")],
+    spec: Annotated[
+        str | None, typer.Argument(help="Name or id of a document; without it: everything.")
+    ] = None,
+    operation: Annotated[
+        str | None, typer.Argument(help="As in 'GET /orders', or the tool's name.")
+    ] = None,
+) -> None:
+    """Switch off everything, one API or one operation, for all processes, at once."""
+
+    async def work(settings: Settings) -> None:
+        stop = await specs.switch_off(settings, spec, operation, reason=reason)
+        _say(specs.stop_described(stop))
+
+    _run(work)
+
+
+@cli.command("switch-on")
+def switch_on(
+    stop: Annotated[str, typer.Argument(help="Its id, as `smart-support stops` shows it.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    """Switch on again what was switched off."""
+
+    async def work(settings: Settings) -> None:
+        _say(specs.stop_described(await specs.switch_on(settings, stop, reason=reason)))
+
+    _run(work)
+
+
+@cli.command("stops")
+def list_stops() -> None:
+    """List what is switched off, and then what was."""
+
+    async def work(settings: Settings) -> None:
+        for stop in await specs.list_stops(settings):
+            _say(specs.stop_described(stop))
 
     _run(work)
 
@@ -250,6 +306,16 @@ def list_settings() -> None:
     sys.stdout.write(reference())
 
 
+@cli.command("errors")
+def list_errors(
+    actions: Annotated[
+        bool, typer.Option("--actions", help="Only code and action, as JSON for the page.")
+    ] = False,
+) -> None:
+    """Print the catalogue of errors, as in docs/errors.md."""
+    sys.stdout.write(actions_json() if actions else errors_page())
+
+
 @cli.command()
 def version() -> None:
     """Print the version."""
@@ -272,16 +338,41 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _log_file(settings: Settings) -> LogFile | None:
+    if settings.smart_support_log_file is None:
+        return None
+    return LogFile(
+        path=settings.smart_support_log_file,
+        max_bytes=settings.smart_support_log_file_max_bytes,
+        period=settings.smart_support_log_file_period,
+        keep=settings.smart_support_log_file_keep,
+    )
+
+
+def _command() -> str:
+    """Which command runs; never its arguments."""
+    known = {
+        each.name or each.callback.__name__ for each in cli.registered_commands if each.callback
+    }
+    return next((word for word in sys.argv[1:2] if word in known), "command")
+
+
 def _run(work: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:
     try:
         settings = read_settings()
-        with configure_logs(settings.smart_support_log_level, settings.smart_support_log_format):
+        hide_secrets_of(settings)
+        with configure_logs(
+            settings.smart_support_log_level,
+            settings.smart_support_log_format,
+            file=_log_file(settings),
+            message_text=settings.smart_support_log_message_text,
+        ):
             try:
                 return uvloop.run(work(settings))
-            except SupportError:
-                raise
-            except Exception:
-                log.exception("command_crashed")
+            except Exception as error:
+                ERROR_HANDLER.handle(error, ErrorContext(place="cli", operation=_command()))
+                if isinstance(error, SupportError):
+                    raise
                 sys.exit(70)
     except SupportError as error:
         sys.stderr.write(f"smart-support: {error}\n")

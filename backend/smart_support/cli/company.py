@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -16,6 +17,7 @@ from smart_support.identity.people import Person, Role
 from smart_support.operations.importing import fetch_document, import_document
 from smart_support.operations.records import ReviewState
 from smart_support.operations.review import Correction, decide
+from smart_support.settings import Settings
 
 log = structlog.get_logger()
 
@@ -68,6 +70,14 @@ async def demo_company(data_dir: Path) -> AsyncIterator[str]:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def with_demo_allowed(settings: Settings, url: str) -> Settings:
+    """The settings with which the company behind `url`, on this machine, may be called."""
+    hosts = [settings.smart_support_tool_allowed_hosts, urlsplit(url).hostname or ""]
+    return settings.model_copy(
+        update={"smart_support_tool_allowed_hosts": ",".join(filter(None, hosts))}
+    )
 
 
 async def approve_demo(parts: Parts, url: str) -> None:

@@ -14,7 +14,13 @@ import uvicorn
 from smart_support.api.chat_socket import MAX_FRAME_BYTES
 from smart_support.api.parts import Parts
 from smart_support.app import Seams, create_app, open_database, open_parts, tokens_of
-from smart_support.cli.company import CUSTOMER, DEMO_AGENTS, approve_demo, demo_company
+from smart_support.cli.company import (
+    CUSTOMER,
+    DEMO_AGENTS,
+    approve_demo,
+    demo_company,
+    with_demo_allowed,
+)
 from smart_support.cli.workers import Say, run_workers
 from smart_support.errors import SetupError, SupportError
 from smart_support.identity.people import Person, Role
@@ -56,6 +62,7 @@ async def serve(settings: Settings, *, demo: bool, say: Say) -> None:
             document = await stack.enter_async_context(
                 demo_company(settings.smart_support_data_dir)
             )
+            settings = with_demo_allowed(settings, document)
             if settings.smart_support_agents_file is None:
                 settings = settings.model_copy(update={"smart_support_agents_file": DEMO_AGENTS})
         say("Starting the agents")

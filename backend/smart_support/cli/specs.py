@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 
-from smart_support.app import open_database, open_operations
+from smart_support.app import open_database, open_operations, open_switches
 from smart_support.errors import InvalidInput, NotFound
+from smart_support.ledger.stops import Stop, StopScope
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.files import MAIN, is_archive, pack, refers_to_files
 from smart_support.operations.importing import DocumentUnreachable, fetch_document, import_document
@@ -120,21 +124,15 @@ async def decide_operation(
     """
     async with catalogue(settings) as operations:
         spec = await spec_named(operations, name)
-        found = [
-            operation
-            for operation in await _all_of(operations, spec)
-            if key in {operation.key, operation.tool_name, operation.id}
-        ]
-        if len(found) != 1:
-            raise InvalidInput(f"{len(found)} operations of {spec.name} are {key!r}.")
+        found = await _operation_named(operations, spec, key)
         return await decide(
             operations,
-            found[0],
+            found,
             state=state,
             correction=correction,
             by=BY,
             reason=reason,
-            version=found[0].version,
+            version=found.version,
         )
 
 
@@ -152,6 +150,82 @@ async def set_base_url(settings: Settings, name: str, base_url: str) -> Spec:
         return await operations.set_base_url(spec.id, base_url.rstrip("/"))
 
 
+@asynccontextmanager
+async def switches(settings: Settings) -> AsyncIterator[tuple[PostgresOperations, PostgresStops]]:
+    """The catalogue and the kill switch of this installation, whether its server runs or not."""
+    async with (
+        open_database(settings, lambda _: None) as url,
+        open_switches(url) as opened,
+    ):
+        yield opened
+
+
+async def switch_off(settings: Settings, name: str | None, key: str | None, *, reason: str) -> Stop:
+    """Switch off everything, the API of a spec, or one operation of it.
+
+    Raises:
+        SupportError: there is no such spec or operation.
+    """
+    async with switches(settings) as (operations, stops):
+        scope, target, title = StopScope.EVERYTHING, None, "Everything"
+        if name is not None:
+            spec = await spec_named(operations, name)
+            scope, target, title = StopScope.API, str(spec.id), spec.name
+            if key is not None:
+                operation = await _operation_named(operations, spec, key)
+                scope, target, title = StopScope.OPERATION, str(operation.id), operation.key
+        return await stops.stop(
+            scope, target, title=title, by=BY, reason=reason, at=datetime.now(UTC)
+        )
+
+
+async def switch_on(settings: Settings, stop_id: str, *, reason: str) -> Stop:
+    """Switch on again what stands under `stop_id`.
+
+    Raises:
+        SupportError: nothing does.
+    """
+    if not _is_uuid(stop_id):
+        raise InvalidInput(f"{stop_id!r} is no id; `smart-support stops` lists them.")
+    async with switches(settings) as (_, stops):
+        return await stops.lift(stop_id, by=BY, reason=reason, at=datetime.now(UTC))
+
+
+async def list_stops(settings: Settings) -> tuple[Stop, ...]:
+    """What is switched off, and what was."""
+    async with switches(settings) as (_, stops):
+        return await stops.history()
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+async def _operation_named(operations: PostgresOperations, spec: Spec, key: str) -> Operation:
+    found = [
+        operation
+        for operation in await _all_of(operations, spec)
+        if key in {operation.key, operation.tool_name, operation.id}
+    ]
+    if len(found) != 1:
+        raise InvalidInput(f"{len(found)} operations of {spec.name} are {key!r}.")
+    return found[0]
+
+
+def stop_described(stop: Stop) -> str:
+    """One stop on a line."""
+    line = f"{stop.id}  {stop.title}: off since {stop.stopped_at:%Y-%m-%d %H:%M} by "
+    line += f"{stop.stopped_by} ({stop.reason})"
+    if stop.lifted_at is not None:
+        line += f", on again since {stop.lifted_at:%Y-%m-%d %H:%M} by {stop.lifted_by}"
+        line += f" ({stop.lifted_reason})"
+    return line
+
+
 def described(operation: Operation) -> Iterator[str]:
     """One operation for people: what it is, and why that was suggested."""
     what = operation.classification
@@ -160,5 +234,9 @@ def described(operation: Operation) -> Iterator[str]:
     yield f"    {what.access.value}, {confirm}, agent {what.agent}, risk {what.risk.value}"
     for argument, claim in what.bindings.items():
         yield f"    {argument} is filled with the customer's {claim}"
+    if what.answer_fields:
+        yield f"    of its answer only {', '.join(what.answer_fields)} is shown"
+    if what.pagination:
+        yield f"    its pages are walked by {what.pagination['parameter']}"
     for reason in what.reasons:
         yield f"    because: {reason}"

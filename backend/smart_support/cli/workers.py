@@ -11,15 +11,20 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeAlias
 
 import structlog
 
 from smart_support.errors import SetupError
 from smart_support.settings import Settings
+from smart_support.telemetry.metrics import for_several_workers, worker_ended
 
 log = structlog.get_logger()
 Say: TypeAlias = Callable[[str], None]
+
+METRICS_FOLDER = "metrics"
+"""In the data folder: what the workers count, so that one of them can tell of all."""
 
 READY = "\x1eready"
 """What a worker says, to us alone, once it serves."""
@@ -47,9 +52,18 @@ async def run_workers(
     Raises:
         SetupError: one of them does not stay up.
     """
-    environment = {**os.environ, **_lines(settings, url)}
+    numbers = settings.smart_support_data_dir.absolute() / METRICS_FOLDER
+    environment = {**os.environ, **_lines(settings, url), **for_several_workers(numbers)}
     crews = [
-        _Worker(number, listener, environment, document, settings.smart_support_stop_grace, say)
+        _Worker(
+            number,
+            listener,
+            environment | _own_lines(settings, number),
+            document,
+            settings.smart_support_stop_grace,
+            say,
+            ended=partial(worker_ended, folder=numbers),
+        )
         for number in range(settings.smart_support_workers)
     ]
     tasks = [asyncio.create_task(crews[0].keep(stop), name="worker 0")]
@@ -86,6 +100,12 @@ def _lines(settings: Settings, url: str) -> dict[str, str]:
     return lines
 
 
+def _own_lines(settings: Settings, number: int) -> dict[str, str]:
+    """What one worker must know: a log file has one writer."""
+    file = settings.smart_support_log_file
+    return {} if file is None else {"SMART_SUPPORT_LOG_FILE": f"{file}.worker{number}"}
+
+
 class _Worker:
     """One place for a process that serves, and whichever process has it."""
 
@@ -97,7 +117,9 @@ class _Worker:
         document: str | None,
         grace: float,
         say: Say,
+        ended: Callable[[int], None],
     ) -> None:
+        self._ended = ended
         self.number = number
         self._listener = listener
         self._environment = environment
@@ -153,6 +175,7 @@ class _Worker:
                 log.error("worker_killed", number=self.number)
                 self.tell(signal.SIGKILL)
             await ended
+            self._ended(process.pid)
         return process.returncode or 0
 
     def _options(self, *, first: bool) -> Iterator[str]:

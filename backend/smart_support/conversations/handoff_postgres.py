@@ -1,9 +1,13 @@
 """Handing a conversation to a person and back. While a person has it, no agent answers."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.conversations.records import NotTaken, TakenByAnother, TurnStatus
+from smart_support.conversations.outbox_postgres import put
+from smart_support.conversations.records import HandoffLoop, NotTaken, TakenByAnother, TurnStatus
 from smart_support.conversations.tables import threads, turns
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
@@ -21,6 +25,9 @@ from smart_support.events.records import (
 )
 from smart_support.events.tables import events as stored_events
 
+LOOP_LIMIT = 3
+"""Handoffs by agents for one reason after which a conversation stays with people."""
+
 
 class PostgresHandoffs:
     """Who has each conversation. Each method is one transaction, its events included.
@@ -28,8 +35,10 @@ class PostgresHandoffs:
     All of them raise NotFound when there is no such thread.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, *, announce: bool = False) -> None:
+        """`announce`: put what happens into the outbox, for other systems."""
         self._sessions = sessions
+        self._announce = announce
 
     async def ask(self, thread_id: ThreadId, asked: HandoffAsked) -> tuple[Event, ...]:
         """Ask for a person; from now on messages wait for one. Asking again changes nothing.
@@ -40,9 +49,20 @@ class PostgresHandoffs:
             if (await _lock(session, thread_id)).with_person:
                 return ()
             await _set(session, thread_id, with_person=True)
-            return await append(
+            if await _times_asked(session, thread_id, asked.reason) + 1 >= LOOP_LIMIT:
+                stays = f"Asked for {LOOP_LIMIT} times for this reason; it stays with people."
+                asked = replace(asked, note=f"{asked.note} {stays}".strip())
+            return await self._tell(
                 session, thread_id, [asked, *await _leave_queued(session, thread_id)]
             )
+
+    async def _tell(
+        self, session: AsyncSession, thread_id: ThreadId, facts: Sequence[Fact]
+    ) -> tuple[Event, ...]:
+        events = await append(session, thread_id, facts)
+        if self._announce:
+            await put(session, events)
+        return events
 
     async def take_over(self, thread_id: ThreadId, *, by: str, name: str) -> tuple[Event, ...]:
         """Take the conversation. Taking what one has already changes nothing.
@@ -58,7 +78,7 @@ class PostgresHandoffs:
                 raise TakenByAnother(f"{row.assigned_name} has this conversation.")
             await _set(session, thread_id, with_person=True, assigned_to=by, assigned_name=name)
             facts: list[Fact] = [PersonTookOver(by=by, name=name)]
-            return await append(
+            return await self._tell(
                 session, thread_id, [*facts, *await _leave_queued(session, thread_id)]
             )
 
@@ -93,6 +113,7 @@ class PostgresHandoffs:
         Raises:
             TakenByAnother: another lead has it.
             NotTaken: the agents have it already.
+            HandoffLoop: the agents have asked for a person too often for the same reason.
         """
         async with self._sessions.begin() as session:
             row = await _lock(session, thread_id)
@@ -100,15 +121,50 @@ class PostgresHandoffs:
                 raise NotTaken(f"thread {thread_id} is with the agents.")
             if row.assigned_to not in {None, by}:
                 raise TakenByAnother(f"{row.assigned_name} has this conversation.")
+            if reason := await _loops(session, thread_id):
+                raise HandoffLoop(reason, LOOP_LIMIT)
             await _release(session, thread_id)
-            return await append(session, thread_id, [GivenBack(by=by, name=name, remark=remark)])
+            given = GivenBack(by=by, name=name, remark=remark)
+            return await self._tell(session, thread_id, [given])
 
     async def resolve(self, thread_id: ThreadId, *, by: str) -> tuple[Event, ...]:
         """The matter is settled; a further message goes to the agents again."""
         async with self._sessions.begin() as session:
             await _lock(session, thread_id)
             await _release(session, thread_id)
-            return await append(session, thread_id, [ThreadResolved(by=by)])
+            return await self._tell(session, thread_id, [ThreadResolved(by=by)])
+
+
+async def _times_asked(session: AsyncSession, thread_id: ThreadId, reason: str) -> int:
+    """How often agents have asked for a person for this reason since it was settled last."""
+    settled = (
+        sa.select(sa.func.coalesce(sa.func.max(stored_events.c.seq), 0))
+        .where(stored_events.c.thread_id == thread_id, stored_events.c.type == ThreadResolved.type)
+        .scalar_subquery()
+    )
+    found = await session.scalar(
+        sa.select(sa.func.count()).where(
+            stored_events.c.thread_id == thread_id,
+            stored_events.c.type == HandoffAsked.type,
+            stored_events.c.payload["reason"].astext == reason,
+            stored_events.c.payload["by"].astext == "agent",
+            stored_events.c.seq > settled,
+        )
+    )
+    return found or 0
+
+
+async def _loops(session: AsyncSession, thread_id: ThreadId) -> str | None:
+    """The reason of the last handoff, if agents have had it too often."""
+    last = await session.scalar(
+        sa.select(stored_events.c.payload["reason"].astext)
+        .where(stored_events.c.thread_id == thread_id, stored_events.c.type == HandoffAsked.type)
+        .order_by(stored_events.c.seq.desc())
+        .limit(1)
+    )
+    if last is not None and await _times_asked(session, thread_id, last) >= LOOP_LIMIT:
+        return str(last)
+    return None
 
 
 async def _lock(session: AsyncSession, thread_id: ThreadId) -> sa.Row[tuple[object, ...]]:

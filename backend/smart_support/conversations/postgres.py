@@ -334,6 +334,16 @@ class PostgresConversations:
         async with self._sessions() as session:
             return tuple(await session.scalars(statement))
 
+    async def queued(self) -> int:
+        """How many messages wait for a turn, in all threads."""
+        statement = (
+            sa.select(sa.func.count())
+            .select_from(turns)
+            .where(turns.c.status == TurnStatus.QUEUED.value)
+        )
+        async with self._sessions() as session:
+            return await session.scalar(statement) or 0
+
     async def open_next(self, thread_id: ThreadId) -> Turn | None:
         """Open the oldest queued turn if none is open."""
         async with self._sessions.begin() as session:

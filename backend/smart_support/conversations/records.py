@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from smart_support.errors import ErrorCategory, Severity, SupportError
+from smart_support.errors import (
+    ClientAction,
+    ErrorCategory,
+    RetryStrategy,
+    Severity,
+    SupportError,
+)
 from smart_support.events.records import Event, ThreadId, TurnId
 
 
@@ -101,6 +107,21 @@ class NotTaken(SupportError):
     user_message = "Take the conversation over first."
 
 
+class HandoffLoop(SupportError):
+    """Agents have given this conversation to people for the same reason again and again."""
+
+    code = "CONV_HANDOFF_LOOP"
+    status = 409
+    severity = Severity.LOW
+
+    def __init__(self, reason: str, times: int) -> None:
+        super().__init__(f"handed off {times} times because of {reason}")
+        self.user_message = (
+            f"The agents have handed this conversation over {times} times for the same reason "
+            f"({reason.replace('_', ' ')}). It stays with you; resolve it once it is settled."
+        )
+
+
 class QueueFull(SupportError):
     """Too many messages of this thread wait for an answer."""
 
@@ -109,3 +130,5 @@ class QueueFull(SupportError):
     category = ErrorCategory.RETRYABLE
     severity = Severity.LOW
     user_message = "I still have several of your messages to answer. One moment, please."
+    retry = RetryStrategy.AFTER_TIME
+    action = ClientAction.WAIT

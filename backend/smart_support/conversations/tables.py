@@ -1,6 +1,7 @@
 """Threads and turns. The index on open turns is what keeps a thread to one answer at a time."""
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from smart_support.database import metadata
 
@@ -99,5 +100,40 @@ conversation_states = sa.Table(
         "ix_conversation_states_silent",
         "last_event_at",
         postgresql_where=sa.text("status = 'waiting'"),
+    ),
+)
+
+thread_memories = sa.Table(
+    "thread_memories",
+    metadata,
+    # No foreign key: it can be dropped and made again from the log.
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("covers", sa.BigInteger, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("facts", JSONB, nullable=False),
+    sa.Column("made_by", sa.Text, nullable=False),
+    sa.Column("made_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+)
+
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
+    metadata,
+    sa.Column("id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("payload", JSONB, nullable=False),
+    sa.Column(
+        "created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+    ),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    # Also the lease of who is delivering it: a process that dies leaves it to the next.
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("delivered_at", sa.DateTime(timezone=True)),
+    sa.Column("given_up_at", sa.DateTime(timezone=True)),
+    sa.Column("last_error", sa.Text),
+    sa.Index(
+        "ix_webhook_deliveries_due",
+        "due_at",
+        postgresql_where=sa.text("delivered_at is null and given_up_at is null"),
     ),
 )

@@ -17,11 +17,13 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.pool import QueuePool
 
 from smart_support.database import Sessions
 from smart_support.database.errors import map_database_error
 from smart_support.database.tables import readiness
 from smart_support.errors import DatabaseUnavailable, SetupError
+from smart_support.telemetry.tracing import begin_span, tracing
 
 POOL_SIZE = 10
 POOL_OVERFLOW = 10
@@ -85,6 +87,10 @@ def open_engine(
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     event.listen(engine.sync_engine, "handle_error", _raise_ours)
+    if tracing():  # nothing is hung on the engine otherwise
+        event.listen(engine.sync_engine, "before_cursor_execute", _begin_span)
+        event.listen(engine.sync_engine, "after_cursor_execute", _end_span)
+        event.listen(engine.sync_engine, "handle_error", _end_span_failed)
     return engine
 
 
@@ -112,6 +118,12 @@ class _Sessions(async_sessionmaker[AsyncSession]):
     async def _transaction(self) -> AsyncIterator[AsyncSession]:
         async with super().__call__() as session, session.begin():
             yield session
+
+
+def pool_in_use(engine: AsyncEngine) -> int:
+    """How many connections of the pool are in use now."""
+    pool = engine.pool
+    return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
 async def check_writable(engine: AsyncEngine, within: float = 2.0) -> None:
@@ -171,6 +183,25 @@ def _refuse_closed(connection: Any, _record: Any, _fairy: Any) -> None:
     """Replace connections that died while idle; costs no round trip, as asyncpg saw it happen."""
     if connection.driver_connection.is_closed():
         raise exc.InvalidatePoolError
+
+
+def _begin_span(_connection: Any, _cursor: Any, statement: str, *rest: Any) -> None:
+    context = rest[1]
+    # The word alone: a statement may hold values that somebody wrote.
+    word = statement.lstrip().partition(" ")[0].upper()[:20]
+    attributes = {"db.system.name": "postgresql", "db.operation.name": word}
+    context.our_span = begin_span("sql", attributes)
+
+
+def _end_span(_connection: Any, _cursor: Any, _statement: str, *rest: Any) -> None:
+    rest[1].our_span.end()
+
+
+def _end_span_failed(failed: ExceptionContext) -> None:
+    running = getattr(failed.execution_context, "our_span", None)
+    if running is not None:
+        running.fail(type(failed.original_exception).__name__)
+        running.end()
 
 
 def _raise_ours(context: ExceptionContext) -> BaseException | None:

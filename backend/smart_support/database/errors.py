@@ -1,5 +1,7 @@
 """What a failing database call means to the rest of the program."""
 
+import asyncpg
+import psycopg
 from sqlalchemy import exc
 
 from smart_support.errors import DatabaseUnavailable, InvalidInput, SupportError
@@ -39,8 +41,11 @@ def map_database_error(exc_: BaseException) -> SupportError | None:
         return DatabaseUnavailable(f"every connection is in use: {reason}")
     if isinstance(exc_, TimeoutError):
         return DatabaseUnavailable("PostgreSQL did not answer in time")
-    # asyncpg says this of a connection that is closed under a running statement.
-    if isinstance(exc_, (OSError, exc.InterfaceError)):
+    # The drivers say this of a connection that is closed under a running statement; psycopg also
+    # of a pool without a free connection. LangGraph's saver speaks it without SQLAlchemy.
+    if isinstance(
+        exc_, (OSError, exc.InterfaceError, asyncpg.InterfaceError, psycopg.OperationalError)
+    ):
         return DatabaseUnavailable(reason)
     return None
 

@@ -10,6 +10,8 @@ TurnId: TypeAlias = str
 Json: TypeAlias = Any
 
 CallOutcome: TypeAlias = Literal["done", "failed", "declined", "unknown"]
+Resolution: TypeAlias = Literal["done", "not_done"]
+ResolvedHow: TypeAlias = Literal["key", "lookup", "status", "person"]
 AttemptOutcome: TypeAlias = Literal["done", "not_sent", "rejected", "unknown"]
 
 
@@ -99,8 +101,31 @@ class ToolReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class CallResolved:
+    """It is known now what became of a call whose outcome was unknown.
+
+    `how`: the same request with its key was answered, a lookup or the status operation showed
+    it, or a person looked. `content` is what the model reads from now on; `remark` is for leads
+    and agents, not for the customer.
+    """
+
+    type: ClassVar[str] = "call_resolved"
+    turn_id: TurnId
+    tool_call_id: str
+    resolution: Resolution
+    how: ResolvedHow
+    by: str
+    remark: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalAsked:
-    """A write waits for a yes. `fields` are the exact values that will be sent, in order."""
+    """A write waits for a yes. `fields` are the exact values that will be sent, in order.
+
+    `audience`: the customer, or a support lead where a rule (`why`) demands one. `arguments` are
+    those that the customer may change; `standing`: the yes may be given for the conversation.
+    """
 
     type: ClassVar[str] = "approval_asked"
     turn_id: TurnId
@@ -111,19 +136,47 @@ class ApprovalAsked:
     url: str
     fields: list[dict[str, str]]
     expires_at: str
+    audience: Literal["customer", "lead"] = "customer"
+    why: str | None = None
+    arguments: Json = None
+    standing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalDecided:
-    """Somebody said yes or no, or the time ran out."""
+    """Somebody said yes or no, or the time ran out.
+
+    `answered`: a message came instead of a yes or no, as the `reason`. `edited`: the arguments
+    were changed, so that another question takes the place of this one.
+    """
 
     type: ClassVar[str] = "approval_decided"
     turn_id: TurnId
     tool_call_id: str
     approval_id: str
-    decision: Literal["approved", "rejected", "expired"]
+    decision: Literal["approved", "rejected", "expired", "answered", "edited"]
     by: str
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentGiven:
+    """From now on the customer is not asked about one operation in this conversation."""
+
+    type: ClassVar[str] = "consent_given"
+    consent_id: str
+    operation: str
+    title: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRevoked:
+    """A standing consent counts no more."""
+
+    type: ClassVar[str] = "consent_revoked"
+    consent_id: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +210,17 @@ class AgentChanged:
     before: str
     after: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSwitched:
+    """Another language model goes on; `code` names the failure of the one before."""
+
+    type: ClassVar[str] = "model_switched"
+    turn_id: TurnId
+    before: str
+    after: str
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +308,15 @@ Fact: TypeAlias = (
     | ToolCalled
     | AttemptMade
     | ToolReturned
+    | CallResolved
     | ApprovalAsked
     | ApprovalDecided
+    | ConsentGiven
+    | ConsentRevoked
     | TurnParked
     | MessageFinished
     | AgentChanged
+    | ModelSwitched
     | HandoffAsked
     | PersonTookOver
     | PersonAnswered
@@ -267,11 +335,15 @@ FACTS: Mapping[str, type[Fact]] = {
         ToolCalled,
         AttemptMade,
         ToolReturned,
+        CallResolved,
         ApprovalAsked,
         ApprovalDecided,
+        ConsentGiven,
+        ConsentRevoked,
         TurnParked,
         MessageFinished,
         AgentChanged,
+        ModelSwitched,
         HandoffAsked,
         PersonTookOver,
         PersonAnswered,

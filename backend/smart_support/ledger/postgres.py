@@ -1,7 +1,7 @@
 """The ledger in PostgreSQL. A move that does not find its row in the right state fails loudly."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append, hold, storable
 from smart_support.events.records import (
@@ -22,6 +21,13 @@ from smart_support.events.records import (
     ToolReturned,
     TurnId,
 )
+from smart_support.ledger.consent import BY_CONSENT, NO_DEMAND, Demand, NewConsent
+from smart_support.ledger.consent_postgres import (
+    PostgresConsents,
+    give_consent,
+    insert_question,
+    use_approvals,
+)
 from smart_support.ledger.records import (
     Approval,
     ApprovalExpired,
@@ -29,10 +35,13 @@ from smart_support.ledger.records import (
     ApprovalSettled,
     ApprovalState,
     Attempt,
+    CallMade,
     CallMoved,
     CallState,
+    KnownCall,
     PlannedCall,
 )
+from smart_support.ledger.stops_postgres import refuse_stopped
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
 
 
@@ -45,70 +54,169 @@ class Decided:
     events: tuple[Event, ...]
 
 
-class PostgresLedger:
+class PostgresLedger(PostgresConsents):
     """Remembers every call. Each method is one transaction, its events included."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-
     async def ask(
-        self, questions: Sequence[tuple[PlannedCall, ApprovalAsked]], *, actor: str
+        self,
+        questions: Sequence[tuple[PlannedCall, ApprovalAsked]],
+        *,
+        actor: str,
+        consented: Collection[str] = (),
+        now: datetime | None = None,
     ) -> tuple[Event, ...]:
-        """Plan calls that need a yes, and ask `actor` for it."""
+        """Plan calls that need a yes, and ask for it; `actor` is the customer they are for.
+
+        `consented`: ids of the questions that a standing consent answers, as of `now`.
+        """
         async with self._sessions.begin() as session:
-            for call, asked in questions:
+            for call in {call.id: call for call, _ in questions}.values():
                 await session.execute(_insert(call, CallState.AWAITING_APPROVAL))
-                await session.execute(
-                    insert(approvals).values(
-                        id=asked.approval_id,
-                        tool_call_id=call.id,
-                        thread_id=call.thread_id,
-                        turn_id=call.turn_id,
-                        actor=actor,
-                        fingerprint=call.fingerprint,
-                        title=asked.title,
-                        method=asked.method,
-                        url=asked.url,
-                        fields=asked.fields,
-                        state=ApprovalState.PENDING.value,
-                        expires_at=datetime.fromisoformat(asked.expires_at),
-                    )
-                )
+            for call, asked in questions:
+                await insert_question(session, call, asked, actor=actor)
             thread_id = questions[0][0].thread_id
-            return await append(session, thread_id, [asked for _, asked in questions])
+            events = await append(session, thread_id, [asked for _, asked in questions])
+            for approval_id in consented:
+                row = await _locked(session, approval_id)
+                settled = await self._settle(
+                    session, row, ApprovalState.APPROVED, by=BY_CONSENT, reason=None, now=now
+                )
+                events += settled.events
+            return events
+
+    async def ask_again(
+        self,
+        approval_id: str,
+        questions: Sequence[tuple[PlannedCall, ApprovalAsked]],
+        *,
+        actor: str,
+        now: datetime,
+    ) -> tuple[Event, ...]:
+        """Put questions about changed arguments into the place of one that `actor` was asked.
+
+        Raises:
+            NotFound: no such question for this customer.
+            ApprovalSettled: it was answered before, or a lead has said yes to what it was about.
+            ApprovalExpired: its time is over.
+        """
+        async with self._sessions.begin() as session:
+            row = await self._pending(session, approval_id, actor=actor)
+            if now >= row.expires_at:
+                raise ApprovalExpired(f"approval {approval_id} expired")
+            call = questions[0][0]
+            await session.execute(
+                sa.update(approvals)
+                .where(approvals.c.tool_call_id == row.tool_call_id)
+                .values(
+                    state=ApprovalState.EDITED.value,
+                    decided_by=sa.func.coalesce(approvals.c.decided_by, actor),
+                    decided_at=sa.func.coalesce(approvals.c.decided_at, now),
+                )
+            )
+            await _move(
+                session,
+                row.tool_call_id,
+                CallState.AWAITING_APPROVAL,
+                CallState.AWAITING_APPROVAL,
+                arguments=dict(call.arguments),
+                fingerprint=call.fingerprint,
+            )
+            for planned, asked in questions:
+                await insert_question(session, planned, asked, actor=actor, edited=True)
+            fact = ApprovalDecided(
+                turn_id=row.turn_id,
+                tool_call_id=row.tool_call_id,
+                approval_id=approval_id,
+                decision="edited",
+                by=actor,
+                reason=None,
+            )
+            return await append(session, row.thread_id, [fact, *(asked for _, asked in questions)])
 
     async def decide(
-        self, approval_id: str, *, actor: str, approved: bool, reason: str | None, now: datetime
+        self,
+        approval_id: str,
+        *,
+        actor: str,
+        approved: bool,
+        reason: str | None,
+        now: datetime,
+        lead: bool = False,
+        answered: bool = False,
+        consent: NewConsent | None = None,
     ) -> Decided:
         """Answer a question, once, as the person that was asked.
 
         A yes after the expiry is recorded as `expired`, so that the turn can go on and say so.
+
+        With `lead`, `actor` answers as a support lead what leads are asked. `answered`: `reason`
+        is a message instead of a yes or a no. `consent`: a yes, and no question about this
+        operation any more in this conversation.
 
         Raises:
             NotFound: no such question for this person.
             ApprovalSettled: it was answered before.
         """
         async with self._sessions.begin() as session:
-            asked = sa.select(approvals.c.turn_id).where(
-                approvals.c.id == approval_id, approvals.c.actor == actor
-            )
-            # All questions of the turn are locked, so that of two last answers one sees that
-            # nothing is left to wait for.
-            rows = await session.execute(
-                sa.select(approvals)
-                .where(approvals.c.turn_id == asked.scalar_subquery())
-                .order_by(approvals.c.id)
-                .with_for_update()
-            )
-            row = next((found for found in rows if found.id == approval_id), None)
-            if row is None:
-                raise NotFound(f"no approval {approval_id} for {actor}")
-            if row.state != ApprovalState.PENDING.value:
-                raise ApprovalSettled(f"approval {approval_id} is {row.state}")
+            row = await self._pending(session, approval_id, actor=None if lead else actor)
             state = ApprovalState.APPROVED if approved else ApprovalState.REJECTED
+            if answered:
+                state = ApprovalState.ANSWERED
             if now >= row.expires_at:
                 state = ApprovalState.EXPIRED
-            return await self._settle(session, row, state, by=actor, reason=reason, now=now)
+            decided = await self._settle(session, row, state, by=actor, reason=reason, now=now)
+            if consent is not None and state is ApprovalState.APPROVED:
+                given = await give_consent(session, row, consent, now=now)
+                events = await append(session, row.thread_id, given) if given else ()
+                decided = replace(decided, events=(*decided.events, *events))
+            return decided
+
+    async def question(self, approval_id: str, *, actor: str) -> tuple[Approval, str]:
+        """A question to this customer, and the id of the operation that it is about.
+
+        Raises:
+            NotFound: no such question for this person.
+        """
+        statement = (
+            sa.select(approvals, tool_calls.c.operation_id)
+            .join(tool_calls, tool_calls.c.id == approvals.c.tool_call_id)
+            .where(
+                approvals.c.id == approval_id,
+                approvals.c.actor == actor,
+                approvals.c.audience == "customer",
+            )
+        )
+        async with self._sessions() as session:
+            row = (await session.execute(statement)).one_or_none()
+        if row is None:
+            raise NotFound(f"no approval {approval_id} for {actor}")
+        fields = {column.name: row._mapping[column] for column in approvals.c}
+        return Approval(**{**fields, "state": ApprovalState(row.state)}), row.operation_id
+
+    async def _pending(
+        self, session: AsyncSession, approval_id: str, *, actor: str | None
+    ) -> sa.Row[Any]:
+        """The open question to the customer `actor`, or to leads; all of its turn's are locked."""
+        asked = sa.select(approvals.c.turn_id).where(
+            approvals.c.id == approval_id,
+            approvals.c.audience == "lead"
+            if actor is None
+            else sa.and_(approvals.c.actor == actor, approvals.c.audience == "customer"),
+        )
+        # All questions of the turn are locked, so that of two last answers one sees that
+        # nothing is left to wait for.
+        rows = await session.execute(
+            sa.select(approvals)
+            .where(approvals.c.turn_id == asked.scalar_subquery())
+            .order_by(approvals.c.id)
+            .with_for_update()
+        )
+        row = next((found for found in rows if found.id == approval_id), None)
+        if row is None:
+            raise NotFound(f"no approval {approval_id} for {actor or 'a lead'}")
+        if row.state != ApprovalState.PENDING.value:
+            raise ApprovalSettled(f"approval {approval_id} is {row.state}")
+        return row
 
     async def expire(self, now: datetime) -> tuple[Decided, ...]:
         """Answer every question whose time has run out with `expired`."""
@@ -123,12 +231,13 @@ class PostgresLedger:
                     .with_for_update(skip_locked=True)
                 )
             ).all()
+            # The end of one question can take back another of the same call.
             return tuple(
                 [
                     await self._settle(
                         session, row, ApprovalState.EXPIRED, by="clock", reason=None, now=now
                     )
-                    for row in rows
+                    for row in {row.tool_call_id: row for row in rows}.values()
                 ]
             )
 
@@ -147,7 +256,7 @@ class PostgresLedger:
                 )
             ).all()
             events: list[Event] = []
-            for row in rows:
+            for row in {row.tool_call_id: row for row in rows}.values():
                 settled = await self._settle(
                     session, row, ApprovalState.EXPIRED, by="system", reason=None, now=now
                 )
@@ -162,7 +271,7 @@ class PostgresLedger:
         *,
         by: str,
         reason: str | None,
-        now: datetime,
+        now: datetime | None,
     ) -> Decided:
         settled = (
             await session.execute(
@@ -172,64 +281,107 @@ class PostgresLedger:
                 .returning(approvals)
             )
         ).one()
-        await _move(session, row.tool_call_id, CallState.AWAITING_APPROVAL, CallState(state.value))
+        others = await self._others(session, row, state, now)
+        if state is not ApprovalState.APPROVED or not others:
+            after = (
+                CallState.REJECTED if state is ApprovalState.ANSWERED else CallState(state.value)
+            )
+            await _move(session, row.tool_call_id, CallState.AWAITING_APPROVAL, after)
+        taken_back = [other.id for other in others if state is not ApprovalState.APPROVED]
         waiting = await session.scalar(
             sa.select(sa.func.count()).where(
                 approvals.c.turn_id == row.turn_id,
                 approvals.c.state == ApprovalState.PENDING.value,
             )
         )
-        fact = ApprovalDecided(
-            turn_id=row.turn_id,
-            tool_call_id=row.tool_call_id,
-            approval_id=row.id,
-            decision=state.value,  # type: ignore[arg-type]  # the three that are decisions
-            by=by,
-            reason=reason,
-        )
-        events = await append(session, row.thread_id, [fact])
+        facts: list[Fact] = [
+            ApprovalDecided(
+                turn_id=row.turn_id,
+                tool_call_id=row.tool_call_id,
+                approval_id=row.id,
+                decision=state.value,  # type: ignore[arg-type]  # those that are decisions
+                by=by,
+                reason=reason,
+            )
+        ]
+        facts += [
+            ApprovalDecided(
+                turn_id=row.turn_id,
+                tool_call_id=row.tool_call_id,
+                approval_id=other_id,
+                decision="expired",
+                by="system",
+                reason=None,
+            )
+            for other_id in taken_back
+        ]
+        events = await append(session, row.thread_id, facts)
         return Decided(_approval(settled), waiting or 0, events)
 
-    async def send_approved(self, call: PlannedCall, *, actor: str, now: datetime) -> None:
-        """Use the approval of exactly this call, and note that it is being sent.
+    async def _others(
+        self, session: AsyncSession, row: sa.Row[Any], state: ApprovalState, now: datetime | None
+    ) -> Sequence[sa.Row[Any]]:
+        """The open questions to others about the same call; a no to one takes them back."""
+        of_call = sa.and_(
+            approvals.c.tool_call_id == row.tool_call_id,
+            approvals.c.state == ApprovalState.PENDING.value,
+            approvals.c.id != row.id,
+        )
+        if state is ApprovalState.APPROVED:
+            found = await session.execute(sa.select(approvals.c.id).where(of_call))
+            return found.all()
+        taken_back = (
+            sa.update(approvals)
+            .where(of_call)
+            .values(state=ApprovalState.EXPIRED.value, decided_by="system", decided_at=now)
+            .returning(approvals.c.id)
+        )
+        rows: Sequence[sa.Row[Any]] = (await session.execute(taken_back)).all()
+        return rows
+
+    async def send_approved(
+        self, call: PlannedCall, *, actor: str, now: datetime, demand: Demand = NO_DEMAND
+    ) -> None:
+        """Use the approvals of exactly this call, and note that it is being sent.
 
         Raises:
-            ApprovalMissing: nobody said yes to this call with these arguments, or it was used.
-            ApprovalExpired: the yes is too old.
+            ApprovalMissing, ApprovalExpired, LimitReached: as of `use_approvals`.
+            CallMade: it was sent before.
+            Stopped: an operator has switched it off.
         """
         async with self._sessions.begin() as session:
             await hold(session, call.thread_id)
-            row = (
-                await session.execute(
-                    sa.update(approvals)
-                    .where(
-                        approvals.c.tool_call_id == call.id,
-                        approvals.c.thread_id == call.thread_id,
-                        approvals.c.actor == actor,
-                        approvals.c.fingerprint == call.fingerprint,
-                        approvals.c.state == ApprovalState.APPROVED.value,
-                    )
-                    .values(state=ApprovalState.USED.value)
-                    .returning(approvals.c.expires_at)
-                )
-            ).one_or_none()
-            if row is None:
-                raise ApprovalMissing(f"no unused approval for call {call.id} as it stands")
-            if now >= row.expires_at:
-                raise ApprovalExpired(f"the approval of call {call.id} expired")
-            await _move(session, call.id, CallState.APPROVED, CallState.SENT, sent_at=now)
+            await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
+            try:
+                await use_approvals(session, call, demand, actor=actor, now=now)
+            except ApprovalMissing:
+                known = await _known(session, tool_calls.c.id == call.id)
+                if known is not None and _is_over(known, call):
+                    raise CallMade(known) from None
+                raise
+            await _move(session, call.id, CallState.APPROVED, CallState.SENT, **_sent(call, now))
 
     async def send_unasked(self, call: PlannedCall, *, now: datetime) -> None:
         """Note that a write which needs no yes is being sent.
 
         Raises:
-            CallMoved: this very call was sent before.
+            CallMade: this effect was asked for before in this turn.
+            CallMoved: a call with this id and other arguments was made before.
+            Stopped: an operator has switched it off.
         """
         async with self._sessions.begin() as session:
             await hold(session, call.thread_id)
-            statement = _insert(call, CallState.SENT, sent_at=now).on_conflict_do_nothing()
+            await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
+            statement = _insert(call, CallState.SENT, **_sent(call, now)).on_conflict_do_nothing()
             if (await session.execute(statement.returning(tool_calls.c.id))).one_or_none() is None:
-                raise CallMoved(f"call {call.id} was sent before")
+                same = sa.and_(
+                    tool_calls.c.effect_key == call.effect_key,
+                    tool_calls.c.state.in_(_COUNTING),
+                )
+                known = await _known(session, sa.or_(tool_calls.c.id == call.id, same))
+                if known is not None and known.fingerprint == call.fingerprint:
+                    raise CallMade(known)
+                raise CallMoved(f"call {call.id} was made before with other arguments")
 
     async def finish(
         self,
@@ -239,18 +391,37 @@ class PostgresLedger:
         returned: ToolReturned,
         *,
         now: datetime,
+        etag: str | None = None,
+        accepted: Any = None,
     ) -> tuple[Event, ...]:
-        """Write down how a call ended. A read has no row before; a write was `SENT`."""
+        """Write down how a call ended.
+
+        A read has no row before. A write was `SENT`; one that FAILED may not have come that far.
+
+        Raises:
+            CallMade: this read has its result already; nothing is written.
+            CallMoved: the write is not on its way any more.
+        """
         async with self._sessions.begin() as session:
             values = {
                 "content": storable(returned.content),
                 "code": returned.code,
                 "finished_at": now,
+                "url": call.url,
+                "etag": storable(etag),
+                "accepted": sa.null() if accepted is None else storable(accepted),
             }
-            if call.access == "read":
-                await session.execute(_insert(call, state, **values).on_conflict_do_nothing())
+            if state is CallState.AMBIGUOUS:
+                values["check_at"] = now
+            if call.access == "read" and not call.asks:
+                statement = _insert(call, state, **values).on_conflict_do_nothing()
+                made = await session.execute(statement.returning(tool_calls.c.id))
+                if made.one_or_none() is None:
+                    known = await _known(session, tool_calls.c.id == call.id)
+                    assert known is not None
+                    raise CallMade(known)
             else:
-                await _move(session, call.id, CallState.SENT, state, **values)
+                await _end(session, call, state, values)
             if attempts:
                 await session.execute(
                     insert(tool_attempts),
@@ -259,15 +430,41 @@ class PostgresLedger:
                         for attempt in attempts
                     ],
                 )
-            facts: list[Fact] = [
-                AttemptMade(
-                    turn_id=call.turn_id,
-                    tool_call_id=call.id,
-                    **_columns(attempt) | {"started_at": attempt.started_at.isoformat()},
-                )
-                for attempt in attempts
-            ]
-            return await append(session, call.thread_id, [*facts, returned])
+            facts = [*attempt_facts(call.turn_id, call.id, attempts), returned]
+            return await append(session, call.thread_id, facts)
+
+    async def tell(self, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
+        """Add facts about calls whose rows stay as they are."""
+        async with self._sessions.begin() as session:
+            return await append(session, thread_id, facts)
+
+    async def call(self, call_id: str) -> KnownCall:
+        """A call, whatever its state.
+
+        Raises:
+            NotFound: nothing was asked of anybody under this id.
+        """
+        async with self._sessions() as session:
+            known = await _known(session, tool_calls.c.id == call_id)
+        if known is None:
+            raise NotFound(f"no tool call {call_id}")
+        return known
+
+    async def last_etag(self, thread_id: ThreadId, url: str) -> str | None:
+        """The version that the API last gave, in this thread, of what is at this URL."""
+        statement = (
+            sa.select(tool_calls.c.etag)
+            .where(
+                tool_calls.c.thread_id == thread_id,
+                tool_calls.c.url == url,
+                tool_calls.c.etag.is_not(None),
+            )
+            .order_by(tool_calls.c.finished_at.desc())
+            .limit(1)
+        )
+        async with self._sessions() as session:
+            found: str | None = await session.scalar(statement)
+        return found
 
     async def call_content(self, tool_call_id: str) -> tuple[CallState, str | None] | None:
         """The state of a call and what the model read of it; None if it was never written."""
@@ -293,6 +490,7 @@ class PostgresLedger:
                         content=content,
                         code="TOOL_OUTCOME_UNKNOWN",
                         finished_at=now,
+                        check_at=now,
                     )
                     .returning(tool_calls.c.id, tool_calls.c.thread_id)
                 )
@@ -304,6 +502,39 @@ class PostgresLedger:
                     outcome="unknown",
                     content=content,
                     code="TOOL_OUTCOME_UNKNOWN",
+                )
+                for row in rows
+            ]
+            return await append(session, rows[0].thread_id, facts) if rows else ()
+
+    async def close_unsent(
+        self, turn_id: TurnId, content: str, *, now: datetime
+    ) -> tuple[Event, ...]:
+        """End the calls of a turn that is over which never were sent: they have failed, surely."""
+        async with self._sessions.begin() as session:
+            rows = (
+                await session.execute(
+                    sa.update(tool_calls)
+                    .where(
+                        tool_calls.c.turn_id == turn_id,
+                        tool_calls.c.state.in_([CallState.PLANNED.value, CallState.APPROVED.value]),
+                    )
+                    .values(
+                        state=CallState.FAILED.value,
+                        content=content,
+                        code="TOOL_NOT_SENT",
+                        finished_at=now,
+                    )
+                    .returning(tool_calls.c.id, tool_calls.c.thread_id)
+                )
+            ).all()
+            facts = [
+                ToolReturned(
+                    turn_id=turn_id,
+                    tool_call_id=row.id,
+                    outcome="failed",
+                    content=content,
+                    code="TOOL_NOT_SENT",
                 )
                 for row in rows
             ]
@@ -336,24 +567,83 @@ class PostgresLedger:
 
     async def decisions(self, turn_id: TurnId) -> dict[str, str]:
         """Tool call id -> state of its approval, for one turn."""
-        statement = sa.select(approvals.c.tool_call_id, approvals.c.state).where(
-            approvals.c.turn_id == turn_id
-        )
-        async with self._sessions() as session:
-            return {row.tool_call_id: row.state for row in await session.execute(statement)}
+        return {
+            call_id: verdict["decision"]
+            for call_id, verdict in (await self.verdicts(turn_id)).items()
+        }
 
     async def approvals(
-        self, *, actor: str | None, state: ApprovalState | None, limit: int
+        self,
+        *,
+        actor: str | None,
+        state: ApprovalState | None,
+        limit: int,
+        audience: str | None = None,
     ) -> tuple[Approval, ...]:
-        """The newest questions, of one person or of all."""
+        """The newest questions, about calls for one customer or for all."""
         newest = (approvals.c.asked_at.desc(), approvals.c.id)  # an id tells nothing of its time
         statement = sa.select(approvals).order_by(*newest).limit(limit)
         if actor is not None:
             statement = statement.where(approvals.c.actor == actor)
         if state is not None:
             statement = statement.where(approvals.c.state == state.value)
+        if audience is not None:
+            statement = statement.where(approvals.c.audience == audience)
         async with self._sessions() as session:
             return tuple(_approval(row) for row in await session.execute(statement))
+
+
+_COUNTING = [
+    state.value
+    for state in (CallState.SENT, CallState.DONE, CallState.AMBIGUOUS, CallState.RESOLVED_DONE)
+]
+"""States of a call that has had its effect, or may have."""
+
+_OPEN_BEFORE_FAILURE = [CallState.PLANNED.value, CallState.APPROVED.value, CallState.SENT.value]
+
+
+def attempt_facts(turn_id: TurnId, call_id: str, attempts: Sequence[Attempt]) -> list[Fact]:
+    """What the log says of the requests that were made for a call."""
+    return [
+        AttemptMade(
+            turn_id=turn_id,
+            tool_call_id=call_id,
+            **_columns(attempt) | {"started_at": attempt.started_at.isoformat()},
+        )
+        for attempt in attempts
+    ]
+
+
+def known_call(row: sa.Row[Any]) -> KnownCall:
+    """The call in a row of `tool_calls`."""
+    values = {name: row._mapping[name] for name in KnownCall.__slots__}
+    return KnownCall(**values | {"state": CallState(row.state)})
+
+
+async def _known(session: AsyncSession, which: sa.ColumnElement[bool]) -> KnownCall | None:
+    statement = sa.select(tool_calls).where(which).order_by(tool_calls.c.sent_at.desc()).limit(1)
+    row = (await session.execute(statement)).one_or_none()
+    return None if row is None else known_call(row)
+
+
+def _is_over(known: KnownCall, call: PlannedCall) -> bool:
+    """Whether it is this very call, and past the point where it could be sent."""
+    over = {*_COUNTING, CallState.FAILED.value, CallState.RESOLVED_NOT_DONE.value}
+    same = (known.fingerprint, known.thread_id) == (call.fingerprint, call.thread_id)
+    return same and known.state.value in over
+
+
+def _sent(call: PlannedCall, now: datetime) -> dict[str, Any]:
+    keyed = None if call.keyed_for is None else now + timedelta(seconds=call.keyed_for)
+    return {"sent_at": now, "effect_key": call.effect_key, "keyed_until": keyed, "url": call.url}
+
+
+async def _locked(session: AsyncSession, approval_id: str) -> sa.Row[Any]:
+    return (
+        await session.execute(
+            sa.select(approvals).where(approvals.c.id == approval_id).with_for_update()
+        )
+    ).one()
 
 
 def _insert(call: PlannedCall, state: CallState, **values: Any) -> Any:
@@ -362,6 +652,7 @@ def _insert(call: PlannedCall, state: CallState, **values: Any) -> Any:
         thread_id=call.thread_id,
         turn_id=call.turn_id,
         operation_id=call.operation_id,
+        api_id=call.api_id,
         operation=call.operation,
         access=call.access,
         arguments=dict(call.arguments),
@@ -369,6 +660,27 @@ def _insert(call: PlannedCall, state: CallState, **values: Any) -> Any:
         state=state.value,
         **values,
     )
+
+
+async def _end(
+    session: AsyncSession, call: PlannedCall, state: CallState, values: dict[str, Any]
+) -> None:
+    """Move a write to its end; one that failed before it was sent may have no row yet."""
+    if state is not CallState.FAILED:
+        await _move(session, call.id, CallState.SENT, state, **values)
+        return
+    moved = await session.execute(
+        sa.update(tool_calls)
+        .where(tool_calls.c.id == call.id, tool_calls.c.state.in_(_OPEN_BEFORE_FAILURE))
+        .values(state=state.value, **values)
+        .returning(tool_calls.c.id)
+    )
+    if moved.one_or_none() is None:
+        made = await session.execute(
+            _insert(call, state, **values).on_conflict_do_nothing().returning(tool_calls.c.id)
+        )
+        if made.one_or_none() is None:
+            raise CallMoved(f"call {call.id} has ended before")
 
 
 async def _move(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from smart_support.errors import ErrorCategory, Severity, SupportError
 from smart_support.events.records import ThreadId, TurnId
@@ -25,16 +26,26 @@ class CallState(Enum):
     FAILED = "failed"
     AMBIGUOUS = "ambiguous"
     """Something was sent and nobody knows what became of it. Never repeated."""
+    RESOLVED_DONE = "resolved_done"
+    """Was ambiguous; it is known now that it took effect."""
+    RESOLVED_NOT_DONE = "resolved_not_done"
+    """Was ambiguous; it is known now that it did not."""
 
 
 class ApprovalState(Enum):
-    """Where an approval stands. `USED` was approved and has let its one call through."""
+    """Where an approval stands. `USED` was approved and has let its one call through.
+
+    `ANSWERED`: a message instead of a yes or no. `EDITED`: another question, about changed
+    arguments, has taken its place.
+    """
 
     PENDING = "pending"
     APPROVED = "approved"
     REJECTED = "rejected"
     EXPIRED = "expired"
     USED = "used"
+    ANSWERED = "answered"
+    EDITED = "edited"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +60,59 @@ class PlannedCall:
     access: str
     arguments: Mapping[str, Any]
     fingerprint: str
+    api_id: str | None = None
+    """The spec that the operation is of."""
+    keyed_for: float | None = None
+    """Seconds that the API keeps an idempotency key; None if it takes none."""
+    url: str | None = None
+    """What it is about: the request's URL without its query."""
+    asks: bool = False
+    """Whether it needs a yes."""
+
+    @property
+    def effect_key(self) -> str:
+        """One per effect: of a call said twice in a turn the same, of a new approval another."""
+        asked = approval_id_of(self.id) if self.asks else "unasked"
+        return str(
+            uuid5(
+                NAMESPACE_URL,
+                f"{self.thread_id}/{self.turn_id}/{self.operation_id}/{self.fingerprint}/{asked}",
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownCall:
+    """A call as the ledger has it."""
+
+    id: str
+    thread_id: ThreadId
+    turn_id: TurnId
+    operation_id: str
+    api_id: str | None
+    operation: str
+    access: str
+    arguments: Mapping[str, Any]
+    fingerprint: str
+    state: CallState
+    content: str | None = None
+    code: str | None = None
+    effect_key: str | None = None
+    keyed_until: datetime | None = None
+    accepted: Any = None
+    """What the API said when it accepted the call without having done it."""
+    sent_at: datetime | None = None
+    finished_at: datetime | None = None
+    checks: int = 0
+    check_at: datetime | None = None
+    """When to find out next what became of it."""
+    resolved_by: str | None = None
+    resolved_at: datetime | None = None
+    remark: str | None = None
+
+    def pointers(self) -> dict[str, Any]:
+        """The call as the pointers of a lookup or status operation see it."""
+        return {"arguments": self.arguments, "answer": self.accepted, "key": self.effect_key}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +132,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A question to a person about one exact call, and the answer."""
+    """A question to a person about one exact call, and the answer.
+
+    `actor` is the customer for whom the call is made, also where a lead is asked.
+    """
 
     id: str
     tool_call_id: str
@@ -86,6 +153,13 @@ class Approval:
     decided_by: str | None
     decided_at: datetime | None
     reason: str | None
+    audience: Literal["customer", "lead"]
+    why: str | None
+    """The rule by which a lead is asked."""
+    arguments: Mapping[str, Any] | None
+    """As the model sees them, bound ones absent; None for what was asked by an older version."""
+    edited: bool
+    """The customer changed the arguments before they were asked again."""
 
 
 class ApprovalSettled(SupportError):
@@ -122,6 +196,32 @@ class CallMoved(SupportError):
     code = "TOOL_CALL_MOVED"
     status = 409
     severity = Severity.HIGH
+
+
+class CallMade(SupportError):
+    """The same effect was asked for before; `known` says what became of it. Nothing was sent."""
+
+    code = "TOOL_CALL_MADE"
+    status = 409
+    severity = Severity.LOW
+
+    def __init__(self, known: KnownCall) -> None:
+        super().__init__(f"call {known.id} is {known.state.value}")
+        self.known = known
+
+
+class CallSettled(SupportError):
+    """Its outcome is not unknown, or not any more."""
+
+    code = "TOOL_CALL_SETTLED"
+    status = 409
+    severity = Severity.LOW
+    user_message = "It is known already what became of that call."
+
+
+def approval_id_of(tool_call_id: str) -> str:
+    """The id of the question about a tool call; a call has one, however often it is asked."""
+    return str(uuid5(UUID(tool_call_id), "approval"))
 
 
 def fingerprint_of(operation_id: str, schema_hash: str, arguments: Mapping[str, Any]) -> str:

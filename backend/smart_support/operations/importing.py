@@ -5,13 +5,15 @@ import contextlib
 import json
 import pickle
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 import httpx
 import structlog
 
-from smart_support.errors import Severity, SupportError
+from smart_support.errors import NotFound, Severity, SupportError
 from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.postgres import Imported, PostgresOperations
 from smart_support.operations.reading import Progress, Told, nobody, read_draft
@@ -33,6 +35,37 @@ class DocumentUnreachable(SupportError):
     status = 422
     severity = Severity.LOW
     user_message = "That document could not be fetched."
+
+
+class Imports:
+    """How far the imports are that go on in this process, for those who asked for them."""
+
+    def __init__(self) -> None:
+        self._going: dict[tuple[str, str], Progress] = {}
+
+    @contextlib.contextmanager
+    def watched(self, import_id: str | None, by: str) -> Iterator[Told]:
+        """Keep what the yielded function is told under `import_id`, until the import has ended."""
+        if import_id is None:
+            yield nobody
+            return
+        at = (by, import_id)
+        self._going[at] = Progress("reading")
+        try:
+            yield partial(self._going.__setitem__, at)
+        finally:
+            del self._going[at]
+
+    def progress(self, import_id: str, by: str) -> Progress:
+        """How far an import of this person is.
+
+        Raises:
+            NotFound: it has ended, or goes on elsewhere.
+        """
+        try:
+            return self._going[by, import_id]
+        except KeyError:
+            raise NotFound(f"no import {import_id} is going on here") from None
 
 
 async def fetch_document(

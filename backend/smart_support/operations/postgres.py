@@ -12,6 +12,8 @@ from uuid_utils import uuid7
 
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
+from smart_support.operations.approval_rules import rules_of
+from smart_support.operations.effects import lookup_of, status_of
 from smart_support.operations.naming import keep_names
 from smart_support.operations.records import (
     Access,
@@ -591,6 +593,22 @@ class PostgresOperations:
                 for row in await session.execute(statement)
             )
 
+    async def approved_read(self, spec_id: str, key: str) -> tuple[Operation, str | None] | None:
+        """The approved read with this key of a document, and where its API is; None if none is."""
+        statement: sa.Select[Any] = (
+            sa.select(*_OPERATION, _ADDRESS)
+            .join(specs, specs.c.id == operations.c.spec_id)
+            .where(
+                operations.c.spec_id == spec_id,
+                operations.c.key == key,
+                operations.c.state == ReviewState.APPROVED.value,
+                operations.c.classification["access"].astext == Access.READ.value,
+            )
+        )
+        async with self._sessions() as session:
+            row = (await session.execute(statement)).one_or_none()
+        return None if row is None else (_operation(row), row.where)
+
     async def offers(self) -> tuple[Offer, ...]:
         """Every operation that may be called, without what only a call needs."""
         decided = operations.c.classification
@@ -751,6 +769,9 @@ def classification_of(stored: Mapping[str, Any]) -> Classification:
             "access": Access(stored["access"]),
             "risk": Risk(stored["risk"]),
             "reasons": tuple(stored["reasons"]),
+            "lookup": lookup_of(stored.get("lookup")),
+            "status": status_of(stored.get("status")),
+            "approval_rules": rules_of(stored.get("approval_rules")),
             "grounds": tuple(Ground(**ground) for ground in stored.get("grounds", ())),
             "answer_fields": tuple(stored.get("answer_fields", ())),
         }

@@ -11,6 +11,9 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, NewType, NotRequired, TypedDict
 
+from smart_support.operations.approval_rules import NO_RULES, ApprovalRules
+from smart_support.operations.effects import Lookup, StatusCheck
+
 SpecId = NewType("SpecId", str)
 OperationId = NewType("OperationId", str)
 JsonObject = Mapping[str, Any]
@@ -87,6 +90,8 @@ class Classification:
     """No person may lower `confirm`. Set by the suggestion; a decision cannot change it."""
     reasons: tuple[str, ...] = ()
     """Why, one sentence each."""
+    approval_rules: ApprovalRules = NO_RULES
+    """What is demanded beyond the customer's yes."""
     grounds: tuple[Ground, ...] = ()
     """The same with what each speaks of, how sure it is, and from where it was read."""
     unbindable: bool = False
@@ -95,15 +100,17 @@ class Classification:
     idempotency_lifetime_s: int | None = None
     """How long the API remembers an idempotency key, in seconds; None: not known."""
     repeatable: bool | None = None
-    """Doing it twice is the same as doing it once, as a person says; None: nobody has said."""
-    lookup_operation: str | None = None
-    """Key of the operation of the same document that tells what became of a call."""
-    status_operation: str | None = None
-    """Key of the operation of the same document that tells how far a 202 has got."""
+    """Doing it twice is the same as doing it once, as a person says; None: nobody has said, and
+    what its method promises counts."""
+    lookup: Lookup | None = None
+    """How to find out whether a write whose answer was lost took effect."""
+    status: StatusCheck | None = None
+    """How to follow a request that was accepted but is not done (202)."""
     breaker_group: str | None = None
-    """Operations of one group fail together; None: all of an origin."""
+    """Operations of one group of an origin fail together; None: those with the same first tag."""
     cacheable_s: int | None = None
-    """How long an answer may be used again, in seconds; None: not at all."""
+    """How old, in seconds, an answer may be that stands in, marked as old, while the API is down;
+    None: none does."""
     answer_fields: tuple[str, ...] = ()
     """What the model is shown of an answer; empty: all of it."""
     pagination: Mapping[str, Any] | None = None

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from smart_support.errors import InvalidInput
+from smart_support.operations.approval_rules import ApprovalRules
+from smart_support.operations.effects import Lookup, StatusCheck, bad_pointers
 from smart_support.operations.postgres import Decided, Decision, PostgresOperations
 from smart_support.operations.records import (
     Access,
@@ -28,6 +30,22 @@ class Correction:
     risk: Risk | None = None
     idempotency_header: str | None = None
     """Empty: the operation takes none."""
+    idempotency_lifetime_s: int | None = None
+    """0: nobody knows."""
+    repeatable: bool | None = None
+    lookup: Lookup | None = None
+    """With an empty `operation`: none."""
+    status: StatusCheck | None = None
+    """With an empty `operation`: none."""
+    breaker_group: str | None = None
+    """Empty: by its tag."""
+    cacheable_s: int | None = None
+    """0: its answers are not kept."""
+    approval_rules: ApprovalRules | None = None
+    answer_fields: tuple[str, ...] | None = None
+    """Empty: the whole answer is shown."""
+    paged: bool | None = None
+    """Whether its pages are walked as suggested, or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +103,15 @@ async def decide_all(
     decisions = []
     for operation in found:
         verdict = wanted[operation.id]
+        classification = _corrected(operation, verdict.correction)
+        for link in (verdict.correction.lookup, verdict.correction.status):
+            await _check_linked(operations, operation, link)
         decisions.append(
             Decision(
                 operation_id=operation.id,
                 version=verdict.version,
                 state=verdict.state,
-                classification=_corrected(operation, verdict.correction),
+                classification=classification,
                 reason=verdict.reason,
             )
         )
@@ -105,11 +126,46 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
         for field in fields(correction)
         if (value := getattr(correction, field.name)) is not None
     }
-    if changes.get("idempotency_header") == "":
-        changes["idempotency_header"] = None
+    for name in ("idempotency_header", "breaker_group", "idempotency_lifetime_s", "cacheable_s"):
+        if name in changes and not changes[name]:
+            changes[name] = None
+    for name in ("lookup", "status"):
+        if name in changes and not changes[name].operation:
+            changes[name] = None
+    if (paged := changes.pop("paged", None)) is not None:
+        changes["pagination"] = operation.suggestion.pagination if paged else None
     classification = replace(operation.classification, **changes)
     check_classification(operation, classification)
+    for link in (classification.lookup, classification.status):
+        _check_link(operation, link)
     return classification
+
+
+def _check_link(operation: Operation, link: Lookup | StatusCheck | None) -> None:
+    """Raise InvalidInput if what is linked to an operation can never be asked."""
+    if link is None:
+        return
+    pointers = [*link.arguments.values()]
+    if isinstance(link, Lookup):
+        pointers += link.equal.values()
+        if not link.equal and not link.arguments:
+            raise InvalidInput(f"{operation.key}: a lookup that asks for nothing proves nothing.")
+    if wrong := bad_pointers(pointers):
+        raise InvalidInput(
+            f"{operation.key}: {wrong[0]!r} points nowhere. Begin with /arguments/ or /answer/, "
+            "or use /key."
+        )
+
+
+async def _check_linked(
+    operations: PostgresOperations, operation: Operation, link: Lookup | StatusCheck | None
+) -> None:
+    """Raise InvalidInput if the document has no such operation to ask."""
+    if link is None or not link.operation:
+        return
+    found = await operations.operations(operation.spec_id, query=link.operation, limit=500)
+    if all(one.key != link.operation for one in found):
+        raise InvalidInput(f"{operation.key}: the document has no operation {link.operation!r}.")
 
 
 async def _check_callable(

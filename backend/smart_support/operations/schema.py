@@ -420,12 +420,22 @@ def cursor_of(operation: Operation) -> tuple[str, Pagination | None]:
     return (f"page_{_CURSOR}" if taken else _CURSOR), pagination
 
 
+def _versions(operation: Operation) -> list[str]:
+    return [
+        parameter["argument"]
+        for parameter in operation.request_plan["parameters"]
+        if parameter["location"] == "header" and parameter["name"].lower() == "if-match"
+    ]
+
+
 def tool_schema(operation: Operation) -> dict[str, Any]:
-    """The input schema as the model sees it: without the arguments bound to the customer.
+    """The input schema as the model sees it: without what the executor fills in.
+
+    That are the arguments bound to the customer, and the version that `If-Match` names.
 
     Where pages are walked, one cursor stands for the argument that asks for a page.
     """
-    hidden = set(operation.classification.bindings)
+    hidden = {*operation.classification.bindings, *_versions(operation)}
     cursor, pagination = cursor_of(operation)
     if pagination is not None:
         hidden.add(pagination["parameter"])

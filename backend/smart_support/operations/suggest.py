@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smart_support.errors import Severity, SupportError
+from smart_support.operations.approval_rules import check_rules
 from smart_support.operations.records import (
     CLAIMS,
     DEFAULT_AGENT,
@@ -148,6 +149,7 @@ def check_classification(operation: DraftOperation, classification: Classificati
     Raises:
         ConfirmationLocked: it would let a locked operation run without a yes.
         UnknownArgument, UnknownClaim: a binding that cannot be filled.
+        RuleInvalid: an approval rule that is unsafe or cannot work.
     """
     if operation.suggestion.confirm_locked and not (
         classification.confirm and classification.access is Access.WRITE
@@ -159,6 +161,12 @@ def check_classification(operation: DraftOperation, classification: Classificati
             raise UnknownArgument(operation.key, argument, arguments)
         if claim not in CLAIMS:
             raise UnknownClaim(claim)
+    check_rules(
+        classification.approval_rules,
+        confirm=classification.confirm,
+        low_impact=classification.risk is Risk.LOW and not operation.suggestion.confirm_locked,
+        schema=operation.schema,
+    )
 
 
 def _access(operation: DraftOperation, reasons: list[str]) -> Access:

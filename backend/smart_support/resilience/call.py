@@ -1,6 +1,5 @@
 """One call to one origin: attempt after attempt, as long as that is safe and there is time."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,10 +9,12 @@ import httpx
 
 from smart_support.resilience.breaker import Breaker
 from smart_support.resilience.bulkhead import Bulkhead, BulkheadFull
+from smart_support.resilience.deadline import Cut
 from smart_support.resilience.decision import (
     BUSY,
     CIRCUIT_OPEN,
     STILL_RUNNING,
+    TIMED_OUT,
     Failure,
     may_retry,
     outcome_of,
@@ -153,7 +154,6 @@ class Caller:
         """
         plan, clock, bulkhead = progress.plan, self.clock, origin.bulkhead
         breaker = origin.breaker(plan.group)
-        origin.budget.called()
         tries, ever_sent = 0, False
         while True:
             tries += 1
@@ -166,13 +166,17 @@ class Caller:
                 await self._await_place(bulkhead, progress)
             try:
                 started = clock()
+                left = progress.deadline - started
+                if left < self.settings.least_for_write and not plan.may_repeat:
+                    raise self._gave_up(TIMED_OUT, progress, None)
                 ticket = breaker.admit(started)
                 if not ticket:
                     raise self._gave_up(CIRCUIT_OPEN, progress, breaker.opens_in(started))
-                left = progress.deadline - started
+                if tries == 1:
+                    origin.budget.called()
                 seconds = min(left, plan.attempt)
                 try:
-                    async with asyncio.timeout(seconds):
+                    with Cut(seconds):
                         result = await work(seconds)
                 except BaseException as error:  # noqa: BLE001 (_settle raises what is not its own)
                     failure = self._settle(origin, breaker, ticket, progress, started, error)
@@ -202,7 +206,7 @@ class Caller:
 
     async def _await_place(self, bulkhead: Bulkhead, progress: Progress) -> None:
         try:
-            async with asyncio.timeout(progress.deadline - self.clock()):
+            with Cut(progress.deadline - self.clock()):
                 await bulkhead.wait()
         except (TimeoutError, BulkheadFull) as error:
             raise self._gave_up(BUSY, progress, None) from error
@@ -229,7 +233,8 @@ class Caller:
             breaker.settle(ticket, ended, bad=None)
             if isinstance(error, Stopped):
                 raise error.error
-            self._report(origin, progress, started, ended, progress.outcome(), cancelled=True)
+            cancelled = not isinstance(error, Exception)
+            self._report(origin, progress, started, ended, progress.outcome(), cancelled=cancelled)
             raise error
         breaker.settle(ticket, ended, bad=True if failure.unhealthy else None)
         outcome = outcome_of(failure, sent=progress.sent, writes=plan.writes)

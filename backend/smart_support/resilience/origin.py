@@ -29,6 +29,8 @@ class UpstreamSettings:
         base_delay: seconds; the longest wait after the first failure. It doubles with each.
         base_delay_limited: the same after a 429.
         max_delay: seconds; the longest wait of our own. An API may ask for more.
+        least_for_write: seconds that must be left to begin a write that cannot be repeated: one
+            that is cut after it has left is one of which nobody knows what it did.
         retry_ratio, retry_burst, retry_floor: see `RetryBudget`.
         breaker: when to leave an API alone.
         places: calls to one API at the same time.
@@ -48,6 +50,7 @@ class UpstreamSettings:
     base_delay: float = 0.2
     base_delay_limited: float = 1.0
     max_delay: float = 5.0
+    least_for_write: float = 0.25
     retry_ratio: float = 0.1
     retry_burst: float = 10.0
     retry_floor: float = 10.0

@@ -128,6 +128,7 @@ class CallFailed(SupportError):
         body: of the answer, inflated and capped.
     """
 
+    code = "API_FAILED"
     status = 502
     severity = Severity.MEDIUM
     user_message = _TRY_LATER

@@ -72,15 +72,16 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
             httpcore.ConnectError: none answers.
         """
         *others, last = await addresses_of(host, port, self._policy, self._resolver)
+        connect = self._network.connect_tcp
         for address in others:
             try:
                 async with asyncio.timeout(CONNECT_PATIENCE):
-                    return await self._network.connect_tcp(
-                        address, port, timeout, local_address, socket_options
+                    return WatchedStream(
+                        await connect(address, port, timeout, local_address, socket_options)
                     )
             except (httpcore.ConnectError, httpcore.ConnectTimeout, TimeoutError):
                 continue
-        return await self._network.connect_tcp(last, port, timeout, local_address, socket_options)
+        return WatchedStream(await connect(last, port, timeout, local_address, socket_options))
 
 
 class PinnedTransport(httpx.AsyncBaseTransport):
@@ -133,14 +134,92 @@ class _Body(httpx.AsyncByteStream):
         self._answer = answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
         try:
             async for piece in self._answer.aiter_stream():
+                received += len(piece)
                 yield piece
         except _THEIRS as error:
             raise _MEANINGS[type(error)](str(error)) from error
+        stream = self._answer.extensions.get("network_stream")
+        if isinstance(stream, WatchedStream):
+            names = {name.lower() for name, _ in self._answer.headers}
+            stream.answer_ended(None if b"transfer-encoding" in names else received)
 
     async def aclose(self) -> None:
         await self._answer.aclose()
+
+
+class WatchedStream(httpcore.AsyncNetworkStream):
+    """A connection that is not used again when more came than the answer to what was asked.
+
+    What an upstream sends too much would be read as the answer to the next request, which may be
+    another customer's. The pool drops an idle connection that has something to read; what was
+    read together with the end of an answer it cannot see, so this counts it.
+    """
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._head: bytearray | None = bytearray()
+        self._after_head = 0
+        self._last = b""
+        self._clean = False
+
+    async def read(
+        self,
+        max_bytes: int,
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's signature)
+    ) -> bytes:
+        data = await self._stream.read(max_bytes, timeout)
+        self._last = self._last[-8:] + data  # the boundary may lie between two reads
+        if self._head is None:
+            self._after_head += len(data)
+        else:
+            self._head += data
+            self._find_end_of_head(self._head)
+        return data
+
+    async def write(
+        self,
+        buffer: bytes,
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's signature)
+    ) -> None:
+        if self._last:  # a new request
+            self._head, self._after_head, self._last = bytearray(), 0, b""
+        self._clean = False
+        await self._stream.write(buffer, timeout)
+
+    def answer_ended(self, length: int | None) -> None:
+        """The answer was read whole; its body has `length` bytes, None where it was chunked."""
+        if length is None:
+            # How many bytes the chunks took is not known; a second answer shows by its beginning.
+            self._clean = b"\r\n\r\nHTTP/1." not in self._last
+        else:
+            self._clean = self._head is None and self._after_head == length
+
+    def get_extra_info(self, info: str) -> object:
+        if info == "is_readable" and not self._clean:
+            return True
+        return self._stream.get_extra_info(info)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's signature)
+    ) -> httpcore.AsyncNetworkStream:
+        return WatchedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def _find_end_of_head(self, head: bytearray) -> None:
+        while (end := head.find(b"\r\n\r\n")) >= 0:
+            informational = head[9:10] == b"1"  # HTTP/1.1 103: its answer is still to come
+            del head[: end + 4]
+            if not informational:
+                self._head, self._after_head = None, len(head)
+                return
 
 
 def pinned(

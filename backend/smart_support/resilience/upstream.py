@@ -155,7 +155,7 @@ class Upstreams:
             # Each gets its share of the time, so that the first cannot use up all of it.
             now = self._clock()
             progress.deadline = now + (deadline - now) / (len(requests) - place)
-            exchange = _Exchange(self._settings, origin, request, progress)
+            exchange = _Exchange(self._settings, origin, request, progress, self._clock)
             await exchange.prepare()
             try:
                 answer = await self._caller.run(origin, progress, exchange.attempt)
@@ -208,8 +208,10 @@ class _Exchange:
         origin: Origin,
         request: httpx.Request,
         progress: Progress,
+        clock: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self._clock = clock
         self._origin = origin
         self._request = request
         self._progress = progress
@@ -272,19 +274,30 @@ class _Exchange:
         tasks = [asyncio.ensure_future(self._once(seconds))]
         try:
             await asyncio.wait(tasks, timeout=after)
-            bulkhead = self._origin.bulkhead
-            if tasks[0].done() or not self._progress.sent or not bulkhead.take():
+            if tasks[0].done() or not self._progress.sent or not self._takes_another():
                 return await tasks[0]
             try:
                 self._progress.hedged = True
                 tasks.append(asyncio.ensure_future(self._once(seconds - after)))
                 return await _first_good(tasks)
             finally:
-                bulkhead.give_back()
+                self._origin.bulkhead.give_back()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _takes_another(self) -> bool:
+        """Whether the origin has room for a second request now; if so, a place is taken."""
+        origin, now = self._origin, self._clock()
+        if origin.quota is not None and origin.quota.reserve(now, now) is None:
+            return False
+        if not origin.bulkhead.take():
+            return False
+        if origin.budget.take(now):
+            return True
+        origin.bulkhead.give_back()
+        return False
 
 
 async def _first_good(tasks: Sequence[asyncio.Future[Answer]]) -> Answer:

@@ -2,28 +2,33 @@
 
 Our own lines (structlog) and those of libraries (logging) go through one renderer. Bind
 `correlation_id`, `thread_id` and `turn_id` with `structlog.contextvars`; every line then has them.
+What must not be in a line, `telemetry.redaction` takes out.
 """
 
 import contextlib
 import json
 import logging
 import queue
-import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from functools import partial
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, TextIO
 
 import orjson
 import structlog
 import uuid_utils
-from pydantic import SecretBytes, SecretStr
 from structlog.typing import EventDict, Processor
 
-HIDDEN = "[hidden]"
+from smart_support.telemetry.debug import DEBUG
+from smart_support.telemetry.log_file import LogFile
+from smart_support.telemetry.metrics import LOG_DROPPED
+from smart_support.telemetry.redaction import HIDDEN, hide_secrets
+
+__all__ = ["HIDDEN", "configure_logs", "hide_secrets", "new_correlation_id"]
+
 QUEUE_LINES = 10_000
 STOP_SECONDS = 5.0
-DEEPEST = 8  # levels of nested fields that are shown
 
 # They log whole requests, which hold what customers wrote.
 _TALKATIVE = (
@@ -38,23 +43,6 @@ _TALKATIVE = (
     "uvicorn",
 )
 
-_SECRET_NAME = re.compile(
-    r"authori[sz]ation|api[-_]?key|token|passw|passphrase|secret|cookie|credential|private[-_]?key",
-    re.IGNORECASE,
-)
-# How many tokens a model took is no secret.
-_COUNT_NAME = re.compile(r"(^|_)tokens$", re.IGNORECASE)
-_SECRET_TEXT = (
-    (re.compile(r"(\w://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),  # user:password@host
-    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    (re.compile(r"\bsk-[\w-]{8,}"), HIDDEN),  # a key of a model endpoint
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), HIDDEN),  # a JSON Web Token
-    (
-        re.compile(r"([?&][\w-]*(?:token|key|secret|password)=)[^&\s\"']+", re.IGNORECASE),
-        rf"\1{HIDDEN}",
-    ),
-)
-
 
 @contextlib.contextmanager
 def configure_logs(
@@ -62,10 +50,12 @@ def configure_logs(
     format: str = "console",  # noqa: A002 - the word of the setting
     *,
     stream: TextIO | None = None,
+    file: LogFile | None = None,
+    message_text: bool = False,
     queue_lines: int = QUEUE_LINES,
     stop_seconds: float = STOP_SECONDS,
 ) -> Iterator[None]:
-    """Write every log line of this process, inside the block, to `stream`.
+    """Write every log line of this process, inside the block, to `stream`, and to `file` as JSON.
 
     Lines are rendered where they are logged, so that they show what was then, and written by a
     thread of its own. At the end of the block what is queued is written, and logging is as before.
@@ -74,30 +64,42 @@ def configure_logs(
         level: DEBUG, INFO, WARNING or ERROR; lines below it are not logged.
         format: `console` for people, `json` (one object a line) for machines.
         stream: standard error if None.
+        file: where to keep lines as well; each sink has a queue of its own, so that neither
+            waits for the other.
+        message_text: whether fields that hold what people wrote are shown.
         queue_lines: how many lines may wait to be written; beyond, lines are dropped and counted.
         stop_seconds: how long the end may take to write what is queued.
     """
     out = sys.stderr if stream is None else stream
-    lines: queue.Queue[Any] = queue.Queue(queue_lines)
-    writer = _Writer(lines, logging.StreamHandler(out), stop_seconds)
-    handler = _Queued(lines)
-    handler.setFormatter(_formatter(format, colors=out.isatty()))
-    with _sole_handler(handler, level):
+    sinks: list[tuple[logging.Handler, logging.Formatter]] = [
+        (logging.StreamHandler(out), _formatter(format, colors=out.isatty(), text=message_text))
+    ]
+    if file is not None:
+        sinks.append((file.open(), _formatter("json", colors=False, text=message_text)))
+    handlers, writers = [], []
+    for sink, formatter in sinks:
+        lines: queue.Queue[Any] = queue.Queue(queue_lines)
+        handlers.append(_Queued(lines, level))
+        handlers[-1].setFormatter(formatter)
+        writers.append(_Writer(lines, sink, stop_seconds))
+    with _sole_handlers(handlers, level):
         structlog.configure(
             processors=[
                 structlog.stdlib.filter_by_level,
-                *_SHARED,
+                *_shared(text=message_text),
                 structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
             ],
             logger_factory=structlog.stdlib.LoggerFactory(),
             wrapper_class=structlog.stdlib.BoundLogger,
         )
-        writer.start()
+        for writer in writers:
+            writer.start()
         try:
             yield
         finally:
             structlog.reset_defaults()
-            writer.stop()
+            for writer in writers:
+                writer.stop()
 
 
 def new_correlation_id() -> str:
@@ -105,47 +107,19 @@ def new_correlation_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Replace what looks like a secret, by the name of its field or by its own form."""
-    return {name: _shown(name, value, 0) for name, value in event.items()}
+def _shared(*, text: bool) -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        partial(hide_secrets, message_text=text),
+    ]
 
 
-def _shown(name: str, value: Any, depth: int) -> Any:
-    # structlog's own notes, such as the record, are dropped before the line is rendered.
-    if name.startswith("_") or value is None:
-        return value
-    if isinstance(value, SecretStr | SecretBytes):
-        return HIDDEN
-    if _SECRET_NAME.search(name) and not _COUNT_NAME.search(name):
-        return HIDDEN
-    if isinstance(value, bytes):
-        return f"[{len(value)} bytes]"
-    if isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Mapping | list | tuple | set | frozenset):
-        if depth == DEEPEST:
-            return "[deeper]"
-        if isinstance(value, Mapping):
-            return {str(key): _shown(str(key), each, depth + 1) for key, each in value.items()}
-        return [_shown("", each, depth + 1) for each in value]
-    text = value if isinstance(value, str) else str(value)
-    for form, replacement in _SECRET_TEXT:
-        text = form.sub(replacement, text)
-    return text
-
-
-_SHARED: list[Processor] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.StackInfoRenderer(),
-    structlog.processors.format_exc_info,
-    hide_secrets,
-]
-
-
-def _formatter(format: str, *, colors: bool) -> logging.Formatter:  # noqa: A002
+def _formatter(format: str, *, colors: bool, text: bool) -> logging.Formatter:  # noqa: A002
     renderer: Processor = (
         structlog.processors.JSONRenderer(serializer=_to_json)
         if format == "json"
@@ -154,7 +128,7 @@ def _formatter(format: str, *, colors: bool) -> logging.Formatter:  # noqa: A002
         )
     )
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_SHARED,
+        foreign_pre_chain=_shared(text=text),
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
 
@@ -167,36 +141,48 @@ def _to_json(event: EventDict, **_: Any) -> str:
 
 
 @contextlib.contextmanager
-def _sole_handler(handler: logging.Handler, level: str) -> Iterator[None]:
-    """Give the root logger `handler` alone; in the end restore what it had."""
+def _sole_handlers(handlers: Sequence[logging.Handler], level: str) -> Iterator[None]:
+    """Give the root logger these handlers alone; in the end restore what it had.
+
+    While debug mode is on, every line reaches the handlers, and they choose.
+    """
     root = logging.getLogger()
     talkative = [logging.getLogger(name) for name in _TALKATIVE]
-    handlers, levels = root.handlers[:], [(each, each.level) for each in (root, *talkative)]
-    root.handlers[:] = [handler]
+    before, levels = root.handlers[:], [(each, each.level) for each in (root, *talkative)]
+    root.handlers[:] = handlers
     root.setLevel(level)
     for each in talkative:
         each.setLevel(max(logging.WARNING, root.level))
+    unwatch = DEBUG.watch(lambda on: root.setLevel(logging.DEBUG if on else level))
     try:
         yield
     finally:
-        root.handlers[:] = handlers
-        for each, before in levels:
-            each.setLevel(before)
+        unwatch()
+        root.handlers[:] = before
+        for each, level_before in levels:
+            each.setLevel(level_before)
 
 
 class _Queued(QueueHandler):
     """Never waits: what does not fit into the queue is counted, and the count logged later."""
 
-    def __init__(self, lines: "queue.Queue[Any]") -> None:
+    def __init__(self, lines: "queue.Queue[Any]", level: str) -> None:
         super().__init__(lines)
         self._lines = lines
+        self._least = logging.getLevelName(level)
         self._dropped = 0
+
+    def filter(self, record: logging.LogRecord) -> Any:
+        if record.levelno < self._least and not DEBUG.covers_here():
+            return False
+        return super().filter(record)
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
             self._lines.put_nowait(record)
         except queue.Full:
             self._dropped += 1
+            LOG_DROPPED.inc()
             return
         if self._dropped and self._lines.qsize() <= self._lines.maxsize // 2:
             dropped, self._dropped = self._dropped, 0
@@ -216,5 +202,9 @@ class _Writer(QueueListener):
     def stop(self) -> None:
         with contextlib.suppress(queue.Full):  # then it is stuck, and its thread ends with us
             self._lines.put(None, timeout=self._stop_seconds)  # None ends the loop of QueueListener
-            if self._thread is not None:
-                self._thread.join(self._stop_seconds)
+            thread = self._thread
+            if thread is not None:
+                thread.join(self._stop_seconds)
+                if not thread.is_alive():  # else closing would wait for it
+                    for sink in self.handlers:
+                        sink.close()

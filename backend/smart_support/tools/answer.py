@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from smart_support.operations.text import visible
+from smart_support.resilience.payload import read_json
 
 MAX_TOKENS = 3_000
 """Longest answer that the model reads, as `tokens_of` counts them."""
@@ -86,6 +87,49 @@ def success(
     )
 
 
+def check_readable(content_type: str, body: bytes) -> None:
+    """Return if an answer that says that it is JSON is JSON that can be worked with.
+
+    Raises:
+        UnreadableAnswer: it is not.
+    """
+    essence = content_type.partition(";")[0].strip().lower()
+    if body.strip() and (essence == "application/json" or essence.endswith("+json")):
+        read_json(body.removeprefix(b"\xef\xbb\xbf"))
+
+
+def old(content: str, seconds: float) -> str:
+    """An earlier answer, marked as such, that stands in for one that could not be had."""
+    return _compact(
+        {
+            "stale": True,
+            "age_seconds": round(seconds),
+            "remark": "The API does not answer now; this is its last answer. Say how old it is.",
+            "answer": _parsed(content.encode()),
+        }
+    )
+
+
+def repeated(content: str) -> str:
+    """The answer to a call that was made before in the same turn, and was not made again."""
+    return _compact(
+        {
+            "remark": "This was done before in this turn, and was not done a second time.",
+            "answer": _parsed(content.encode()),
+        }
+    )
+
+
+def checked(content: str) -> str:
+    """What showed that a call whose answer was lost has taken effect."""
+    return _compact(
+        {
+            "remark": "Its answer was lost. It was checked: it has taken effect.",
+            "answer": _parsed(content.encode()),
+        }
+    )
+
+
 def failure(
     code: str,
     outcome: str,
@@ -93,13 +137,17 @@ def failure(
     *,
     status: int | None = None,
     body: bytes = b"",
+    say: str | None = None,
 ) -> str:
     """A failed call for the model: what happened upstream, and the API's own words if it gave any.
 
     `outcome` is `failed` (nothing was changed), `declined` (a person said no) or `unknown`.
+    `say` is a sentence for the customer.
     Problem details (RFC 9457) are kept with all their members.
     """
     error: dict[str, Any] = {"code": code, "outcome": outcome, "message": message}
+    if say is not None:
+        error["say"] = say
     if status is not None:
         error["status"] = status
     parsed = _parsed(body) if body[:1] == b"{" else None

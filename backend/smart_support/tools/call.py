@@ -1,31 +1,52 @@
-"""The call: one request to a company's API, retried only where that is safe, all of it recorded."""
+"""The call: may it be made, is it in the ledger, what became of it. `resilience` sends it."""
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 import httpx
-import structlog
+import orjson
 
-from smart_support.errors import ErrorCategory, Severity, SupportError
-from smart_support.events.records import AttemptOutcome, CallOutcome, Event, ToolReturned
+from smart_support.errors import Severity, SupportError
+from smart_support.events.records import CallOutcome, Event, ToolReturned
 from smart_support.ledger.postgres import PostgresLedger
-from smart_support.ledger.records import Attempt, CallState, PlannedCall, fingerprint_of
+from smart_support.ledger.records import (
+    ApprovalExpired,
+    CallMade,
+    CallState,
+    KnownCall,
+    PlannedCall,
+)
+from smart_support.ledger.stops import Stopped
+from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.records import Access, Operation
 from smart_support.operations.schema import cursor_of
-from smart_support.resilience.classify import classify_error
-from smart_support.resilience.retry import with_retry
-from smart_support.tools import answer
+from smart_support.resilience.call import failed
+from smart_support.resilience.decision import UNREADABLE
+from smart_support.resilience.payload import UnreadableAnswer
+from smart_support.resilience.records import Answer, CallFailed, CallPlan
+from smart_support.resilience.retry import asked_wait
+from smart_support.resilience.upstream import Upstreams
+from smart_support.telemetry.tracing import Attributes, span
+from smart_support.tools import answer, words
+from smart_support.tools.attempts import Recorder
 from smart_support.tools.build import Tool
-from smart_support.tools.paging import next_cursor, turned
+from smart_support.tools.consent import demand_of
+from smart_support.tools.linked import LinkBroken, LinkedReads
+from smart_support.tools.paging import next_cursor
+from smart_support.tools.planning import (
+    breaker_group,
+    complete_arguments,
+    is_repeatable,
+    plan_call,
+    version_argument,
+)
 from smart_support.tools.request import build_request
 
-log = structlog.get_logger()
+__all__ = ["CallResult", "Limits", "ToolCaller", "complete_arguments", "plan_call"]
 
 _STATES: Mapping[CallOutcome, CallState] = {
     "done": CallState.DONE,
@@ -33,34 +54,33 @@ _STATES: Mapping[CallOutcome, CallState] = {
     "declined": CallState.REJECTED,
     "unknown": CallState.AMBIGUOUS,
 }
+_OUTCOMES: Mapping[CallState, CallOutcome] = {
+    CallState.DONE: "done",
+    CallState.RESOLVED_DONE: "done",
+    CallState.FAILED: "failed",
+    CallState.RESOLVED_NOT_DONE: "failed",
+    CallState.REJECTED: "declined",
+    CallState.EXPIRED: "declined",
+    CallState.SENT: "unknown",
+    CallState.AMBIGUOUS: "unknown",
+}
 
-_TOLD = ("content-type", "date", "retry-after")
-"""Headers of a refusal that are looked at."""
-
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.InvalidURL,
-    httpx.UnsupportedProtocol,
-)
-
-
-class AnswerTooLarge(SupportError):
-    """The API answered with more than is read; what it did stands."""
-
-    code = "API_ANSWER_TOO_LARGE"
-    status = 502
-    severity = Severity.MEDIUM
+_FIRST_POLL = 1.0
+_LAST_POLL = 5.0
+_LOOK_AGAIN = 0.1
 
 
-class DeadlineOver(SupportError):
-    """The time that a tool call may take in all is over."""
+class VersionUnknown(SupportError):
+    """The API wants to know which version is changed, and nobody has read it in this thread."""
 
-    code = "API_TIMEOUT"
-    status = 504
-    category = ErrorCategory.TIMEOUT
-    severity = Severity.MEDIUM
+    code = "TOOL_VERSION_UNKNOWN"
+    status = 409
+    severity = Severity.LOW
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"The API wants to know which version is changed. Read {url} first, then change it."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +90,6 @@ class Limits:
     total: float = 30.0
     attempt: float = 10.0
     max_bytes: int = 2 * 1024 * 1024
-    attempts: int = 3
-    base_delay: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,85 +100,98 @@ class CallResult:
     content: str
     code: str | None
     events: tuple[Event, ...]
+    failure: CallFailed | None = None
+    """What `resilience` said of it, if it failed there."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    headers: httpx.Headers
-    body: bytes
+class Offered:
+    """Which tools the model is offered now, and why the others are not."""
 
-    @property
-    def content_type(self) -> str:
-        return str(self.headers.get("content-type", ""))
+    tools: Mapping[str, Tool]
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    """Name -> a sentence for the model."""
 
 
-def complete_arguments(
-    tool: Tool, arguments: Mapping[str, Any], claims: Mapping[str, str]
-) -> dict[str, Any]:
-    """The arguments with the bound ones filled from who is signed in, whatever the model gave."""
-    bound = {name: claims[claim] for name, claim in tool.operation.classification.bindings.items()}
-    return {**turned(tool.operation, arguments), **bound}
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What a call came to."""
 
-
-def plan_call(
-    tool: Tool,
-    arguments: Mapping[str, Any],
-    *,
-    call_id: str,
-    thread_id: str,
-    turn_id: str,
-) -> PlannedCall:
-    """The ledger's row of a call with these complete arguments."""
-    operation = tool.operation
-    return PlannedCall(
-        id=call_id,
-        thread_id=thread_id,
-        turn_id=turn_id,
-        operation_id=operation.id,
-        operation=operation.key,
-        access=operation.classification.access.value,
-        arguments=arguments,
-        fingerprint=fingerprint_of(operation.id, operation.schema_hash, arguments),
-    )
+    outcome: CallOutcome
+    content: str
+    code: str | None = None
+    etag: str | None = None
+    accepted: Any = None
+    failure: CallFailed | None = None
 
 
 class ToolCaller:
-    """Calls tools. The only place that sends requests to a company's APIs."""
+    """Calls tools. The only place from which a company's APIs are asked to do something."""
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        upstreams: Upstreams,
         ledger: PostgresLedger,
+        stops: PostgresStops,
+        linked: LinkedReads,
         limits: Limits,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        chance: Callable[[], float] = random.random,
     ) -> None:
-        self._client = client
+        self._upstreams = upstreams
         self._ledger = ledger
+        self._stops = stops
+        self._linked = linked
         self._limits = limits
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
-        self._chance = chance
+
+    async def offer(self, tools: Mapping[str, Tool]) -> Offered:
+        """Those of `tools` that a call now would not be refused for at once."""
+        stops = await self._stops.standing()
+        withheld: dict[str, str] = {}
+        for name, tool in tools.items():
+            operation = tool.operation
+            if any(
+                stop.covers(operation_id=operation.id, api_id=operation.spec_id) for stop in stops
+            ):
+                withheld[name] = f"{tool.title}: switched off by the company for now"
+            elif not self._upstreams.allows(tool.base_url, breaker_group(operation)):
+                withheld[name] = f"{tool.title}: the system behind it does not answer just now"
+        return Offered({name: tools[name] for name in tools if name not in withheld}, withheld)
+
+    def is_stopped(self, tool: Tool) -> bool:
+        """Whether the tool was switched off when the tools were offered last."""
+        operation = tool.operation
+        return any(
+            stop.covers(operation_id=operation.id, api_id=operation.spec_id)
+            for stop in self._stops.seen_last()
+        )
 
     def request(
-        self, tool: Tool, planned: PlannedCall, headers: Mapping[str, str]
+        self,
+        tool: Tool,
+        planned: PlannedCall,
+        headers: Mapping[str, str],
+        version: str | None = None,
     ) -> httpx.Request:
-        """The exact request of a call.
+        """The exact request of a call; `version` is what is sent as `If-Match`, if it takes one.
 
         Raises:
             SupportError: the arguments do not make a request.
         """
-        return build_request(
-            tool.operation.request_plan,
-            planned.arguments,
-            base_url=tool.base_url,
-            headers=headers,
-        )
+        plan = tool.operation.request_plan
+        arguments = dict(planned.arguments)
+        if (versioned := version_argument(plan)) is not None:
+            name, required = versioned
+            arguments.pop(name, None)
+            if version is not None or required:
+                # Without a version it is a request to be looked at; `call` sends no such.
+                arguments[name] = version if version is not None else "*"
+        return build_request(plan, arguments, base_url=tool.base_url, headers=headers)
 
     async def call(
         self, tool: Tool, planned: PlannedCall, *, actor: str, correlation_id: str
@@ -168,132 +199,230 @@ class ToolCaller:
         """Make the call that was planned, and write down each attempt and the end of it.
 
         A write that needs a yes is sent only with an approval of exactly these arguments by
-        `actor`, which it uses up. A write gets one attempt; a read is tried again as
-        `with_retry` says. A failure of the API is a result, not an exception.
+        `actor`, which it uses up. It is in the ledger as sent before its first byte leaves, and
+        only then: whatever keeps it from leaving, it has failed, surely. An effect that was
+        asked for in this turn already is not asked for again; its result is given again. A
+        failure of the API is a result, not an exception.
 
         Raises:
-            ApprovalMissing, ApprovalExpired, CallMoved: the call may not be made; nothing was sent.
+            ApprovalMissing, CallMoved: the call may not be made; nothing was sent.
+            SupportError: there is no request; nothing was sent.
             DatabaseUnavailable: the ledger cannot be written; nothing was sent, or, for a write
                 that was, it stays `sent` and is found by recovery.
         """
+        began = self._monotonic()
         classification = tool.operation.classification
-        headers = {"X-Correlation-Id": correlation_id}
-        if classification.idempotency_header is not None:
-            headers[classification.idempotency_header] = _idempotency_key(planned)
-        request = self.request(tool, planned, headers)
         writes = classification.access is Access.WRITE
-        if classification.confirm:
-            await self._ledger.send_approved(planned, actor=actor, now=self._clock())
-        elif writes:
-            await self._ledger.send_unasked(planned, now=self._clock())
-        recorder = _Recorder(request, writes=writes, clock=self._clock, monotonic=self._monotonic)
+        headers = {"X-Correlation-Id": correlation_id}
+        if writes and classification.idempotency_header is not None:
+            headers[classification.idempotency_header] = planned.effect_key
+        request = self.request(tool, planned, headers, await self._version(tool, planned))
+        planned = replace(planned, url=_without_query(request.url))
+        recorder = Recorder(request, clock=self._clock, monotonic=self._monotonic)
+        marked = False
+
+        async def before_sending() -> None:
+            nonlocal marked
+            if classification.confirm:
+                marking = self._ledger.send_approved(
+                    planned,
+                    actor=actor,
+                    now=self._clock(),
+                    demand=demand_of(classification, planned.arguments),
+                )
+            else:
+                marking = self._ledger.send_unasked(planned, now=self._clock())
+            await _whole(marking)
+            marked = True
+
+        deadline = began + self._limits.total
+        plan = CallPlan(
+            group=breaker_group(tool.operation),
+            writes=writes,
+            repeatable=is_repeatable(tool.operation),
+            keyed=writes and classification.idempotency_header is not None,
+            total=max(deadline - self._monotonic(), 0.001),
+            attempt=self._limits.attempt,
+            max_bytes=self._limits.max_bytes,
+            cache_for=None if writes else classification.cacheable_s,
+            before_sending=before_sending if writes or classification.confirm else None,
+            on_attempt=recorder,
+        )
         try:
-            outcome, content, code = await self._attempts(tool, planned, request, recorder)
+            if not writes:
+                await self._refuse_stopped(planned)
+            end = await self._sent(tool, planned, request, plan, deadline)
+        except CallMade as made:
+            return await self._known(planned, made.known, deadline)
+        except (Stopped, ApprovalExpired) as error:
+            end = _End("failed", answer.failure(error.code, "failed", str(error)), error.code)
         except asyncio.CancelledError:
             # Stopped while a request was on its way: the ledger must not say "sent" for ever.
-            outcome = "unknown" if writes and recorder.may_have_arrived() else "failed"
+            unclear = writes and marked and not recorder.surely_without_effect()
+            outcome: CallOutcome = "unknown" if unclear else "failed"
             content = answer.failure("TOOL_CANCELLED", outcome, "The call was stopped.")
-            await asyncio.shield(
-                self._finish(planned, recorder, outcome, content, "TOOL_CANCELLED")
-            )
+            stopped = _End(outcome, content, "TOOL_CANCELLED")
+            await asyncio.shield(self._finish(planned, recorder, stopped))
             raise
-        events = await self._finish(planned, recorder, outcome, content, code)
+        try:
+            events = await self._finish(planned, recorder, end)
+        except CallMade as made:  # a read, made again by a turn that was taken up again
+            return await self._known(planned, made.known, deadline)
+        return CallResult(end.outcome, end.content, end.code, events, end.failure)
+
+    async def _version(self, tool: Tool, planned: PlannedCall) -> str | None:
+        """What is sent as `If-Match`.
+
+        Raises:
+            VersionUnknown: it must be sent, and nobody has read it.
+        """
+        versioned = version_argument(tool.operation.request_plan)
+        if versioned is None:
+            return None
+        url = _without_query(self.request(tool, planned, {}).url)
+        version = await self._ledger.last_etag(planned.thread_id, url)
+        if version is None and versioned[1]:
+            raise VersionUnknown(url)
+        return version
+
+    async def _refuse_stopped(self, planned: PlannedCall) -> None:
+        # A write is held against what stands in the transaction that lets it out.
+        for stop in await self._stops.standing():
+            if stop.covers(operation_id=planned.operation_id, api_id=planned.api_id):
+                raise Stopped(stop.scope)
+
+    async def _sent(
+        self,
+        tool: Tool,
+        planned: PlannedCall,
+        request: httpx.Request,
+        plan: CallPlan,
+        deadline: float,
+    ) -> _End:
+        try:
+            with span("http.client", _sent_to(request)):
+                got = await self._upstreams.send(request, plan)
+        except CallFailed as error:
+            code, content = words.failed(error)
+            outcome: CallOutcome = "unknown" if error.outcome == "unknown" else "failed"
+            return _End(outcome, content, code, failure=error)
+        etag = got.headers.get("etag")
+        if got.status == 202 and plan.writes:
+            return await self._follow(tool, planned, got, deadline)
+        content_type = str(got.headers.get("content-type", ""))
+        try:
+            if not (plan.writes or got.body.strip() or got.status == 204):
+                raise UnreadableAnswer("an empty answer to a read")
+            answer.check_readable(content_type, got.body)
+        except UnreadableAnswer:
+            return _unreadable(got, writes=plan.writes)
+        content = shown(tool.operation, planned.arguments, got)
+        if got.stale:
+            return _End("done", answer.old(content, got.age))
+        return _End("done", content, etag=etag)
+
+    async def _follow(
+        self, tool: Tool, planned: PlannedCall, first: Answer, deadline: float
+    ) -> _End:
+        """Ask how far an accepted call has come, until it is over or the time is."""
+        classification = tool.operation.classification
+        running = _End(
+            "unknown",
+            words.accepted(first.body),
+            words.STILL_RUNNING,
+            accepted=_parsed(first.body),
+        )
+        link = classification.status
+        if link is None:
+            return running
+        known = _as_known(planned, running.accepted)
+        headers, pause = first.headers, _FIRST_POLL
+        while True:
+            asked = asked_wait(headers)
+            wait = pause if asked is None else asked
+            if self._monotonic() + wait >= deadline:
+                return running
+            await self._sleep(wait)
+            pause = min(pause * 2, _LAST_POLL)
+            left = max(deadline - self._monotonic(), 0.001)
+            try:
+                seen = await self._linked.ask(link, known, classification, within=left)
+            except LinkBroken:
+                return running
+            except CallFailed as error:
+                headers = error.headers
+                continue
+            headers = seen.headers
+            match link.progress(seen.body):
+                case "done":
+                    told = answer.success(200, "application/json", orjson.dumps(seen.body))
+                    return _End("done", told)
+                case "failed":
+                    body = orjson.dumps(seen.body)
+                    told = answer.failure(
+                        "API_REJECTED", "failed", "The API says that it did not work.", body=body
+                    )
+                    return _End("failed", told, "API_REJECTED")
+
+    async def _known(self, planned: PlannedCall, known: KnownCall, deadline: float) -> CallResult:
+        """The result of a call that was made before, once it has one."""
+        while known.state is CallState.SENT and self._monotonic() + _LOOK_AGAIN < deadline:
+            await self._sleep(_LOOK_AGAIN)
+            known = await self._ledger.call(known.id)
+        outcome = _OUTCOMES[known.state]
+        content, code = known.content, known.code
+        if known.state is CallState.SENT or content is None:
+            code = words.UNKNOWN
+            content = answer.failure(code, "unknown", words.NO_CLEAR_ANSWER)
+        if known.id == planned.id:
+            return CallResult(outcome, content, code, ())  # it is in the log already
+        if outcome == "done":
+            content = answer.repeated(content)
+        returned = _returned(planned, _End(outcome, content, code))
+        events = await self._ledger.tell(planned.thread_id, [returned])
         return CallResult(outcome, content, code, events)
 
-    async def _attempts(
-        self, tool: Tool, planned: PlannedCall, request: httpx.Request, recorder: "_Recorder"
-    ) -> tuple[CallOutcome, str, str | None]:
-        writes = tool.operation.classification.access is Access.WRITE
-        deadline = self._monotonic() + self._limits.total
-
-        async def attempt() -> _Answer:
-            with recorder as record:
-                remaining = min(self._limits.attempt, deadline - self._monotonic())
-                try:
-                    async with asyncio.timeout(max(remaining, 0.001)):
-                        got = await self._send(request, record)
-                except TimeoutError as error:
-                    raise DeadlineOver(f"no whole answer within {remaining:.1f} s") from error
-                _raise_for_status(request, got)
-                return got
-
-        try:
-            got = await with_retry(
-                attempt,
-                1 if writes else self._limits.attempts,
-                self._limits.base_delay,
-                sleep=recorder.waiting(self._sleep),
-                random=self._chance,
-                deadline=deadline,
-                clock=self._monotonic,
-            )
-        except (SupportError, httpx.HTTPError, httpx.InvalidURL) as error:
-            return self._failed(error, recorder)
-        return "done", _shown(tool.operation, planned.arguments, got), None
-
-    async def _send(self, request: httpx.Request, record: "_Record") -> _Answer:
-        response = await self._client.send(request, stream=True)
-        try:
-            record.status = response.status_code
-            body = bytearray()
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > self._limits.max_bytes:
-                    raise AnswerTooLarge(f"more than {self._limits.max_bytes} bytes")
-        finally:
-            await response.aclose()
-        return _Answer(response.status_code, response.headers, bytes(body))
-
-    def _failed(
-        self, error: SupportError | httpx.HTTPError | httpx.InvalidURL, recorder: "_Recorder"
-    ) -> tuple[CallOutcome, str, str]:
-        outcome: CallOutcome = "unknown" if recorder.last_outcome() == "unknown" else "failed"
-        code, message = _words(error)
-        if outcome == "unknown":
-            code = "TOOL_OUTCOME_UNKNOWN"
-            message = (
-                "The request was sent but no clear answer came back. It may or may not have "
-                "taken effect. It must not be repeated; a person has to check."
-            )
-        got = error.response if isinstance(error, httpx.HTTPStatusError) else None
-        return (
-            outcome,
-            answer.failure(
-                code,
-                outcome,
-                message,
-                status=got.status_code if got else None,
-                body=got.content if got else b"",
-            ),
-            code,
-        )
-
     async def _finish(
-        self,
-        planned: PlannedCall,
-        recorder: "_Recorder",
-        outcome: CallOutcome,
-        content: str,
-        code: str | None,
+        self, planned: PlannedCall, recorder: Recorder, end: _End
     ) -> tuple[Event, ...]:
-        returned = ToolReturned(
-            turn_id=planned.turn_id,
-            tool_call_id=planned.id,
-            outcome=outcome,
-            content=content,
-            code=code,
-        )
         return await self._ledger.finish(
-            planned, _STATES[outcome], recorder.attempts, returned, now=self._clock()
+            planned,
+            _STATES[end.outcome],
+            recorder.attempts,
+            _returned(planned, end),
+            now=self._clock(),
+            etag=end.etag,
+            accepted=end.accepted,
         )
 
 
-def _shown(operation: Operation, arguments: Mapping[str, Any], got: _Answer) -> str:
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` to its end, also when cancelled: whether a row was committed must be known."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            await asyncio.wait([task])
+        raise
+
+
+def _returned(planned: PlannedCall, end: _End) -> ToolReturned:
+    return ToolReturned(
+        turn_id=planned.turn_id,
+        tool_call_id=planned.id,
+        outcome=end.outcome,
+        content=end.content,
+        code=end.code,
+    )
+
+
+def shown(operation: Operation, arguments: Mapping[str, Any], got: Answer) -> str:
     """What the model reads of a good answer."""
     link = got.headers.get("link")
     return answer.success(
         got.status,
-        got.content_type,
+        str(got.headers.get("content-type", "")),
         got.body,
         fields=operation.classification.answer_fields,
         cursor=(lambda parsed: next_cursor(operation, arguments, parsed, link))
@@ -302,133 +431,46 @@ def _shown(operation: Operation, arguments: Mapping[str, Any], got: _Answer) -> 
     )
 
 
-class _Record:
-    """What is known of a running attempt."""
+def _unreadable(got: Answer, *, writes: bool) -> _End:
+    """The end of a call whose answer is not what it says that it is.
 
-    status: int | None = None
-
-
-class _Recorder:
-    """Notes every attempt of one call, with its times, as it ends."""
-
-    def __init__(
-        self,
-        request: httpx.Request,
-        *,
-        writes: bool,
-        clock: Callable[[], datetime],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self.attempts: list[Attempt] = []
-        self._line = f"{request.method} {request.url.copy_with(query=None)}"
-        self._writes = writes
-        self._clock = clock
-        self._monotonic = monotonic
-        self._waited = 0.0
-        self._running: _Record | None = None
-        self._began = (clock(), monotonic())
-
-    def __enter__(self) -> _Record:
-        self._running = _Record()
-        self._began = (self._clock(), self._monotonic())
-        return self._running
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        running, self._running = self._running, None
-        started_at, started = self._began
-        self.attempts.append(
-            Attempt(
-                number=len(self.attempts) + 1,
-                started_at=started_at,
-                duration_ms=round((self._monotonic() - started) * 1000, 3),
-                waited_ms=round(self._waited * 1000, 3),
-                request=self._line,
-                status=running.status if running else None,
-                category=_category(error),
-                outcome=self._outcome(error),
-                error=None if error is None else _for_operators(error),
-            )
-        )
-        self._waited = 0.0
-
-    def waiting(
-        self, sleep: Callable[[float], Awaitable[None]]
-    ) -> Callable[[float], Awaitable[None]]:
-        async def wait(seconds: float) -> None:
-            self._waited = seconds
-            await sleep(seconds)
-
-        return wait
-
-    def last_outcome(self) -> AttemptOutcome:
-        return self.attempts[-1].outcome if self.attempts else "not_sent"  # type: ignore[return-value]
-
-    def may_have_arrived(self) -> bool:
-        return self.last_outcome() in {"unknown", "done"}
-
-    def _outcome(self, error: BaseException | None) -> AttemptOutcome:
-        if error is None:
-            return "done"
-        if isinstance(error, _NEVER_SENT):
-            return "not_sent"
-        if isinstance(error, httpx.HTTPStatusError):
-            # What a failing server did before it failed is not known; for a read it is no matter.
-            status = error.response.status_code
-            return "unknown" if self._writes and _unclear(status) else "rejected"
-        return "unknown" if self._writes else "rejected"
-
-
-def _unclear(status: int) -> bool:
-    return status >= 500 or status in {408, 425} or status < 400
-
-
-def _raise_for_status(request: httpx.Request, got: _Answer) -> None:
-    if 200 <= got.status < 300:
-        return
-    # Not those on its encoding: the body is decoded already.
-    told = {name: got.headers[name] for name in _TOLD if name in got.headers}
-    response = httpx.Response(got.status, headers=told, content=got.body, request=request)
-    raise httpx.HTTPStatusError(f"status {got.status}", request=request, response=response)
-
-
-def _category(error: BaseException | None) -> str | None:
-    if error is None:
-        return None
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled"
-    return classify_error(error).value
-
-
-def _words(error: SupportError | httpx.HTTPError | httpx.InvalidURL) -> tuple[str, str]:
-    """The code and the sentence with which a failed call is told to the model."""
-    if isinstance(error, SupportError):
-        return error.code, str(error)
-    if isinstance(error, httpx.HTTPStatusError):
-        status = error.response.status_code
-        match status:
-            case 401 | 403:
-                return "API_AUTH", "The API refused our credentials; an operator must look."
-            case 404:
-                return "API_NOT_FOUND", "The API knows no such thing for this customer."
-            case 429:
-                return "API_RATE_LIMITED", "The API is busy; it asked us to wait."
-            case _ if status >= 500:
-                return "API_UNAVAILABLE", "The API failed."
-            case _ if status < 400:
-                return "API_REDIRECTED", "The API answered with a redirect, which is not followed."
-        return "API_REJECTED", "The API refused the request."
-    if isinstance(error, httpx.TimeoutException):
-        return "API_TIMEOUT", "The API did not answer in time."
-    return "API_UNREACHABLE", "The API could not be reached."
-
-
-def _for_operators(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:500]
-
-
-def _idempotency_key(planned: PlannedCall) -> str:
-    """One key per approved effect: the same for each attempt, another for another approval.
-
-    Not made from the model's own call id alone, since a model can say the same thing twice.
+    Whoever answers so may not be the API: a write is then unknown, whatever the status says.
     """
-    return str(uuid5(NAMESPACE_URL, f"{planned.thread_id}/{planned.turn_id}/{planned.fingerprint}"))
+    failure = failed(
+        UNREADABLE, "unknown" if writes else "rejected", answered=got.status, headers=got.headers
+    )
+    code, content = words.failed(failure)
+    return _End("unknown" if writes else "failed", content, code, failure=failure)
+
+
+def _as_known(planned: PlannedCall, accepted: Any) -> KnownCall:
+    """A call that is on its way, as a linked read looks at it."""
+    return KnownCall(
+        id=planned.id,
+        thread_id=planned.thread_id,
+        turn_id=planned.turn_id,
+        operation_id=planned.operation_id,
+        api_id=planned.api_id,
+        operation=planned.operation,
+        access=planned.access,
+        arguments=planned.arguments,
+        fingerprint=planned.fingerprint,
+        state=CallState.SENT,
+        effect_key=planned.effect_key,
+        accepted=accepted,
+    )
+
+
+def _sent_to(request: httpx.Request) -> Attributes:
+    return {"http.request.method": request.method, "server.address": request.url.host}
+
+
+def _without_query(url: httpx.URL) -> str:
+    return str(url.copy_with(query=None))
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}

@@ -20,6 +20,7 @@ export type ThreadStatus = Thread["status"];
 export type ReplayPage = Json<paths["/api/threads/{thread_id}/replay"]["get"]>;
 export type ReplayEvent = ReplayPage["events"][number];
 export type Fact = ReplayEvent["fact"];
+export type Approval = Json<paths["/api/approvals"]["get"]>["approvals"][number];
 export type Spec = Json<paths["/api/specs/{spec_id}"]["get"]>;
 export type Operation = Json<paths["/api/specs/{spec_id}/operations"]["get"]>["operations"][number];
 export type OperationDetail = Json<paths["/api/operations/{operation_id}"]["get"]>;

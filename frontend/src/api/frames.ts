@@ -1,5 +1,7 @@
 /** The chat protocol's frames, as docs/protocol.md has them. */
 
+import type { Action } from "./actions";
+
 export interface EventFrame {
   thread_id: string;
   /** The fact's number; null for all but the last event of a fact, and for live tokens. */
@@ -29,6 +31,8 @@ export interface ErrorFrame {
   error: {
     code: string;
     message: string;
+    /** What to do about it; older servers do not say. */
+    action?: Action;
     correlation_id: string;
     /** Seconds until the same thing may be tried again. */
     retry_after?: number | null;
@@ -37,7 +41,12 @@ export interface ErrorFrame {
   };
 }
 export interface ReadyFrame {
-  ready: { person: { id: string; role: string; name: string }; offline_model: boolean };
+  ready: {
+    person: { id: string; role: string; name: string };
+    offline_model: boolean;
+    /** What works less well just now, in words for people. */
+    degraded?: string[];
+  };
 }
 export interface PongFrame {
   pong: Record<string, never>;
@@ -59,7 +68,17 @@ export interface ApprovalAsked {
   url: string;
   fields: { name: string; value: string }[];
   expires_at: string;
+  audience?: "customer" | "lead";
+  arguments?: Record<string, unknown> | null;
+  standing?: boolean;
 }
+
+/** A person's answer to a question for approval. */
+export type ApprovalAnswer =
+  | { decision: "approve"; standing?: boolean }
+  | { decision: "reject" }
+  | { decision: "respond"; reason: string }
+  | { decision: "edit"; arguments: Record<string, unknown> };
 
 export type CustomEvent =
   | { name: "attempt"; value: { tool_call_id: string; number: number; outcome: string } }
@@ -68,6 +87,10 @@ export type CustomEvent =
       name: "approval_decided";
       value: { approval_id: string; tool_call_id: string; decision: string; by: string };
     }
+  | { name: "call_resolved"; value: { tool_call_id: string; resolution: string } }
+  | { name: "consent_given"; value: { consent_id: string; title: string; expires_at: string } }
+  | { name: "consent_revoked"; value: { consent_id: string } }
+  | { name: "model_switched"; value: { stand_by: boolean } }
   | { name: "agent_changed"; value: { tool_call_id: string; before: string; after: string } }
   | { name: "turn_resumed"; value: { run_id: string } }
   | { name: "handoff"; value: { reason: string; note: string } }
@@ -110,7 +133,7 @@ export type ClientFrame =
   | { type: "resume"; thread_id: string; last_seq: number }
   | { type: "send"; thread_id: string; message_id: string; text: string }
   | { type: "cancel"; thread_id: string }
-  | { type: "decide"; approval_id: string; decision: "approve" | "reject"; reason?: string }
+  | ({ type: "decide"; approval_id: string } & ApprovalAnswer)
   | { type: "ping" };
 
 const KEYS = ["event", "ready", "resumed", "reset", "ack", "error", "pong"] as const;

@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alive if it answers at all
+         * @description 200 as long as the event loop turns: what restarts a hanging process asks this.
+         */
+        get: operations["read_live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -36,6 +56,26 @@ export interface paths {
          * @description The person whose token this is.
          */
         get: operations["read_me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics for Prometheus
+         * @description Everything that is counted, over all worker processes, as Prometheus or OpenMetrics text.
+         */
+        get: operations["read_metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -217,7 +257,7 @@ export interface paths {
         };
         /**
          * List approvals
-         * @description A customer sees their own, a support lead all.
+         * @description A customer sees those about their own calls, a support lead all.
          */
         get: operations["list_approvals"];
         put?: never;
@@ -239,7 +279,11 @@ export interface paths {
         put?: never;
         /**
          * Answer a question
-         * @description Say yes or no. After a yes exactly the request that was shown is sent.
+         * @description Say yes or no, change the arguments, or write a message instead.
+         *
+         *     After a yes exactly the request that was shown is sent. After a change the question is asked
+         *     again about what would be sent then. Customers answer what they are asked, support leads what
+         *     leads are asked; leads do not change a customer's request.
          */
         post: operations["decide"];
         delete?: never;
@@ -286,6 +330,26 @@ export interface paths {
          * @description Fetch a document and read it. Redirects are not followed.
          */
         post: operations["import_from_url"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/imports/{import_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far an import is
+         * @description Of one's own import, while it goes on and in the process where it does.
+         */
+        get: operations["read_import"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -576,6 +640,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/dashboard/errors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What went wrong in a range
+         * @description Errors of turns, tool calls and attempts in [start, end), counted and grouped.
+         */
+        get: operations["read_errors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dashboard/errors/conversations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The conversations in which it went wrong
+         * @description Those with at least one error of the range that fits everything given.
+         */
+        get: operations["list_troubled"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/health/details": {
         parameters: {
             query?: never;
@@ -591,6 +695,194 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics as JSON
+         * @description The same as /metrics, for programs that read no Prometheus text.
+         */
+        get: operations["export_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alerts that hold now, and the last ones
+         * @description As the process that answers has judged them.
+         */
+        get: operations["read_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/observability/debug": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is logged in detail
+         * @description In the process that answers.
+         */
+        get: operations["read_debug"];
+        /**
+         * Log everything, or single threads, in detail for a while
+         * @description In the process that answers; `seconds` 0, or neither of the two, ends it.
+         */
+        put: operations["switch_debug"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tool-calls/unknown": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Calls with an unknown outcome
+         * @description Each was sent, and no clear answer came; none is repeated.
+         */
+        get: operations["list_unknown"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tool-calls/{call_id}/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say what became of a call
+         * @description The customer and the agents are told at once. It can be said once.
+         */
+        post: operations["resolve_call"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/stops": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is switched off
+         * @description Who switched what off, when and why, and who switched it on again.
+         */
+        get: operations["list_stops"];
+        put?: never;
+        /**
+         * Switch off
+         * @description From now on no such call is sent, by any process. Calls that are on their way end.
+         */
+        post: operations["switch_off"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/stops/{stop_id}/lift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Switch on again
+         * @description Calls are sent again from now on.
+         */
+        post: operations["switch_on"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/threads/{thread_id}/consents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List standing consents
+         * @description What the customer is not asked about any more in this conversation.
+         */
+        get: operations["list_consents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/threads/{thread_id}/consents/{consent_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a standing consent
+         * @description From now on each such call is asked about again; revoking twice changes nothing.
+         */
+        delete: operations["revoke_consent"];
         options?: never;
         head?: never;
         patch?: never;
@@ -747,6 +1039,59 @@ export interface components {
             hands_over_to: string[];
         };
         /**
+         * Alert
+         * @description An alert that holds, or held.
+         */
+        Alert: {
+            /** Key */
+            key: string;
+            /** Rule */
+            rule: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "firing" | "recovered";
+            /** Severity */
+            severity: string;
+            /** Summary */
+            summary: string;
+            /** Value */
+            value: number;
+            /** Threshold */
+            threshold: number;
+            /**
+             * Began At
+             * Format: date-time
+             */
+            began_at: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Source */
+            source: string;
+        };
+        /**
+         * AlertsNow
+         * @description The alerts of the process that answers.
+         */
+        AlertsNow: {
+            /** Firing */
+            firing: components["schemas"]["Alert"][];
+            /**
+             * History
+             * @description What began and ended, newest first.
+             */
+            history: components["schemas"]["Alert"][];
+            /**
+             * Mean Seconds To Recovery
+             * @description Over all that ended, as far back as the history goes.
+             */
+            mean_seconds_to_recovery: number | null;
+        };
+        /**
          * Approval
          * @description A question about one exact request.
          */
@@ -791,10 +1136,36 @@ export interface components {
             decided_at: string | null;
             /** Reason */
             reason: string | null;
+            /**
+             * Audience
+             * @description Who is asked.
+             * @enum {string}
+             */
+            audience: "customer" | "lead";
+            /**
+             * Why
+             * @description The rule by which a support lead is asked.
+             */
+            why: string | null;
+            /**
+             * Arguments
+             * @description Those that the customer may change.
+             */
+            arguments: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Edited
+             * @description The customer changed the arguments before.
+             */
+            edited: boolean;
         };
         /**
          * ApprovalAsked
          * @description A write waits for a yes. `fields` are the exact values that will be sent, in order.
+         *
+         *     `audience`: the customer, or a support lead where a rule (`why`) demands one. `arguments` are
+         *     those that the customer may change; `standing`: the yes may be given for the conversation.
          */
         ApprovalAsked: {
             /**
@@ -820,10 +1191,24 @@ export interface components {
             }[];
             /** Expires At */
             expires_at: string;
+            /**
+             * Audience
+             * @enum {string}
+             */
+            audience: "customer" | "lead";
+            /** Why */
+            why: string | null;
+            /** Arguments */
+            arguments: unknown;
+            /** Standing */
+            standing: boolean;
         };
         /**
          * ApprovalDecided
          * @description Somebody said yes or no, or the time ran out.
+         *
+         *     `answered`: a message came instead of a yes or no, as the `reason`. `edited`: the arguments
+         *     were changed, so that another question takes the place of this one.
          */
         ApprovalDecided: {
             /**
@@ -841,7 +1226,7 @@ export interface components {
              * Decision
              * @enum {string}
              */
-            decision: "approved" | "rejected" | "expired";
+            decision: "approved" | "rejected" | "expired" | "answered" | "edited";
             /** By */
             by: string;
             /** Reason */
@@ -869,11 +1254,35 @@ export interface components {
             expired: number;
         };
         /**
+         * ApprovalRules
+         * @description All that is demanded of one operation; empty for most.
+         */
+        ApprovalRules: {
+            /**
+             * Standing Consent
+             * @default false
+             */
+            standing_consent: boolean;
+            /**
+             * Thresholds
+             * @default []
+             */
+            thresholds: components["schemas"]["Threshold"][];
+            /**
+             * Limits
+             * @default []
+             */
+            limits: components["schemas"]["CumulativeLimit"][];
+        };
+        /**
          * ApprovalState
          * @description Where an approval stands. `USED` was approved and has let its one call through.
+         *
+         *     `ANSWERED`: a message instead of a yes or no. `EDITED`: another question, about changed
+         *     arguments, has taken its place.
          * @enum {string}
          */
-        ApprovalState: "pending" | "approved" | "rejected" | "expired" | "used";
+        ApprovalState: "pending" | "approved" | "rejected" | "expired" | "used" | "answered" | "edited";
         /**
          * Approvals
          * @description The newest questions.
@@ -930,6 +1339,83 @@ export interface components {
             base_url: string;
         };
         /**
+         * Breaker
+         * @description Whether calls to a group of an API's operations are let through.
+         */
+        Breaker: {
+            /** Origin */
+            origin: string;
+            /** Group */
+            group: string;
+            /**
+             * State
+             * @description closed, open or half_open
+             */
+            state: string;
+            /**
+             * Retry In
+             * @description Seconds until the next call is let through.
+             */
+            retry_in: number;
+        };
+        /**
+         * CallResolution
+         * @description What a person found out, and how they know.
+         */
+        CallResolution: {
+            /**
+             * Resolution
+             * @enum {string}
+             */
+            resolution: "done" | "not_done";
+            /**
+             * Remark
+             * @description For leads and agents; the customer is not shown it.
+             */
+            remark: string;
+        };
+        /**
+         * CallResolved
+         * @description It is known now what became of a call whose outcome was unknown.
+         *
+         *     `how`: the same request with its key was answered, a lookup or the status operation showed
+         *     it, or a person looked. `content` is what the model reads from now on; `remark` is for leads
+         *     and agents, not for the customer.
+         */
+        CallResolved: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "call_resolved";
+            /** Turn Id */
+            turn_id: string;
+            /** Tool Call Id */
+            tool_call_id: string;
+            /**
+             * Resolution
+             * @enum {string}
+             */
+            resolution: "done" | "not_done";
+            /**
+             * How
+             * @enum {string}
+             */
+            how: "key" | "lookup" | "status" | "person";
+            /** By */
+            by: string;
+            /** Remark */
+            remark: string;
+            /** Content */
+            content: string;
+        };
+        /**
+         * CallState
+         * @description Where a tool call stands. Moves are compare-and-set; `SENT` is committed before sending.
+         * @enum {string}
+         */
+        CallState: "planned" | "awaiting_approval" | "approved" | "rejected" | "expired" | "sent" | "done" | "failed" | "ambiguous" | "resolved_done" | "resolved_not_done";
+        /**
          * Classified
          * @description What an operation is.
          */
@@ -953,12 +1439,85 @@ export interface components {
             /** Idempotency Header */
             idempotency_header: string | null;
             /**
+             * Idempotency Lifetime S
+             * @description How long the API keeps an idempotency key.
+             */
+            idempotency_lifetime_s: number | null;
+            /**
+             * Repeatable
+             * @description The same request twice has the effect of one; none: as its method promises.
+             */
+            repeatable: boolean | null;
+            /** @description Shows whether a write took effect. */
+            lookup: components["schemas"]["LookupLink"] | null;
+            /** @description Follows a request that was accepted (202). */
+            status: components["schemas"]["StatusLink"] | null;
+            /**
+             * Breaker Group
+             * @description Which operations fail together.
+             */
+            breaker_group: string | null;
+            /**
+             * Cacheable S
+             * @description How old an answer may be that stands in while the API is down.
+             */
+            cacheable_s: number | null;
+            /**
              * Confirm Locked
              * @description Nobody may lower `confirm`.
              */
             confirm_locked: boolean;
+            /** @description What is demanded beyond the customer's yes. */
+            approval_rules: components["schemas"]["ApprovalRules"];
             /** Reasons */
             reasons: string[];
+            /**
+             * Answer Fields
+             * @description What the model is shown of an answer; empty: all of it.
+             */
+            answer_fields: string[];
+            /**
+             * Pagination
+             * @description How its pages are walked behind one cursor; null: they are not.
+             */
+            pagination: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /**
+         * ClientAction
+         * @description What the page does with an error, or offers to do.
+         * @enum {string}
+         */
+        ClientAction: "tell" | "retry" | "wait" | "reconnect" | "sign_in" | "hand_off";
+        /**
+         * CodeCount
+         * @description Errors of one code.
+         */
+        CodeCount: {
+            /** Name */
+            name: string;
+            /**
+             * Troubles
+             * @description Errors.
+             */
+            troubles: number;
+            /**
+             * Recovered
+             * @description After how many the same thing worked again.
+             */
+            recovered: number;
+            /**
+             * Mean Recovery Ms
+             * @description Over those, until it did.
+             */
+            mean_recovery_ms: number | null;
+            severity: components["schemas"]["Severity"];
+            /**
+             * Hint
+             * @description Where an operator looks first.
+             */
+            hint: string;
         };
         /**
          * CohortAnswer
@@ -1043,6 +1602,40 @@ export interface components {
             decided_at: string | null;
         };
         /**
+         * ConsentGiven
+         * @description From now on the customer is not asked about one operation in this conversation.
+         */
+        ConsentGiven: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "consent_given";
+            /** Consent Id */
+            consent_id: string;
+            /** Operation */
+            operation: string;
+            /** Title */
+            title: string;
+            /** Expires At */
+            expires_at: string;
+        };
+        /**
+         * ConsentRevoked
+         * @description A standing consent counts no more.
+         */
+        ConsentRevoked: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "consent_revoked";
+            /** Consent Id */
+            consent_id: string;
+            /** By */
+            by: string;
+        };
+        /**
          * CountedThread
          * @description A conversation that a figure counts.
          */
@@ -1125,6 +1718,40 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * CumulativeLimit
+         * @description What one customer may reach in a window of time before a lead must say yes.
+         */
+        CumulativeLimit: {
+            /** Limit */
+            limit: number;
+            /** Window Hours */
+            window_hours: number;
+            /** Argument */
+            argument?: string | null;
+        };
+        /**
+         * Debug
+         * @description What is told in detail in the log: stack traces, timings, retries, memory.
+         */
+        Debug: {
+            /**
+             * Whole
+             * @description Everything.
+             */
+            whole: boolean;
+            /**
+             * Threads
+             * @description Only these threads.
+             */
+            threads: string[];
+            /**
+             * Seconds
+             * @description For how long; it ends by itself.
+             * @default 900
+             */
+            seconds: number;
+        };
+        /**
          * DecidedTogether
          * @description What was decided at once, and how the operations stand now.
          */
@@ -1147,9 +1774,25 @@ export interface components {
              * Decision
              * @enum {string}
              */
-            decision: "approve" | "reject";
-            /** Reason */
+            decision: "approve" | "reject" | "respond" | "edit";
+            /**
+             * Reason
+             * @description With `respond` the message, which must be there.
+             */
             reason?: string | null;
+            /**
+             * Arguments
+             * @description With `edit`: all arguments as they should be, bound ones absent.
+             */
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Standing
+             * @description With `approve`: do not ask about this again in this conversation.
+             * @default false
+             */
+            standing: boolean;
         };
         /**
          * DecisionBatch
@@ -1254,8 +1897,119 @@ export interface components {
             model: components["schemas"]["Model"];
             /** Dependencies */
             dependencies: components["schemas"]["Dependency"][];
+            /** Upstreams */
+            upstreams: components["schemas"]["UpstreamApi"][];
             /** Limits */
             limits: components["schemas"]["Limit"][];
+        };
+        /**
+         * ErrorCount
+         * @description How often something went wrong, and how often it got over it.
+         */
+        ErrorCount: {
+            /** Name */
+            name: string;
+            /**
+             * Troubles
+             * @description Errors.
+             */
+            troubles: number;
+            /**
+             * Recovered
+             * @description After how many the same thing worked again.
+             */
+            recovered: number;
+            /**
+             * Mean Recovery Ms
+             * @description Over those, until it did.
+             */
+            mean_recovery_ms: number | null;
+        };
+        /**
+         * ErrorHour
+         * @description The errors of an hour; `usual` is the mean of the same hour of the seven days before.
+         */
+        ErrorHour: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /** Troubles */
+            troubles: number;
+            /** Usual */
+            usual: number;
+            /**
+             * Odd
+             * @description More than chance explains.
+             */
+            odd: boolean;
+        };
+        /**
+         * ErrorPattern
+         * @description Errors that look the same, whatever their ids and numbers.
+         */
+        ErrorPattern: {
+            /** Fingerprint */
+            fingerprint: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "turn" | "call" | "attempt";
+            /** Code */
+            code: string;
+            /** Operation */
+            operation: string | null;
+            /** Upstream */
+            upstream: string | null;
+            /** Troubles */
+            troubles: number;
+            /** Conversations */
+            conversations: number;
+            /**
+             * First At
+             * Format: date-time
+             */
+            first_at: string;
+            /**
+             * Last At
+             * Format: date-time
+             */
+            last_at: string;
+        };
+        /**
+         * Errors
+         * @description What went wrong in the range, in whole hours.
+         */
+        Errors: {
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            total: components["schemas"]["ErrorCount"];
+            /** By Severity */
+            by_severity: {
+                [key: string]: number;
+            };
+            /** By Code */
+            by_code: components["schemas"]["CodeCount"][];
+            /** By Operation */
+            by_operation: components["schemas"]["ErrorCount"][];
+            /** By Upstream */
+            by_upstream: components["schemas"]["ErrorCount"][];
+            /** By Agent */
+            by_agent: components["schemas"]["ErrorCount"][];
+            /** Patterns */
+            patterns: components["schemas"]["ErrorPattern"][];
+            /** Hours */
+            hours: components["schemas"]["ErrorHour"][];
         };
         /**
          * FromUrl
@@ -1358,7 +2112,30 @@ export interface components {
              * @description Why it is not ready; empty if it is.
              */
             reasons: string[];
+            /**
+             * Degraded
+             * @description What works less well, although it is ready.
+             */
+            degraded: string[];
             model: components["schemas"]["Model"];
+        };
+        /**
+         * ImportProgress
+         * @description How far an import is.
+         */
+        ImportProgress: {
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "reading" | "converting" | "locating" | "storing";
+            /**
+             * Done
+             * @description Operations done in this stage; 0 of 0 where it has none.
+             */
+            done: number;
+            /** Total */
+            total: number;
         };
         /**
          * ImportResult
@@ -1382,6 +2159,14 @@ export interface components {
             unchanged: number;
         };
         /**
+         * Lifting
+         * @description Why it is switched on again.
+         */
+        Lifting: {
+            /** Reason */
+            reason: string;
+        };
+        /**
          * Limit
          * @description A setting and what it means.
          */
@@ -1403,6 +2188,57 @@ export interface components {
          */
         Listing: "conversations" | "handled" | "answered" | "resolved" | "resolved_alone" | "handed_off" | "abandoned" | "reopened" | "conversations_opened" | "conversations_resolved" | "conversations_abandoned" | "conversations_reopened" | "handoffs" | "messages" | "replies" | "response_ms" | "turns" | "turns_done" | "turns_failed" | "turns_cancelled" | "tool_calls" | "tool_calls_done" | "tool_calls_failed" | "tool_calls_declined" | "tool_calls_unknown" | "tool_errors" | "attempts" | "retries" | "approvals_asked" | "approvals_approved" | "approvals_rejected" | "approvals_expired" | "input_tokens" | "output_tokens" | "tokens";
         /**
+         * Live
+         * @description The process answers; whether messages can be taken in, /api/health says.
+         */
+        Live: {
+            /**
+             * Status
+             * @constant
+             */
+            status: "alive";
+        };
+        /**
+         * LookupLink
+         * @description A read that shows whether a write took effect.
+         *
+         *     Pointers into the call begin with `/arguments/` or `/answer/`, or are `/key`.
+         */
+        LookupLink: {
+            /**
+             * Operation
+             * @description Its key; empty: none.
+             */
+            operation: string;
+            /**
+             * Arguments
+             * @description Its argument -> pointer into the call.
+             * @default {}
+             */
+            arguments: {
+                [key: string]: string;
+            };
+            /**
+             * Items
+             * @description Pointer into its answer to the list to search.
+             * @default
+             */
+            items: string;
+            /**
+             * Equal
+             * @description Pointer into an item -> one into the call.
+             * @default {}
+             */
+            equal: {
+                [key: string]: string;
+            };
+            /**
+             * Since
+             * @description Pointer into an item to its date-time.
+             */
+            since?: string | null;
+        };
+        /**
          * Me
          * @description The person who is signed in.
          */
@@ -1414,6 +2250,23 @@ export interface components {
             name: string;
             /** Email */
             email: string | null;
+        };
+        /**
+         * Measured
+         * @description One value of a metric.
+         */
+        Measured: {
+            /** Name */
+            name: string;
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * Value
+             * @description None for what is no number.
+             */
+            value: number | null;
         };
         /**
          * MessageFinished
@@ -1456,6 +2309,20 @@ export interface components {
             to_person: boolean;
         };
         /**
+         * MetricFamily
+         * @description A metric with its values.
+         */
+        MetricFamily: {
+            /** Name */
+            name: string;
+            /** Type */
+            type: string;
+            /** Help */
+            help: string;
+            /** Samples */
+            samples: components["schemas"]["Measured"][];
+        };
+        /**
          * Model
          * @description Which model answers.
          */
@@ -1467,6 +2334,39 @@ export interface components {
              * @description True: the built-in model, because no key is set.
              */
             offline: boolean;
+        };
+        /**
+         * ModelSwitched
+         * @description Another language model goes on; `code` names the failure of the one before.
+         */
+        ModelSwitched: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "model_switched";
+            /** Turn Id */
+            turn_id: string;
+            /** Before */
+            before: string;
+            /** After */
+            after: string;
+            /** Code */
+            code: string;
+        };
+        /**
+         * NewStop
+         * @description What is to be switched off, and why.
+         */
+        NewStop: {
+            scope: components["schemas"]["StopScope"];
+            /**
+             * Target
+             * @description Id of the document or the operation.
+             */
+            target?: string | null;
+            /** Reason */
+            reason: string;
         };
         /**
          * OperationDecision
@@ -1498,6 +2398,36 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /**
+             * Idempotency Lifetime S
+             * @description 0: nobody knows.
+             */
+            idempotency_lifetime_s?: number | null;
+            /** Repeatable */
+            repeatable?: boolean | null;
+            lookup?: components["schemas"]["LookupLink"] | null;
+            status?: components["schemas"]["StatusLink"] | null;
+            /**
+             * Breaker Group
+             * @description Empty: by its tag.
+             */
+            breaker_group?: string | null;
+            /**
+             * Cacheable S
+             * @description 0: never.
+             */
+            cacheable_s?: number | null;
+            approval_rules?: components["schemas"]["ApprovalRules"] | null;
+            /**
+             * Answer Fields
+             * @description Such as `data.id`. Empty: the whole answer is shown.
+             */
+            answer_fields?: string[] | null;
+            /**
+             * Paged
+             * @description Whether its pages are walked as suggested, or not at all.
+             */
+            paged?: boolean | null;
             /** Reason */
             reason?: string | null;
             /**
@@ -1776,6 +2706,9 @@ export interface components {
              * @description Find it in the log.
              */
             correlation_id: string;
+            retry: components["schemas"]["RetryStrategy"];
+            /** @description What a page does about it, or offers. */
+            action: components["schemas"]["ClientAction"];
             /**
              * Retry After
              * @description Seconds until a new try makes sense.
@@ -1811,7 +2744,7 @@ export interface components {
              */
             at: string;
             /** Fact */
-            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
+            fact: components["schemas"]["MessageReceived"] | components["schemas"]["TurnOpened"] | components["schemas"]["TurnTakenOver"] | components["schemas"]["ToolCalled"] | components["schemas"]["AttemptMade"] | components["schemas"]["ToolReturned"] | components["schemas"]["CallResolved"] | components["schemas"]["ApprovalAsked"] | components["schemas"]["ApprovalDecided"] | components["schemas"]["ConsentGiven"] | components["schemas"]["ConsentRevoked"] | components["schemas"]["TurnParked"] | components["schemas"]["MessageFinished"] | components["schemas"]["AgentChanged"] | components["schemas"]["ModelSwitched"] | components["schemas"]["HandoffAsked"] | components["schemas"]["PersonTookOver"] | components["schemas"]["PersonAnswered"] | components["schemas"]["GivenBack"] | components["schemas"]["TurnClosed"] | components["schemas"]["ThreadResolved"] | components["schemas"]["ThreadAbandoned"];
         };
         /**
          * ReplayPage
@@ -1844,6 +2777,12 @@ export interface components {
             p95_ms: number | null;
         };
         /**
+         * RetryStrategy
+         * @description How a program should try again, if at all.
+         * @enum {string}
+         */
+        RetryStrategy: "none" | "backoff" | "after_time" | "rate_limit";
+        /**
          * ReviewDecision
          * @description What a person decides; what is left out stays as it is.
          */
@@ -1873,6 +2812,36 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /**
+             * Idempotency Lifetime S
+             * @description 0: nobody knows.
+             */
+            idempotency_lifetime_s?: number | null;
+            /** Repeatable */
+            repeatable?: boolean | null;
+            lookup?: components["schemas"]["LookupLink"] | null;
+            status?: components["schemas"]["StatusLink"] | null;
+            /**
+             * Breaker Group
+             * @description Empty: by its tag.
+             */
+            breaker_group?: string | null;
+            /**
+             * Cacheable S
+             * @description 0: never.
+             */
+            cacheable_s?: number | null;
+            approval_rules?: components["schemas"]["ApprovalRules"] | null;
+            /**
+             * Answer Fields
+             * @description Such as `data.id`. Empty: the whole answer is shown.
+             */
+            answer_fields?: string[] | null;
+            /**
+             * Paged
+             * @description Whether its pages are walked as suggested, or not at all.
+             */
+            paged?: boolean | null;
             /** Reason */
             reason?: string | null;
         };
@@ -2002,6 +2971,12 @@ export interface components {
             output_tokens: number;
         };
         /**
+         * Severity
+         * @description How much an operator should care.
+         * @enum {string}
+         */
+        Severity: "low" | "medium" | "high" | "critical";
+        /**
          * SkippedOperation
          * @description An operation of the document that cannot be used.
          */
@@ -2073,11 +3048,141 @@ export interface components {
             specs: components["schemas"]["SpecSummary"][];
         };
         /**
+         * StandingConsent
+         * @description A customer's yes to every call of one operation in one conversation.
+         */
+        StandingConsent: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Operation */
+            operation: string;
+            /** Title */
+            title: string;
+            /**
+             * Given At
+             * Format: date-time
+             */
+            given_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+        };
+        /**
+         * StandingConsents
+         * @description Those that stand now.
+         */
+        StandingConsents: {
+            /** Consents */
+            consents: components["schemas"]["StandingConsent"][];
+        };
+        /**
          * Status
          * @description Whose move it is.
          * @enum {string}
          */
         Status: "opened" | "waiting" | "handed_off" | "resolved" | "abandoned";
+        /**
+         * StatusLink
+         * @description A read that says how far an accepted request (202) has come.
+         */
+        StatusLink: {
+            /**
+             * Operation
+             * @description Its key; empty: none.
+             */
+            operation: string;
+            /**
+             * Arguments
+             * @description Its argument -> pointer into the call.
+             * @default {}
+             */
+            arguments: {
+                [key: string]: string;
+            };
+            /**
+             * State
+             * @description Pointer into its answer.
+             * @default /status
+             */
+            state: string;
+            /**
+             * Done
+             * @description Words that mean: done.
+             * @default [
+             *       "done",
+             *       "completed",
+             *       "succeeded",
+             *       "success",
+             *       "finished"
+             *     ]
+             */
+            done: string[];
+            /**
+             * Failed
+             * @description Words that mean: failed.
+             * @default [
+             *       "failed",
+             *       "error",
+             *       "cancelled",
+             *       "canceled",
+             *       "rejected"
+             *     ]
+             */
+            failed: string[];
+        };
+        /**
+         * Stop
+         * @description Something that is switched off, or was.
+         */
+        Stop: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            scope: components["schemas"]["StopScope"];
+            /**
+             * Target
+             * @description The document or operation; none for everything.
+             */
+            target: string | null;
+            /** Title */
+            title: string;
+            /** Stopped By */
+            stopped_by: string;
+            /**
+             * Stopped At
+             * Format: date-time
+             */
+            stopped_at: string;
+            /** Reason */
+            reason: string;
+            /** Lifted By */
+            lifted_by: string | null;
+            /** Lifted At */
+            lifted_at: string | null;
+            /** Lifted Reason */
+            lifted_reason: string | null;
+        };
+        /**
+         * StopScope
+         * @description How much is switched off.
+         * @enum {string}
+         */
+        StopScope: "everything" | "api" | "operation";
+        /**
+         * Stops
+         * @description What is switched off, and then what was, the newest first.
+         */
+        Stops: {
+            /** Stops */
+            stops: components["schemas"]["Stop"][];
+        };
         /**
          * Thread
          * @description A conversation and how it stands.
@@ -2172,6 +3277,77 @@ export interface components {
             by: string;
         };
         /**
+         * Threshold
+         * @description From some value of one argument on, `who` must say yes, e.g. a lead to over 100.
+         */
+        Threshold: {
+            /** Argument */
+            argument: string;
+            /**
+             * Comparison
+             * @enum {string}
+             */
+            comparison: "gt" | "ge" | "lt" | "le" | "eq" | "ne";
+            /** Value */
+            value: number | string;
+            /**
+             * Who
+             * @default lead
+             * @enum {string}
+             */
+            who: "customer" | "lead";
+        };
+        /**
+         * ToolCall
+         * @description A call, and what became of it.
+         */
+        ToolCall: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Thread Id
+             * Format: uuid
+             */
+            thread_id: string;
+            /**
+             * Turn Id
+             * Format: uuid
+             */
+            turn_id: string;
+            /** Operation */
+            operation: string;
+            /** Arguments */
+            arguments: {
+                [key: string]: unknown;
+            };
+            state: components["schemas"]["CallState"];
+            /** Code */
+            code: string | null;
+            /**
+             * Effect Key
+             * @description What was sent as its idempotency key, if any.
+             */
+            effect_key: string | null;
+            /** Sent At */
+            sent_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Checks
+             * @description How often we have tried to find out ourselves.
+             */
+            checks: number;
+            /** Resolved By */
+            resolved_by: string | null;
+            /** Resolved At */
+            resolved_at: string | null;
+            /** Remark */
+            remark: string | null;
+        };
+        /**
          * ToolCalled
          * @description The model decided to use a tool. `arguments` are as it gave them, bound ones absent.
          */
@@ -2221,6 +3397,70 @@ export interface components {
             content: string;
             /** Code */
             code: string | null;
+        };
+        /**
+         * TroubledThread
+         * @description A conversation in which something went wrong.
+         */
+        TroubledThread: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Title
+             * @description The beginning of the first message; empty before there is one.
+             */
+            title: string;
+            status: components["schemas"]["Status"];
+            customer: components["schemas"]["ThreadCustomer"];
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /**
+             * Last Event At
+             * Format: date-time
+             */
+            last_event_at: string;
+            /** Turns */
+            turns: number;
+            /** Tool Calls */
+            tool_calls: number;
+            /**
+             * Errors
+             * @description Failed turns, and tool calls that failed or are unclear.
+             */
+            errors: number;
+            /**
+             * Agent
+             * @description The agent that answered last.
+             */
+            agent: string | null;
+            /** @description Told of a single thread only. */
+            handling?: components["schemas"]["Handling"] | null;
+            /** Troubles */
+            troubles: number;
+            /**
+             * Last Trouble At
+             * Format: date-time
+             */
+            last_trouble_at: string;
+        };
+        /**
+         * TroubledThreads
+         * @description A page of conversations, newest first.
+         */
+        TroubledThreads: {
+            /** Threads */
+            threads: components["schemas"]["TroubledThread"][];
+            /**
+             * Next Cursor
+             * @description Give it as `cursor` for the next page.
+             */
+            next_cursor: string | null;
         };
         /**
          * TurnClosed
@@ -2321,6 +3561,34 @@ export interface components {
             /** Correlation Id */
             correlation_id: string;
         };
+        /**
+         * UnknownCalls
+         * @description The calls that nobody knows the outcome of, the one that waits longest first.
+         */
+        UnknownCalls: {
+            /** Calls */
+            calls: components["schemas"]["ToolCall"][];
+        };
+        /**
+         * UpstreamApi
+         * @description A company's API as the calls of this process have found it.
+         */
+        UpstreamApi: {
+            /** Origin */
+            origin: string;
+            /**
+             * Running
+             * @description Calls that are under way.
+             */
+            running: number;
+            /**
+             * Waiting
+             * @description Calls that wait for room.
+             */
+            waiting: number;
+            /** Breakers */
+            breakers: components["schemas"]["Breaker"][];
+        };
     };
     responses: never;
     parameters: never;
@@ -2399,6 +3667,66 @@ export interface operations {
             };
         };
     };
+    read_live: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Live"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_me: {
         parameters: {
             query?: never;
@@ -2415,6 +3743,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": unknown;
                 };
             };
             /** @description Not signed in */
@@ -3039,6 +4427,7 @@ export interface operations {
         parameters: {
             query?: {
                 state?: components["schemas"]["ApprovalState"] | null;
+                audience?: ("customer" | "lead") | null;
                 limit?: number;
             };
             header?: never;
@@ -3270,12 +4659,14 @@ export interface operations {
                 /** @description File name. */
                 source?: string;
                 name?: string | null;
+                /** @description Made by the client, to ask with it how far the import is. */
+                import_id?: string | null;
             };
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** @description The OpenAPI document itself, JSON or YAML. */
+        /** @description The OpenAPI document itself, JSON or YAML; or a ZIP or TAR of it and the files that it refers to. `source!/path` names the main one. */
         requestBody: {
             content: {
                 "application/octet-stream": string;
@@ -3375,7 +4766,10 @@ export interface operations {
     };
     import_from_url: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Made by the client, to ask with it how far the import is. */
+                import_id?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3393,6 +4787,108 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ImportResult"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                import_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportProgress"];
                 };
             };
             /** @description Not signed in */
@@ -4800,6 +6296,143 @@ export interface operations {
             };
         };
     };
+    read_errors: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Errors"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_troubled: {
+        parameters: {
+            query: {
+                /** @description With its offset from UTC. */
+                start: string;
+                /** @description With its offset from UTC. */
+                end: string;
+                code?: string | null;
+                operation?: string | null;
+                upstream?: string | null;
+                agent?: string | null;
+                fingerprint?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TroubledThreads"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_details: {
         parameters: {
             query?: never;
@@ -4816,6 +6449,895 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Details"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricFamily"][];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_alerts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertsNow"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_debug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Debug"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_debug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Debug"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Debug"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_unknown: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnknownCalls"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resolve_call: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                call_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CallResolution"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToolCall"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_stops: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stops"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_off: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewStop"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stop"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_on: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                stop_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Lifting"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stop"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_consents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StandingConsents"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                thread_id: string;
+                consent_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StandingConsents"];
                 };
             };
             /** @description Not signed in */

@@ -7,6 +7,8 @@ export interface UploadOptions {
   file: File;
   /** What to call the document here; its own title without. */
   name: string;
+  /** Made here, to ask with it how far the import is. */
+  importId: string;
   signal: AbortSignal;
   /** Bytes that have left, of all; once all have, the server reads the document. */
   onProgress: (sent: number, total: number) => void;
@@ -14,9 +16,13 @@ export interface UploadOptions {
 
 export type Upload = (options: UploadOptions) => Promise<ImportResult>;
 
-export const uploadDocument: Upload = ({ token, file, name, signal, onProgress }) =>
+export const uploadDocument: Upload = ({ token, file, name, importId, signal, onProgress }) =>
   new Promise((resolve, reject) => {
-    const query = new URLSearchParams({ source: file.name, ...(name ? { name } : {}) });
+    const query = new URLSearchParams({
+      source: file.name,
+      import_id: importId,
+      ...(name ? { name } : {}),
+    });
     const request = new XMLHttpRequest();
     request.open("POST", `/api/specs?${query}`);
     request.setRequestHeader("Authorization", `Bearer ${token}`);

@@ -36,5 +36,7 @@ export function ConnectionBanner({ state, onRetry, onDismiss }: ConnectionBanner
         onClose={onDismiss}
       />
     );
+  if (state.degraded[0] !== undefined)
+    return <ErrorBanner tone="waiting" title={state.degraded[0]} />;
   return null;
 }

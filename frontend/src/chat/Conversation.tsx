@@ -3,6 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useState } from "react";
 import { useStickToBottom } from "use-stick-to-bottom";
+import { actionOf } from "../api/actions";
 import { isMissing, problemOf, useSession } from "../api/client";
 import { draftKey } from "../api/sign-in";
 import { Composer } from "../ui/Composer";
@@ -11,6 +12,7 @@ import { ProblemBanner } from "../ui/ErrorBanner";
 import { Icon } from "../ui/icons";
 import { StatusBadge } from "../ui/StatusBadge";
 import { ApprovalActionsContext } from "../ui/transcript/ApprovalCard";
+import type { MessageItem } from "../ui/transcript/items";
 import { TranscriptItem } from "../ui/transcript/TranscriptItem";
 import { usePageTitle } from "../ui/usePageTitle";
 import { AskForPerson } from "./AskForPerson";
@@ -19,6 +21,7 @@ import { ConnectionBanner } from "./ConnectionBanner";
 import classes from "./chat.module.css";
 import { ListButton } from "./ListButton";
 import { OutgoingMessage } from "./OutgoingMessage";
+import { StandingConsents } from "./StandingConsents";
 import { emptyTranscript } from "./transcript";
 
 /** How many items are drawn at first; older ones on request. */
@@ -91,6 +94,10 @@ function Conversation({ threadId }: { threadId: string }) {
   const last = items.at(-1);
   const speaking =
     last?.kind === "message" && last.role === "assistant" && last.state === "streaming";
+  const offer = last?.kind === "notice" && last.tone === "error" ? actionOf(last.code) : null;
+  const question = items.findLast(
+    (item): item is MessageItem => item.kind === "message" && item.role === "user",
+  );
   const hiddenCount = Math.max(0, items.length - drawn);
   const settled = transcript.status === "resolved" || transcript.status === "abandoned";
   // The socket knows first; REST knows before the past has arrived.
@@ -178,6 +185,16 @@ function Conversation({ threadId }: { threadId: string }) {
               <TranscriptItem key={`${item.kind}-${item.id}`} item={item} />
             ))}
           </ApprovalActionsContext.Provider>
+          {!answering && offer === "hand_off" && !withPerson && !asking && (
+            <Offer label="Talk to a person" run={() => setAsking(true)}>
+              A person can go on from here.
+            </Offer>
+          )}
+          {!answering && offer === "retry" && question !== undefined && connected && (
+            <Offer label="Send it again" run={() => send(question.text)}>
+              It may work now.
+            </Offer>
+          )}
           {answering && !speaking && <Working />}
           {outbox.map((message) => (
             <OutgoingMessage
@@ -204,6 +221,7 @@ function Conversation({ threadId }: { threadId: string }) {
           </ActionIcon>
         )}
         <ConnectionBanner state={state} onRetry={chat.retryNow} onDismiss={chat.dismissError} />
+        <StandingConsents threadId={threadId} consents={transcript.consents} />
         {thread.isError && (
           <ProblemBanner problem={problemOf(thread.error)} retry={() => void thread.refetch()} />
         )}
@@ -219,6 +237,20 @@ function Conversation({ threadId }: { threadId: string }) {
         />
       </div>
     </main>
+  );
+}
+
+/** What can be done about the error above. */
+function Offer({ label, run, children }: { label: string; run: () => void; children: string }) {
+  return (
+    <div className={classes.working}>
+      <Text size="sm" c="dimmed">
+        {children}
+      </Text>
+      <Button size="compact-sm" variant="default" onClick={run}>
+        {label}
+      </Button>
+    </div>
   );
 }
 

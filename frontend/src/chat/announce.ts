@@ -25,7 +25,10 @@ function wordsFor(item: Item, earlier: Item | undefined): string | null {
       return `${item.person ?? "Support"}: ${unmarked(item.text)}`;
     }
     case "approval":
-      return earlier === undefined ? `Your approval is needed: ${item.title}` : null;
+      if (earlier !== undefined) return null;
+      return item.audience === "lead"
+        ? `A colleague has to agree: ${item.title}`
+        : `Your approval is needed: ${item.title}`;
     case "notice":
       return earlier === undefined ? item.text : null;
     case "call":

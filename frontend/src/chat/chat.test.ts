@@ -165,14 +165,14 @@ describe("the chat", () => {
     server.happen(fact.opened(), fact.called(), fact.asked(), fact.parked());
     begin();
 
-    chat.decide("a1", "approve");
+    chat.decide("a1", { decision: "approve" });
     expect(server.sent.at(-1)).toMatchObject({ type: "decide", decision: "approve" });
     expect(chat.state().deciding.has("a1")).toBe(true);
     refuse("CONV_APPROVAL_EXPIRED", "a1");
     expect(chat.state().deciding.size).toBe(0);
     expect(chat.state().decisionErrors.get("a1")).toBe("No.");
 
-    chat.decide("a1", "reject");
+    chat.decide("a1", { decision: "reject" });
     expect(chat.state().decisionErrors.size).toBe(0);
     server.happen(fact.decided("rejected"));
     draw();
@@ -184,7 +184,7 @@ describe("the chat", () => {
     begin();
     server.drop(1_000);
 
-    chat.decide("a1", "approve");
+    chat.decide("a1", { decision: "approve" });
 
     expect(chat.state().deciding.size).toBe(0);
   });

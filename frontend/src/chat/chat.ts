@@ -1,6 +1,7 @@
 /** The chat of one signed-in customer: one socket, any number of threads, nothing lost between. */
 
-import type { ClientFrame, ErrorFrame, ServerFrame } from "../api/frames";
+import { actionOf } from "../api/actions";
+import type { ApprovalAnswer, ClientFrame, ErrorFrame, ServerFrame } from "../api/frames";
 import { type Connection, type OpenSocket, openSocket } from "../api/socket";
 import { announcements } from "./announce";
 import {
@@ -17,6 +18,8 @@ import {
 export interface ChatState {
   connection: Connection;
   offlineModel: boolean | null;
+  /** What works less well just now, in words for people. */
+  degraded: readonly string[];
   threads: ReadonlyMap<string, Transcript>;
   /** An error that is about no message and no approval. */
   error: ErrorFrame["error"] | null;
@@ -43,7 +46,7 @@ export interface Chat {
   resend(threadId: string, messageId: string): void;
   discard(threadId: string, messageId: string): void;
   cancel(threadId: string): void;
-  decide(approvalId: string, decision: "approve" | "reject"): void;
+  decide(approvalId: string, answer: ApprovalAnswer): void;
   takeReturned(threadId: string): void;
   dismissError(): void;
   retryNow(): void;
@@ -75,6 +78,7 @@ export function createChat(options: ChatOptions): Chat {
   let current: ChatState = {
     connection: { state: "connecting" },
     offlineModel: null,
+    degraded: [],
     threads: new Map(),
     error: null,
     deciding: new Set(),
@@ -185,8 +189,8 @@ export function createChat(options: ChatOptions): Chat {
     cancel(threadId) {
       sendFrame({ type: "cancel", thread_id: threadId });
     },
-    decide(approvalId, decision) {
-      if (!sendFrame({ type: "decide", approval_id: approvalId, decision })) return;
+    decide(approvalId, answer) {
+      if (!sendFrame({ type: "decide", approval_id: approvalId, ...answer })) return;
       const decisionErrors = new Map(current.decisionErrors);
       decisionErrors.delete(approvalId);
       set({ deciding: new Set(current.deciding).add(approvalId), decisionErrors });
@@ -202,7 +206,10 @@ export function createChat(options: ChatOptions): Chat {
 
 /** Apply one frame to the whole. */
 function take(state: ChatState, frame: ServerFrame, now: number): ChatState {
-  if ("ready" in frame) return { ...state, offlineModel: frame.ready.offline_model };
+  if ("ready" in frame) {
+    const { offline_model: offlineModel, degraded = [] } = frame.ready;
+    return { ...state, offlineModel, degraded };
+  }
   if ("pong" in frame) return state;
   if ("error" in frame) return takeError(state, frame, now);
   const threadId =
@@ -223,14 +230,16 @@ function take(state: ChatState, frame: ServerFrame, now: number): ChatState {
 
 function takeError(state: ChatState, frame: ErrorFrame, now: number): ChatState {
   const { code, message, ref, retry_after } = frame.error;
-  const limitedUntil =
-    code === "RATE_LIMITED"
-      ? Math.max(state.limitedUntil, now + (retry_after ?? 1) * 1000)
-      : state.limitedUntil;
+  // Whatever says when there is room again is waited for; what waits without a time is resent.
+  const waits =
+    code === "RATE_LIMITED" || (actionOf(code) === "wait" && typeof retry_after === "number");
+  const limitedUntil = waits
+    ? Math.max(state.limitedUntil, now + (retry_after ?? 1) * 1000)
+    : state.limitedUntil;
   for (const [id, transcript] of state.threads) {
     const refused = transcript.outbox.find((outgoing) => outgoing.id === ref);
     if (refused !== undefined) {
-      if (code !== "RATE_LIMITED")
+      if (!waits)
         return { ...state, threads: new Map(state.threads).set(id, receive(transcript, frame)) };
       const text = [state.returned.get(id), refused.text].filter(Boolean).join("\n\n");
       return {
@@ -248,7 +257,7 @@ function takeError(state: ChatState, frame: ErrorFrame, now: number): ChatState 
         decisionErrors: new Map(state.decisionErrors).set(ref ?? "", message),
       };
   }
-  return { ...state, limitedUntil, error: code === "RATE_LIMITED" ? state.error : frame.error };
+  return { ...state, limitedUntil, error: waits ? state.error : frame.error };
 }
 
 function without<T>(set: ReadonlySet<T>, value: T): ReadonlySet<T> {

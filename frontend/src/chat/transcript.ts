@@ -44,6 +44,8 @@ export interface Transcript {
   /** The turn being answered. */
   openRun: string | null;
   status: "open" | "handed_off" | "resolved" | "abandoned";
+  /** What the customer has allowed once for the whole conversation. */
+  consents: readonly { id: string; title: string; expiresAt: string }[];
   /** The past has arrived; what comes now is news. */
   live: boolean;
 }
@@ -61,6 +63,7 @@ export function emptyTranscript(threadId: string): Transcript {
     outbox: [],
     openRun: null,
     status: "open",
+    consents: [],
     live: false,
   };
 }
@@ -187,6 +190,9 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
         url,
         fields,
         expiresAt: expires_at,
+        audience: event.value.audience ?? "customer",
+        arguments: event.value.arguments ?? null,
+        standing: event.value.standing ?? false,
         decision: null,
         by: null,
         at: frame.at,
@@ -200,8 +206,30 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
         decision: decision as ApprovalItem["decision"],
         by,
       }));
-      if (decision !== "approved") return decided;
+      // Where several are asked, the call goes on when all have said yes.
+      const others = decided.items.some(
+        (item) =>
+          item.kind === "approval" && item.callId === tool_call_id && item.decision === null,
+      );
+      if (decision !== "approved" || others) return decided;
       return editCall(decided, tool_call_id, (call) => ({ ...call, state: "running" }));
+    }
+    case "call_resolved": {
+      const { tool_call_id, resolution } = event.value;
+      const done = resolution === "done";
+      const call = transcript.items.find(({ kind, id }) => kind === "call" && id === tool_call_id);
+      const title = call?.kind === "call" ? call.title : "";
+      const words = WORDS.found[done ? "done" : "not_done"](title);
+      return notice(
+        editCall(transcript, tool_call_id, (item) => ({
+          ...item,
+          state: done ? "done" : "failed",
+        })),
+        "info",
+        words,
+        null,
+        frame,
+      );
     }
     case "handoff":
       return {
@@ -222,6 +250,19 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
       const status = event.value.status === "abandoned" ? "abandoned" : "resolved";
       return { ...notice(transcript, "resolved", WORDS[status], null, frame), status };
     }
+    case "consent_given": {
+      const { consent_id: id, title, expires_at: expiresAt } = event.value;
+      const told = notice(transcript, "info", WORDS.consent(title), null, frame);
+      const others = transcript.consents.filter((consent) => consent.id !== id);
+      return { ...told, consents: [...others, { id, title, expiresAt }] };
+    }
+    case "consent_revoked": {
+      const told = notice(transcript, "info", WORDS.consentRevoked, null, frame);
+      const { consent_id: id } = event.value;
+      return { ...told, consents: transcript.consents.filter((consent) => consent.id !== id) };
+    }
+    case "model_switched":
+      return notice(transcript, "info", WORDS.standBy, null, frame);
     case "agent_changed":
     case "turn_resumed":
       return transcript;

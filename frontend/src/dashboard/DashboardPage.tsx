@@ -10,6 +10,7 @@ import frame from "../ui/frame.module.css";
 import { usePageTitle } from "../ui/usePageTitle";
 import { csvOf, download } from "./csv";
 import classes from "./dashboard.module.css";
+import { ErrorsSection } from "./Errors";
 import { activityMetrics, cohortMetrics, isQuiet, type Metric, rowsOf } from "./figures";
 import { FailedCard, LoadingCard, MetricCard } from "./MetricCard";
 import { RangeSelector } from "./RangeSelector";
@@ -182,6 +183,7 @@ function Figures({ range }: { range: Range }) {
           {activity.data && (
             <Operations operations={activity.data.activity.operations} {...whole} />
           )}
+          <ErrorsSection {...whole} />
         </>
       )}
     </>

@@ -216,7 +216,7 @@ function PointCell({
   );
 }
 
-function Section({ title, children }: { title: string; children: ReactNode }) {
+export function Section({ title, children }: { title: string; children: ReactNode }) {
   return (
     <section className={classes.card} aria-label={title}>
       <h2 className={classes.cardTitle}>{title}</h2>
@@ -226,7 +226,7 @@ function Section({ title, children }: { title: string; children: ReactNode }) {
 }
 
 /** Wide tables scroll inside their card, also by keyboard. */
-function Scrolled({ title, children }: { title: string; children: ReactNode }) {
+export function Scrolled({ title, children }: { title: string; children: ReactNode }) {
   return (
     <section className={classes.scrolled} aria-label={`${title}, table`} tabIndex={0}>
       {children}

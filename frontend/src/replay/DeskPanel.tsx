@@ -5,6 +5,7 @@ import { draftKey } from "../api/sign-in";
 import { Composer } from "../ui/Composer";
 import { ProblemBanner } from "../ui/ErrorBanner";
 import { Icon } from "../ui/icons";
+import { LeadApprovals } from "./LeadApprovals";
 import classes from "./replay.module.css";
 
 const LONGEST_REMARK = 1_000;
@@ -110,6 +111,7 @@ export function DeskPanel({ thread, note, refresh }: DeskPanelProps) {
           )}
         </Group>
       </div>
+      <LeadApprovals threadId={thread.id} onDecided={refresh} />
       {failed !== undefined && <ProblemBanner problem={problemOf(failed.error)} />}
       {remark !== null && with_person && !others && (
         <Remark

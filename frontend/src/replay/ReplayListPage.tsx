@@ -11,6 +11,7 @@ import { Icon } from "../ui/icons";
 import { STATUS_WORDS } from "../ui/StatusBadge";
 import { usePageTitle } from "../ui/usePageTitle";
 import { CountedConversations } from "./CountedConversations";
+import { LeadApprovals } from "./LeadApprovals";
 import classes from "./replay.module.css";
 import { ThreadTable } from "./ThreadTable";
 
@@ -58,6 +59,7 @@ function EveryConversation() {
     <main className={frame.page}>
       <div className={frame.column}>
         <Title order={1}>Conversations</Title>
+        <LeadApprovals />
         <div className={classes.filters} role="search">
           <SearchField
             query={query ?? ""}

@@ -3,6 +3,7 @@ import type { Fact, FactOf } from "../api/client";
 import { Json, parsed } from "../ui/Json";
 import { dayAndTime, duration } from "../ui/time";
 import { Markdown } from "../ui/transcript/Markdown";
+import { ResolveCall } from "./ResolveCall";
 import classes from "./replay.module.css";
 import type { Step } from "./steps";
 
@@ -81,6 +82,20 @@ function About({ fact, steps, onSelect }: AboutProps) {
           <CallDetails callId={fact.tool_call_id} steps={steps} onSelect={onSelect} />
         </>
       );
+    case "call_resolved":
+      return (
+        <>
+          <Facts
+            rows={[
+              ["It was found out", fact.resolution === "done" ? "done" : "not done"],
+              ["How", FOUND_OUT[fact.how]],
+              ["By", fact.by],
+              ["Remark for leads and agents", fact.remark],
+            ]}
+          />
+          <CallDetails callId={fact.tool_call_id} steps={steps} onSelect={onSelect} />
+        </>
+      );
     case "approval_asked":
       return (
         <>
@@ -89,6 +104,8 @@ function About({ fact, steps, onSelect }: AboutProps) {
               ["Question", fact.title],
               ["Request", <code key="url">{`${fact.method} ${fact.url}`}</code>],
               ["Valid until", dayAndTime(fact.expires_at)],
+              ["Who is asked", fact.audience === "lead" ? "a support lead" : "the customer"],
+              ["By the rule", fact.why],
             ]}
           />
           <h3 className={classes.part}>What would be sent</h3>
@@ -162,6 +179,26 @@ function About({ fact, steps, onSelect }: AboutProps) {
           ]}
         />
       );
+    case "consent_given":
+      return (
+        <Facts
+          rows={[
+            ["Operation", <code key="operation">{fact.operation}</code>],
+            ["Valid until", dayAndTime(fact.expires_at)],
+          ]}
+        />
+      );
+    case "model_switched":
+      return (
+        <Facts
+          rows={[
+            ["From", fact.before],
+            ["To", fact.after],
+            ["Because of", <code key="code">{fact.code}</code>],
+          ]}
+        />
+      );
+    case "consent_revoked":
     case "turn_parked":
     case "turn_taken_over":
     case "thread_resolved":
@@ -173,6 +210,13 @@ function About({ fact, steps, onSelect }: AboutProps) {
   }
 }
 
+const FOUND_OUT: Record<FactOf<"call_resolved">["how"], string> = {
+  key: "asked again with the same idempotency key",
+  lookup: "looked up",
+  status: "asked how far it has come",
+  person: "a person looked",
+};
+
 /** A call as a whole: what it was given, each attempt, what came back. */
 function CallDetails({ callId, steps, onSelect }: { callId: string } & Omit<AboutProps, "fact">) {
   const own = steps.filter(({ fact }) => "tool_call_id" in fact && fact.tool_call_id === callId);
@@ -180,6 +224,7 @@ function CallDetails({ callId, steps, onSelect }: { callId: string } & Omit<Abou
     own.find(({ fact }) => fact.type === type)?.fact as FactOf<Type> | undefined;
   const called = find("tool_called");
   const returned = find("tool_returned");
+  const resolved = find("call_resolved");
   const attempts = own.filter(({ fact }) => fact.type === "attempt_made");
   return (
     <>
@@ -222,6 +267,9 @@ function CallDetails({ callId, steps, onSelect }: { callId: string } & Omit<Abou
             {returned.code && <code> {returned.code}</code>}
           </h3>
           <Json value={parsed(returned.content)} label="Result" />
+          {returned.outcome === "unknown" && resolved === undefined && (
+            <ResolveCall callId={callId} />
+          )}
         </>
       ) : (
         <p className={classes.quiet}>No result is recorded for this call.</p>

@@ -32,6 +32,7 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
     if (item?.kind === "approval") put({ ...item, ...change });
   };
 
+  const titles = new Map<string, string>();
   // Calls of the open run, so that closing it need not look at everything.
   let running = new Set<string>();
   let open: string | null = null;
@@ -61,6 +62,7 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         break;
       case "tool_called":
         running.add(fact.tool_call_id);
+        titles.set(fact.tool_call_id, fact.title);
         put({
           kind: "call",
           id: fact.tool_call_id,
@@ -80,6 +82,10 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         running.delete(fact.tool_call_id);
         call(fact.tool_call_id, { state: callStateOf(fact.outcome) });
         break;
+      case "call_resolved":
+        call(fact.tool_call_id, { state: fact.resolution === "done" ? "done" : "failed" });
+        notice("info", WORDS.found[fact.resolution](titles.get(fact.tool_call_id) ?? ""));
+        break;
       case "approval_asked":
         running.delete(fact.tool_call_id);
         call(fact.tool_call_id, { state: "waiting" });
@@ -92,6 +98,9 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
           url: fact.url,
           fields: fact.fields.map(({ name = "", value = "" }) => ({ name, value })),
           expiresAt: fact.expires_at,
+          audience: fact.audience ?? "customer",
+          arguments: (fact.arguments ?? null) as ApprovalItem["arguments"],
+          standing: fact.standing ?? false,
           decision: null,
           by: null,
           at,
@@ -99,7 +108,15 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         break;
       case "approval_decided":
         approval(fact.approval_id, { decision: fact.decision, by: fact.by });
-        if (fact.decision === "approved") {
+        if (
+          fact.decision === "approved" &&
+          !items.some(
+            (item) =>
+              item.kind === "approval" &&
+              item.callId === fact.tool_call_id &&
+              item.decision === null,
+          )
+        ) {
           running.add(fact.tool_call_id);
           call(fact.tool_call_id, { state: "running" });
         }
@@ -112,6 +129,15 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
         break;
       case "given_back":
         notice("handoff", WORDS.left(fact.name));
+        break;
+      case "consent_given":
+        notice("info", WORDS.consent(fact.title));
+        break;
+      case "consent_revoked":
+        notice("info", WORDS.consentRevoked);
+        break;
+      case "model_switched":
+        notice("info", WORDS.standBy);
         break;
       case "agent_changed":
       case "turn_taken_over":

@@ -79,7 +79,13 @@ const RETURNED = {
   unknown: "Outcome unknown",
 } as const;
 
-const DECIDED = { approved: "Approved", rejected: "Not approved", expired: "Expired" } as const;
+const DECIDED = {
+  approved: "Approved",
+  rejected: "Not approved",
+  expired: "Expired",
+  answered: "Answered with a message",
+  edited: "Changed and asked again",
+} as const;
 
 function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
   switch (fact.type) {
@@ -127,10 +133,22 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
         depth: 1,
       };
     }
+    case "call_resolved": {
+      const title = known.calls.get(fact.tool_call_id)?.title ?? "Tool call";
+      const done = fact.resolution === "done";
+      return {
+        title: `${done ? "Found out: done" : "Found out: not done"}: ${title}`,
+        detail: [`by ${fact.by}`, oneLine(fact.remark)].filter(Boolean).join(" · "),
+        tone: done ? "good" : "wait",
+        depth: 1,
+      };
+    }
     case "approval_asked":
       return {
-        title: "Asked for approval",
-        detail: `${fact.title} · ${fact.method} ${fact.url}`,
+        title: fact.audience === "lead" ? "Asked a lead for approval" : "Asked for approval",
+        detail: [`${fact.title} · ${fact.method} ${fact.url}`, fact.why]
+          .filter(Boolean)
+          .join(" · "),
         tone: "wait",
         depth: 1,
       };
@@ -145,6 +163,27 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
         depth: 1,
       };
     }
+    case "consent_given":
+      return {
+        title: "Standing consent given",
+        detail: `${fact.title} · ${fact.operation}`,
+        tone: "good",
+        depth: 1,
+      };
+    case "consent_revoked":
+      return {
+        title: "Standing consent revoked",
+        detail: `by ${fact.by}`,
+        tone: "wait",
+        depth: 1,
+      };
+    case "model_switched":
+      return {
+        title: "A stand-by model went on",
+        detail: `${fact.before} → ${fact.after} · ${fact.code}`,
+        tone: "wait",
+        depth: 1,
+      };
     case "turn_parked":
       return {
         title: "Turn waits",

@@ -12,7 +12,7 @@ import { bytes } from "./words";
 type Stage =
   | { at: "idle" }
   | { at: "sending"; what: string; sent: number; total: number }
-  | { at: "reading"; what: string; since: number }
+  | { at: "reading"; what: string; since: number; importId: string }
   | { at: "done"; result: ImportResult }
   | { at: "failed"; problem: Problem };
 
@@ -42,26 +42,30 @@ export function ImportPanel() {
     }
   };
   const sendFile = (file: File) => {
+    const importId = crypto.randomUUID();
     setStage({ at: "sending", what: file.name, sent: 0, total: file.size });
     void start((signal) =>
       upload({
         token,
         file,
         name: name.trim(),
+        importId,
         signal,
         onProgress: (sent, total) =>
           setStage(
             sent < total
               ? { at: "sending", what: file.name, sent, total }
-              : { at: "reading", what: file.name, since: Date.now() },
+              : { at: "reading", what: file.name, since: Date.now(), importId },
           ),
       }),
     );
   };
   const sendUrl = () => {
-    setStage({ at: "reading", what: url, since: Date.now() });
+    const importId = crypto.randomUUID();
+    setStage({ at: "reading", what: url, since: Date.now(), importId });
     void start(async (signal) => {
       const { data, error } = await api.client.POST("/api/specs/from-url", {
+        params: { query: { import_id: importId } },
         body: { url: url.trim(), name: name.trim() || null },
         signal,
       });
@@ -94,7 +98,7 @@ export function ImportPanel() {
           type="file"
           hidden
           aria-label="OpenAPI document"
-          accept=".json,.yaml,.yml,application/json,application/yaml"
+          accept=".json,.yaml,.yml,.zip,.tar,.tgz,.gz,application/json,application/yaml"
           onChange={(event) => {
             const file = event.currentTarget.files?.[0];
             event.currentTarget.value = "";
@@ -109,7 +113,8 @@ export function ImportPanel() {
           Choose a document
         </Button>
         <span className={classes.quiet}>
-          or drop it here: OpenAPI 3.0 to 3.2 or Swagger 2.0, JSON or YAML
+          or drop it here: OpenAPI 3.0 to 3.2 or Swagger 2.0, JSON or YAML; several files as ZIP or
+          TAR
         </span>
       </div>
       <form
@@ -158,29 +163,66 @@ interface GoingProps {
 }
 
 function Going({ stage, onCancel }: GoingProps) {
-  const sending = stage.at === "sending";
-  const words = sending
-    ? `Sending ${stage.what}: ${bytes(stage.sent)} of ${bytes(stage.total)}`
-    : `Reading ${stage.what}`;
   return (
     <div className={classes.going}>
-      <label>
-        <span role="status">{sending ? `Sending ${stage.what}` : words}</span>
-        <progress
-          aria-label={words}
-          {...(sending ? { value: stage.sent, max: Math.max(1, stage.total) } : {})}
-        />
-      </label>
-      {sending && (
-        <span className={classes.quiet}>
-          {bytes(stage.sent)} of {bytes(stage.total)}
-        </span>
-      )}
-      {!sending && <Elapsed since={stage.since} />}
+      {stage.at === "sending" ? <Sending stage={stage} /> : <Reading stage={stage} />}
       <Button size="compact-sm" variant="default" onClick={onCancel}>
         Cancel
       </Button>
     </div>
+  );
+}
+
+function Sending({ stage }: { stage: Extract<Stage, { at: "sending" }> }) {
+  const words = `${bytes(stage.sent)} of ${bytes(stage.total)}`;
+  return (
+    <>
+      <label>
+        <span role="status">Sending {stage.what}</span>
+        <progress
+          aria-label={`Sending ${stage.what}: ${words}`}
+          value={stage.sent}
+          max={Math.max(1, stage.total)}
+        />
+      </label>
+      <span className={classes.quiet}>{words}</span>
+    </>
+  );
+}
+
+const STAGES = { reading: "Reading", converting: "Converting", locating: "Finding the lines of" };
+
+function Reading({ stage }: { stage: Extract<Stage, { at: "reading" }> }) {
+  const { api } = useSession();
+  // Small documents are done before this is asked for once; elsewhere it is not known.
+  const progress = api.query.useQuery(
+    "get",
+    "/api/imports/{import_id}",
+    { params: { path: { import_id: stage.importId } } },
+    { refetchInterval: 700, retry: false, gcTime: 0 },
+  ).data;
+  const doing =
+    progress === undefined || progress.stage === "storing" ? "Reading" : STAGES[progress.stage];
+  const known = progress !== undefined && progress.total > 0;
+  return (
+    <>
+      <label>
+        <span role="status">
+          {progress?.stage === "storing" ? `Storing ${stage.what}` : `${doing} ${stage.what}`}
+        </span>
+        <progress
+          aria-label={`${doing} ${stage.what}`}
+          {...(known ? { value: progress.done, max: progress.total } : {})}
+        />
+      </label>
+      {known ? (
+        <span className={classes.quiet}>
+          {progress.done} of {plural(progress.total, "operation")}
+        </span>
+      ) : (
+        <Elapsed since={stage.since} />
+      )}
+    </>
   );
 }
 
@@ -222,10 +264,10 @@ export function Skipped({ spec }: { spec: ImportResult["spec"] }) {
     <details className={classes.fold}>
       <summary>{plural(spec.skipped.length, "operation")} left out</summary>
       <ul className={classes.skipped}>
-        {spec.skipped.map(({ key, reason }, index) => (
+        {spec.skipped.map(({ key, reason, line }, index) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: a document can leave out one key twice
           <li key={index}>
-            <code>{key}</code> {reason}
+            <code>{key}</code> {line != null && <span>(line {line})</span>} {reason}
           </li>
         ))}
       </ul>

@@ -51,7 +51,7 @@ describe("importing a file", () => {
     await expectAccessible();
     sent?.onProgress(14, 14);
     await expect.element(page.getByRole("status")).toHaveTextContent("Reading shop.yaml");
-    const skipped = [{ key: "GET /odd", reason: "It cannot be used." }];
+    const skipped = [{ key: "GET /odd", reason: "It cannot be used.", line: 7 }];
     server.answers[0]?.resolve(importedOf(specOf({ waiting_count: 4, skipped, base_url: null })));
 
     await expect
@@ -61,6 +61,25 @@ describe("importing a file", () => {
     await expect.element(page.getByText("set the base URL before you approve")).toBeVisible();
     await page.getByText("1 operation left out").click();
     await expect.element(page.getByText("It cannot be used.")).toBeVisible();
+    await expect.element(page.getByText("(line 7)")).toBeVisible();
+    await expectAccessible();
+  });
+
+  test("shows how far the reading is", async () => {
+    const server = fakeServer("operator");
+    let asked = "";
+    server.routes["GET /api/imports/*"] = (_, request) => {
+      asked = new URL(request.url).pathname;
+      return json({ stage: "converting", done: 50, total: 845 });
+    };
+    await openPage(server, { path: "/review" });
+    await picker().upload(file());
+    const sent = server.uploads[0];
+    sent?.onProgress(14, 14);
+
+    await expect.element(page.getByText("50 of 845 operations")).toBeVisible();
+    await expect.element(page.getByRole("status")).toHaveTextContent("Converting shop.yaml");
+    expect(asked).toBe(`/api/imports/${sent?.importId}`);
     await expectAccessible();
   });
 
@@ -135,6 +154,7 @@ test("an upload that is cancelled says so, and nothing else", async () => {
     token: "t",
     file: file(),
     name: "Shop",
+    importId: crypto.randomUUID(),
     signal: cancel.signal,
     onProgress: () => {},
   });

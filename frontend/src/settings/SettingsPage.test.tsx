@@ -44,6 +44,14 @@ const DETAILS: components["schemas"]["Details"] = {
       reason: "It has no base URL yet.",
     },
   ],
+  upstreams: [
+    {
+      origin: "https://shop.example",
+      running: 1,
+      waiting: 0,
+      breakers: [{ origin: "https://shop.example", group: "orders", state: "open", retry_in: 4.2 }],
+    },
+  ],
   limits: [
     { name: "SMART_SUPPORT_TOOL_TIMEOUT", value: 30, meaning: "Seconds a tool call may take." },
     { name: "SMART_SUPPORT_REST_LIMIT", value: "300/minute", meaning: "REST calls per address." },

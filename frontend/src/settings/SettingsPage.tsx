@@ -7,13 +7,14 @@ import frame from "../ui/frame.module.css";
 import { Icon } from "../ui/icons";
 import { duration } from "../ui/time";
 import { usePageTitle } from "../ui/usePageTitle";
+import { KillSwitch } from "./KillSwitch";
 import classes from "./settings.module.css";
 import { amount } from "./words";
 
 type Details = components["schemas"]["Details"];
 type Dependency = components["schemas"]["Dependency"];
 
-/** How the installation is. Nothing can be changed here. */
+/** How the installation is, and the switch that stops calls at once. */
 export function SettingsPage() {
   const { api } = useSession();
   usePageTitle("Settings");
@@ -39,6 +40,7 @@ export function SettingsPage() {
             />
           </div>
         )}
+        <KillSwitch />
         {details.data ? (
           <Shown details={details.data} />
         ) : (
@@ -56,7 +58,10 @@ export function SettingsPage() {
 }
 
 function Shown({ details }: { details: Details }) {
-  const { version, revision, model, dependencies, limits } = details;
+  const { version, revision, model, dependencies, limits, upstreams } = details;
+  const paused = upstreams.flatMap(({ breakers }) =>
+    breakers.filter(({ state }) => state !== "closed"),
+  );
   const own = dependencies.filter(({ kind }) => kind !== "api");
   const apis = dependencies.filter(({ kind }) => kind === "api");
   return (
@@ -86,6 +91,27 @@ function Shown({ details }: { details: Details }) {
             <Row key={each.name} dependency={each} />
           ))}
         </ul>
+      )}
+      {paused.length > 0 && (
+        <>
+          <h2 className={classes.heading}>Left alone for a moment</h2>
+          <p className={classes.note}>Calls to these have been failing; nothing is sent for now.</p>
+          <ul className={classes.list}>
+            {paused.map(({ origin, group, state, retry_in }) => (
+              <li key={`${origin} ${group}`} className={classes.row} data-status="failing">
+                <span className={classes.state}>
+                  <Icon name="warning" />
+                  {state === "open" ? "Paused" : "Being tried"}
+                </span>
+                <span className={classes.what}>
+                  <strong>{group}</strong>
+                  <code>{origin}</code>
+                </span>
+                <span className={classes.latency}>{duration(retry_in * 1000)}</span>
+              </li>
+            ))}
+          </ul>
+        </>
       )}
       <h2 className={classes.heading}>Limits</h2>
       <p className={classes.note}>

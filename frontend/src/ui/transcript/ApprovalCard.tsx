@@ -1,13 +1,15 @@
-import { Button, Group, Text } from "@mantine/core";
-import { createContext, useContext } from "react";
+import { Button, Checkbox, Group, Text, Textarea, TextInput } from "@mantine/core";
+import { createContext, useContext, useMemo, useState } from "react";
+import type { ApprovalAnswer } from "../../api/frames";
 import { Icon, type IconName } from "../icons";
 import { duration } from "../time";
 import { useCountdown } from "../useCountdown";
+import { type Leaf, leavesOf, type Scalar, typed, withLeaf } from "./arguments";
 import type { ApprovalItem } from "./items";
 import classes from "./transcript.module.css";
 
 export interface ApprovalActions {
-  decide(approvalId: string, decision: "approve" | "reject"): void;
+  decide(approvalId: string, answer: ApprovalAnswer): void;
   deciding: ReadonlySet<string>;
   errors: ReadonlyMap<string, string>;
   /** False while an answer could not be sent. */
@@ -17,10 +19,12 @@ export interface ApprovalActions {
 /** Absent where the transcript is only read. */
 export const ApprovalActionsContext = createContext<ApprovalActions | null>(null);
 
-const DECIDED: Record<"approved" | "rejected" | "expired", { icon: IconName; words: string }> = {
+const DECIDED: Record<NonNullable<ApprovalItem["decision"]>, { icon: IconName; words: string }> = {
   approved: { icon: "check", words: "Approved" },
   rejected: { icon: "cross", words: "Not approved – nothing was sent" },
   expired: { icon: "clock", words: "Expired without an answer – nothing was sent" },
+  answered: { icon: "chat", words: "Answered with a message – nothing was sent" },
+  edited: { icon: "right", words: "Changed – you are asked again" },
 };
 
 /** A question with exactly what will be sent, and its answer. */
@@ -28,7 +32,7 @@ export function ApprovalCard({ item }: { item: ApprovalItem }) {
   const actions = useContext(ApprovalActionsContext);
   const titleId = `approval-${item.id}`;
   return (
-    <section
+    <article
       className={classes.approval}
       data-decision={item.decision ?? "pending"}
       aria-labelledby={titleId}
@@ -61,6 +65,11 @@ export function ApprovalCard({ item }: { item: ApprovalItem }) {
           <Icon name={DECIDED[item.decision].icon} size={16} />
           {DECIDED[item.decision].words}
         </Text>
+      ) : item.audience === "lead" ? (
+        <Text size="sm" className={classes.decided}>
+          <Icon name="clock" size={16} /> Somebody of the team has to agree too. Nothing is sent
+          before.
+        </Text>
       ) : actions === null ? (
         <Text size="sm" className={classes.decided}>
           <Icon name="clock" size={16} /> Not answered yet
@@ -68,22 +77,37 @@ export function ApprovalCard({ item }: { item: ApprovalItem }) {
       ) : (
         <Question item={item} actions={actions} />
       )}
-    </section>
+    </article>
   );
 }
 
+type Open = "change" | "write" | null;
+
 function Question({ item, actions }: { item: ApprovalItem; actions: ApprovalActions }) {
   const seconds = useCountdown(Date.parse(item.expiresAt));
+  const [open, setOpen] = useState<Open>(null);
+  const [standing, setStanding] = useState(false);
   const deciding = actions.deciding.has(item.id);
   const error = actions.errors.get(item.id);
   const closed = seconds === 0 || deciding || !actions.connected;
+  const answer = (given: ApprovalAnswer) => actions.decide(item.id, given);
+  const leaves = useMemo(() => leavesOf(item.arguments), [item.arguments]);
   return (
     <>
+      {item.standing && (
+        <Checkbox
+          mt={12}
+          size="sm"
+          label="Don’t ask me about this again in this conversation"
+          checked={standing}
+          onChange={(event) => setStanding(event.currentTarget.checked)}
+        />
+      )}
       <Group gap="xs" className={classes.answers}>
         <Button
           size="sm"
           disabled={closed}
-          onClick={() => actions.decide(item.id, "approve")}
+          onClick={() => answer({ decision: "approve", ...(standing ? { standing } : {}) })}
           leftSection={<Icon name="check" size={16} />}
         >
           Approve
@@ -92,9 +116,29 @@ function Question({ item, actions }: { item: ApprovalItem; actions: ApprovalActi
           size="sm"
           variant="default"
           disabled={closed}
-          onClick={() => actions.decide(item.id, "reject")}
+          onClick={() => answer({ decision: "reject" })}
         >
           Don’t
+        </Button>
+        {leaves.length > 0 && (
+          <Button
+            size="sm"
+            variant="subtle"
+            disabled={closed}
+            aria-expanded={open === "change"}
+            onClick={() => setOpen(open === "change" ? null : "change")}
+          >
+            Change
+          </Button>
+        )}
+        <Button
+          size="sm"
+          variant="subtle"
+          disabled={closed}
+          aria-expanded={open === "write"}
+          onClick={() => setOpen(open === "write" ? null : "write")}
+        >
+          Write instead
         </Button>
         <Text size="sm" c="dimmed">
           {deciding
@@ -106,12 +150,121 @@ function Question({ item, actions }: { item: ApprovalItem; actions: ApprovalActi
                 : `Nothing is sent before you approve. Valid for ${duration(coarse(seconds) * 1000)}.`}
         </Text>
       </Group>
+      {open === "change" && (
+        <Change
+          leaves={leaves}
+          closed={closed}
+          onChange={(changes) => {
+            const changed = changes.reduce<unknown>(
+              (all, { path, value }) => withLeaf(all, path, value),
+              item.arguments,
+            );
+            answer({ decision: "edit", arguments: changed as Record<string, unknown> });
+          }}
+        />
+      )}
+      {open === "write" && (
+        <Write closed={closed} onWrite={(reason) => answer({ decision: "respond", reason })} />
+      )}
       {error !== undefined && (
         <Text size="sm" role="alert" className={classes.answerError}>
           {error}
         </Text>
       )}
     </>
+  );
+}
+
+interface ChangeProps {
+  leaves: readonly Leaf[];
+  closed: boolean;
+  onChange(changes: { path: readonly string[]; value: Scalar }[]): void;
+}
+
+/** Other values for what would be sent; what comes of them is shown and asked about again. */
+function Change({ leaves, closed, onChange }: ChangeProps) {
+  const [texts, setTexts] = useState(() => leaves.map(({ value }) => String(value)));
+  const values = leaves.map(({ value }, place) => typed(value, texts[place] ?? ""));
+  const changed = leaves.some(({ value }, place) => values[place] !== value);
+  const set = (place: number, text: string) =>
+    setTexts(texts.map((before, at) => (at === place ? text : before)));
+  return (
+    <form
+      className={classes.change}
+      aria-label="Change what will be sent"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onChange(
+          leaves.flatMap(({ path }, place) => {
+            const value = values[place];
+            return value === null || value === undefined ? [] : [{ path, value }];
+          }),
+        );
+      }}
+    >
+      {leaves.map(({ path, name, value }, place) =>
+        typeof value === "boolean" ? (
+          <Checkbox
+            key={path.join("/")}
+            label={name}
+            checked={texts[place] === "true"}
+            onChange={(event) => set(place, String(event.currentTarget.checked))}
+          />
+        ) : (
+          <TextInput
+            key={path.join("/")}
+            label={name}
+            value={texts[place] ?? ""}
+            inputMode={typeof value === "number" ? "decimal" : "text"}
+            error={values[place] === null && "A number, please"}
+            onChange={(event) => set(place, event.currentTarget.value)}
+          />
+        ),
+      )}
+      <Group gap="xs">
+        <Button size="sm" type="submit" disabled={closed || !changed || values.includes(null)}>
+          Ask me again with this
+        </Button>
+        <Text size="sm" c="dimmed">
+          Nothing is sent yet.
+        </Text>
+      </Group>
+    </form>
+  );
+}
+
+const LONGEST_ANSWER = 1_000;
+
+function Write({ closed, onWrite }: { closed: boolean; onWrite(text: string): void }) {
+  const [text, setText] = useState("");
+  const tooLong = [...text].length > LONGEST_ANSWER;
+  return (
+    <form
+      className={classes.change}
+      aria-label="Write instead of yes or no"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (text.trim() !== "" && !tooLong) onWrite(text.trim());
+      }}
+    >
+      <Textarea
+        label="Your answer instead of yes or no"
+        autosize
+        minRows={2}
+        maxRows={6}
+        value={text}
+        error={tooLong && `Up to ${LONGEST_ANSWER.toLocaleString("en-GB")} characters`}
+        onChange={(event) => setText(event.currentTarget.value)}
+      />
+      <Group gap="xs">
+        <Button size="sm" type="submit" disabled={closed || text.trim() === "" || tooLong}>
+          Send answer
+        </Button>
+        <Text size="sm" c="dimmed">
+          The request itself is not sent.
+        </Text>
+      </Group>
+    </form>
   );
 }
 

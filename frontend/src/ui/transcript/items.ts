@@ -43,7 +43,13 @@ export interface ApprovalItem {
   url: string;
   fields: { name: string; value: string }[];
   expiresAt: string;
-  decision: "approved" | "rejected" | "expired" | null;
+  /** Who is asked: the customer, or a support lead beside them. */
+  audience: "customer" | "lead";
+  /** What the customer may change before saying yes; null: nothing. */
+  arguments: Readonly<Record<string, unknown>> | null;
+  /** The yes may be given for the whole conversation. */
+  standing: boolean;
+  decision: "approved" | "rejected" | "expired" | "answered" | "edited" | null;
   by: string | null;
   at: string | null;
 }
@@ -67,7 +73,14 @@ export const WORDS = {
   stopped: "Stopped.",
   resolved: "This conversation is marked as resolved. Write again at any time to reopen it.",
   abandoned: "This conversation was closed after a long silence. Write again to reopen it.",
+  standBy: "My usual language model does not respond; a stand-by answers for now.",
+  consent: (title: string) => `You are not asked about “${title}” any more in this conversation.`,
+  consentRevoked: "You are asked again from now on.",
   handoff: "A person from the team is asked to take over.",
   joined: (person: string) => `${person} from the team has joined and answers you now.`,
+  found: {
+    done: (title: string) => `“${title}”: we have checked, and it was done.`,
+    not_done: (title: string) => `“${title}”: we have checked, and it was not done.`,
+  },
   left: (person: string) => `${person} has left. The assistant answers again.`,
 } as const;

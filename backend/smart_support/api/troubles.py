@@ -1,0 +1,167 @@
+"""What went wrong in the conversations of a range, and which conversations they were."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from smart_support.analytics.records import widen
+from smart_support.analytics.troubles import Which
+from smart_support.api.access import Lead, Staff
+from smart_support.api.dashboard import Instant
+from smart_support.api.parts import Running
+from smart_support.api.threads import Thread, threads_of
+from smart_support.errors import Severity, operator_hint_of, severity_of
+
+router = APIRouter(prefix="/api/dashboard/errors", tags=["dashboard"])
+
+
+class _Found(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ErrorCount(_Found):
+    """How often something went wrong, and how often it got over it."""
+
+    name: str
+    troubles: int = Field(description="Errors.")
+    recovered: int = Field(description="After how many the same thing worked again.")
+    mean_recovery_ms: float | None = Field(description="Over those, until it did.")
+
+
+class CodeCount(ErrorCount):
+    """Errors of one code."""
+
+    severity: Severity
+    hint: str = Field(description="Where an operator looks first.")
+
+
+class ErrorPattern(_Found):
+    """Errors that look the same, whatever their ids and numbers."""
+
+    fingerprint: str
+    kind: Literal["turn", "call", "attempt"]
+    code: str
+    operation: str | None
+    upstream: str | None
+    troubles: int
+    conversations: int
+    first_at: datetime
+    last_at: datetime
+
+
+class ErrorHour(_Found):
+    """The errors of an hour; `usual` is the mean of the same hour of the seven days before."""
+
+    start: datetime
+    troubles: int
+    usual: float
+    odd: bool = Field(description="More than chance explains.")
+
+
+class Errors(BaseModel):
+    """What went wrong in the range, in whole hours."""
+
+    start: datetime
+    end: datetime
+    total: ErrorCount
+    by_severity: dict[str, int]
+    by_code: list[CodeCount]
+    by_operation: list[ErrorCount]
+    by_upstream: list[ErrorCount]
+    by_agent: list[ErrorCount]
+    patterns: list[ErrorPattern]
+    hours: list[ErrorHour]
+
+
+class TroubledThread(Thread):
+    """A conversation in which something went wrong."""
+
+    troubles: int
+    last_trouble_at: datetime
+
+
+class TroubledThreads(BaseModel):
+    """A page of conversations, newest first."""
+
+    threads: list[TroubledThread]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
+
+
+@router.get("", summary="What went wrong in a range")
+async def read_errors(
+    start: Instant,
+    end: Instant,
+    person: Staff,  # noqa: ARG001
+    parts: Running,
+) -> Errors:
+    """Errors of turns, tool calls and attempts in [start, end), counted and grouped."""
+    start, end = widen(start, end)
+    found = await parts.troubles.summary(start, end)
+    by_severity = {severity.value: 0 for severity in Severity}
+    for count in found.by_code:
+        by_severity[severity_of(count.name).value] += count.troubles
+    return Errors(
+        start=start,
+        end=end,
+        total=ErrorCount.model_validate(found.total),
+        by_severity=by_severity,
+        by_code=[
+            CodeCount(
+                **ErrorCount.model_validate(count).model_dump(),
+                severity=severity_of(count.name),
+                hint=operator_hint_of(count.name),
+            )
+            for count in found.by_code
+        ],
+        by_operation=[ErrorCount.model_validate(count) for count in found.by_operation],
+        by_upstream=[ErrorCount.model_validate(count) for count in found.by_upstream],
+        by_agent=[ErrorCount.model_validate(count) for count in found.by_agent],
+        patterns=[ErrorPattern.model_validate(pattern) for pattern in found.patterns],
+        hours=[ErrorHour.model_validate(hour) for hour in found.hours],
+    )
+
+
+Narrowing = Annotated[str | None, Query(max_length=200)]
+
+
+@router.get("/conversations", summary="The conversations in which it went wrong")
+async def list_troubled(
+    start: Instant,
+    end: Instant,
+    person: Lead,
+    parts: Running,
+    code: Narrowing = None,
+    operation: Narrowing = None,
+    upstream: Narrowing = None,
+    agent: Narrowing = None,
+    fingerprint: Narrowing = None,
+    cursor: UUID | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 30,
+) -> TroubledThreads:
+    """Those with at least one error of the range that fits everything given."""
+    which = Which(
+        start=start,
+        end=end,
+        code=code,
+        operation=operation,
+        upstream=upstream,
+        agent=agent,
+        fingerprint=fingerprint,
+    )
+    found = await parts.troubles.conversations(
+        which, after=str(cursor) if cursor else None, limit=limit + 1
+    )
+    page = found[:limit]
+    threads = await threads_of(parts, person, [each.thread_id for each in page])
+    return TroubledThreads(
+        threads=[
+            TroubledThread(
+                **thread.model_dump(), troubles=each.troubles, last_trouble_at=each.last_at
+            )
+            for thread, each in zip(threads, page, strict=True)
+        ],
+        next_cursor=page[-1].thread_id if len(found) > limit else None,
+    )
