@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_support import __version__
 from smart_support.agent.agents import LiveAgents
+from smart_support.agent.ask import ask_model
 from smart_support.agent.caps import caps_of
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
@@ -65,7 +66,7 @@ from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
-from smart_support.chat.observe import Observer, Prices
+from smart_support.chat.observe import Observer, Prices, note_budgets, upstream_hooks
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
 from smart_support.chat.remember import Remembering
@@ -238,7 +239,7 @@ async def open_parts(
         stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
         upstreams = await stack.enter_async_context(
-            Upstreams(UpstreamSettings.from_settings(settings))
+            Upstreams(UpstreamSettings.from_settings(settings), hooks=upstream_hooks())
         )
         documents = await stack.enter_async_context(_client(trust))
 
@@ -294,6 +295,7 @@ async def open_parts(
                     (metrics.TURNS_RUNNING, lambda: runner.running),
                 ],
                 counts=[(metrics.QUEUE_DEPTH, conversations.queued)],
+                notes=[lambda: note_budgets(upstreams.states())],
                 clock=seams.clock,
             )
         )
@@ -430,6 +432,9 @@ async def open_parts(
             documents=documents,
             check_writable=partial(check_writable, engine),
             check_model=partial(check_model, model),
+            ask_model=partial(ask_model, model, within=settings.smart_support_model_timeout)
+            if settings.smart_support_model_advises and not offline
+            else None,
             revision=await current_revision(url),
             offline_model=offline,
             model_name=model.model_name,

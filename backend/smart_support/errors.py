@@ -148,7 +148,11 @@ class SupportError(Exception):
     @classmethod
     def operator_hint(cls) -> str:
         """Where an operator looks first."""
-        return cls.hint or HINTS[Family.of(cls.code)]
+        if cls.hint:
+            return cls.hint
+        family = cls.code.partition("_")[0]
+        known = next((each for each in Family if each.value == family), Family.SYS)
+        return HINTS[known]
 
     def wait_seconds(self) -> float | None:
         """After which a new try makes sense; None if nobody named a time."""

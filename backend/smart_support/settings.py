@@ -262,6 +262,10 @@ class Settings(BaseSettings):
         le=100,
         description="Tools an agent is offered for a message; of more, those that fit its words.",
     )
+    smart_support_model_advises: bool = Field(
+        default=False,
+        description="Let the model give a second opinion on imported operations, when asked.",
+    )
     smart_support_approval_ttl: Seconds = Field(
         86_400.0, description="Seconds an approval can be given after it was asked for."
     )

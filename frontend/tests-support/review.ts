@@ -49,6 +49,7 @@ export function classified(more: Partial<Classification> = {}): Classification {
     cacheable_s: null,
     confirm_locked: false,
     reasons: ["GET only reads."],
+    unbindable: false,
     approval_rules: { standing_consent: false, thresholds: [], limits: [] },
     answer_fields: [],
     pagination: null,
@@ -104,6 +105,10 @@ export function operationOf(n: number, more: Partial<Operation> = {}): Operation
     decision_reason: null,
     version: 1,
     schema_bytes: 420,
+    tokens: 105,
+    clear: true,
+    breaking: false,
+    turned_write: false,
     ...more,
   };
 }
@@ -208,6 +213,20 @@ export function reviewDesk(operations: Operation[], spec: Spec = specOf()) {
         tool_schema: { type: "object", properties: { thing_id: { type: "string" } } },
         arguments: ["thing_id", "customer_id"],
         claims: ["customer_id", "email", "name"],
+        grounds: [],
+        changes:
+          operation.state === "changed"
+            ? [
+                {
+                  field: "argument amount",
+                  kind: "changed",
+                  before: "optional, type number",
+                  after: "required, type string",
+                  breaking: true,
+                },
+                { field: "summary", kind: "changed", before: "Old", after: "New", breaking: false },
+              ]
+            : [],
         history: made
           .filter(({ before }) => before.some((each) => each.id === id))
           .map(({ batch }) => ({
@@ -223,7 +242,7 @@ export function reviewDesk(operations: Operation[], spec: Spec = specOf()) {
       };
     },
     evidence(id: string) {
-      const { pointer, path, method } = now.get(id) as Operation;
+      const { pointer, path, method, suggestion } = now.get(id) as Operation;
       const own = [
         `    ${method.toLowerCase()}:`,
         "      summary: Asks for a refund",
@@ -239,6 +258,15 @@ export function reviewDesk(operations: Operation[], spec: Spec = specOf()) {
         highlight_last: 122,
         reformatted: false,
         left_out: 0,
+        grounds: suggestion.reasons.map((reason) => ({
+          about: "access",
+          reason,
+          confidence: 0.95,
+          place: "",
+          quote: "",
+          source: "rules" as const,
+          line: 120,
+        })),
       };
     },
   };
@@ -247,5 +275,14 @@ export function reviewDesk(operations: Operation[], spec: Spec = specOf()) {
 export type ReviewDesk = ReturnType<typeof reviewDesk>;
 
 export function importedOf(spec: Spec, more: Partial<ImportResult> = {}): ImportResult {
-  return { spec, added: 3, changed: 1, removed: 0, unchanged: 7, ...more };
+  return {
+    spec,
+    added: 3,
+    changed: 1,
+    removed: 0,
+    unchanged: 7,
+    breaking: 1,
+    turned_write: 0,
+    ...more,
+  };
 }

@@ -5,7 +5,7 @@ import type { ClientFrame, ServerFrame } from "../src/api/frames";
 import type { OpenSocket, SocketOptions } from "../src/api/socket";
 import type { Upload } from "../src/api/upload";
 import { THREAD } from "./logs";
-import { type ReviewDesk, reviewDesk, SPEC } from "./review";
+import { operationOf, type ReviewDesk, reviewDesk, SPEC } from "./review";
 import { type LivePiece, speaker } from "./wire";
 
 export const PEOPLE: Record<Role, Person> = {
@@ -129,6 +129,20 @@ export function fakeServer(role: Role) {
     },
     "POST /api/reviews/*/undo": (url: URL) => json(desk.undo(url.pathname.split("/")[3] ?? "")),
     "GET /api/operations/*": (url: URL) => json(desk.detail(url.pathname.split("/")[3] ?? "")),
+    "POST /api/operations/*/dry-run": async (url: URL, request: Request) => {
+      const { path, method } = desk.get(url.pathname.split("/")[3] ?? "") ?? operationOf(0);
+      const { arguments: given } = (await request.json()) as { arguments: object | null };
+      const all = { ...(given ?? { thing_id: "made up" }), customer_id: "customer-1" };
+      return json({
+        method,
+        url: `https://api.shop.example${path}`,
+        headers: [{ name: "Accept", value: "application/json" }],
+        body: JSON.stringify(all),
+        body_bytes: 10,
+        arguments: given ?? { thing_id: "made up" },
+        filled: all,
+      });
+    },
     "GET /api/operations/*/evidence": (url: URL) =>
       json(desk.evidence(url.pathname.split("/")[3] ?? "")),
   });

@@ -20,6 +20,7 @@ EVERYBODY = None
 RULES: dict[str, set[Role] | None] = {
     "GET /api/health": EVERYBODY,
     "GET /api/health/live": EVERYBODY,
+    "GET /api/imports/{import_id}": OPERATORS,
     "GET /api/openapi.json": EVERYBODY,
     "GET /metrics": OPERATORS,
     "GET /api/observability/metrics": OPERATORS,

@@ -197,6 +197,19 @@ async def test_the_points_of_the_charts_are_the_tiles(server: Server) -> None:
         assert sum(point["tool_errors"] for point in points) == activity["tool_errors"]
 
 
+async def test_a_series_that_nobody_could_read_is_refused_before_it_is_read(
+    server: Server,
+) -> None:
+    years = {"start": "2020-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}
+
+    answer = await server.http(LEAD).get(
+        "/api/dashboard/series", params={**years, "bucket": "hour"}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "VAL_INVALID_INPUT")
+    assert "ask for days instead of hours" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -13,7 +13,7 @@ from tests.support.server import ADA, LEAD, OPERATOR, Server, running
 from tests.support.turns import ORDER_1, REFUND
 from tests.support.upstream import answers
 
-from smart_support.agent.model_errors import ModelUnavailable
+from smart_support.agent.model_errors import ModelAuth
 from smart_support.telemetry.debug import DEBUG
 
 TOKEN = "the scrape token of this test"
@@ -140,7 +140,7 @@ class TestHealth:
             async with running(url) as server, server.chat(ADA) as chat:
                 thread = await server.thread(ADA)
                 await chat.follow(thread)
-                server.model.queue(fails(500))
+                server.model.queue(fails(401))
                 await chat.write(thread, "Anybody there?")
                 failed = (await chat.turn())[-1]["event"]
                 await server.settled()
@@ -153,7 +153,7 @@ class TestHealth:
                 await server.settled()
                 again = (await server.http().get("/api/health")).json()
 
-        assert failed["code"] == ModelUnavailable.code
+        assert failed["code"] == ModelAuth.code
         assert failed["metadata"]["action"] == "hand_off"
         assert (health["status"], again["status"]) == ("ready", "ready")
         assert len(health["degraded"]) == len(ready["degraded"]) == 1

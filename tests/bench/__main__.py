@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 import structlog
 import uvloop
-from tests.bench import calls, guards
+from tests.bench import calls, conversion, guards
 from tests.bench.fakes import TOKENS, document
 from tests.bench.figures import Figure, table
 from tests.bench.load import (
@@ -76,6 +76,7 @@ class Plan:
     call_rounds: int
     call_times: int
     echoes: int
+    documents: int
     pinned: bool = True
     """The measured process has one CPU for itself, everything else has the others."""
     budget: float = 125.0
@@ -96,6 +97,7 @@ FULL = Plan(
     call_rounds=10,
     call_times=20,
     echoes=200,
+    documents=100,
 )
 QUICK = Plan(
     rounds=1,
@@ -107,6 +109,7 @@ QUICK = Plan(
     call_rounds=1,
     call_times=3,
     echoes=5,
+    documents=1,
     pinned=False,  # a smoke run is for a machine that is busy with other tests
 )
 
@@ -239,7 +242,11 @@ async def bench(plan: Plan, folder: Path) -> list[Figure]:
         split = [figure for figure in called if figure.section == calls.CALLS]
         floors = [figure for figure in called if figure.section == calls.FLOORS]
         layers = await guards.measure(company, rounds=plan.call_rounds, times=2 * plan.call_times)
-        return [*turns.rows(), *split, echo, *floors, *layers]
+        say("Measuring documents")
+        read = await asyncio.to_thread(
+            conversion.measure, most=plan.documents, times=2 if plan.documents > 1 else 1
+        )
+        return [*turns.rows(), *split, echo, *floors, *layers, *read]
 
 
 async def one_round(plan: Plan, targets: dict[str, Target], turns: Turns, number: int) -> None:

@@ -20,6 +20,12 @@ COMPARED = [
     "lookup by primary key",
     "one row written and committed",
 ]
+DOCUMENTS = [
+    "one operation after the other into tools",
+    "with what a person reviews, and suggestions",
+    "operations by schemathesis, no tools",
+    "memory of the tools (floor: of the document)",
+]
 LAYERS = [
     *("ours", "stamina", "tenacity"),
     *("ours", "httpx-retries", "stamina", "tenacity") * 2,
@@ -45,7 +51,7 @@ async def test_prints_every_row_and_writes_the_same_as_json(tmp_path: Path) -> N
     (path,) = tmp_path.glob("*.json")
     figures = json.loads(path.read_text())["figures"]
     turns = [figure.name for figure in Turns(QUICK).rows()]
-    assert [figure["name"] for figure in figures] == turns + COMPARED + LAYERS
+    assert [figure["name"] for figure in figures] == turns + COMPARED + LAYERS + DOCUMENTS
     for figure in figures:
         assert f"  {figure['name']}  " in printed
         assert len(figure["ours"]) == 1

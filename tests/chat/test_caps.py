@@ -1,5 +1,6 @@
 """What one turn may use up: at a cap it ends with words and with a person, never in silence."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.model_endpoint import calls, fails, says
 from tests.support.turns import NOTE, ORDER_1, Desk, open_desk, wire_problems
-from tests.support.upstream import answers
+from tests.support.upstream import answers, waits
 
 from smart_support.agent.caps import Caps, Prices
 from smart_support.agent.prompts import AT_A_CAP, HANDOFF
@@ -85,18 +86,17 @@ async def test_on_cost(capped: Open) -> None:
 
 
 async def test_on_seconds(capped: Open) -> None:
+    until = asyncio.Event()
     async with capped(seconds=60.0) as desk:
-        desk.api.queue(answers({}, status=503, headers={"retry-after": "29"}), answers({}))
-        desk.api.queue(answers({}, status=503, headers={"retry-after": "29"}), answers({}))
-        desk.model.queue(calls(*orders(1)), calls(*orders(2)))
-        real = desk.clock.sleep
+        desk.api.queue(waits(until, answers({"status": "sent"})))
+        desk.model.queue(calls(*orders(1)))
+        await desk.send("Look at everything")
+        await desk.api.received(1)
+        desk.clock.pass_by(61)
+        until.set()
+        await desk.settled()
 
-        async def slow(seconds: float) -> None:
-            await real(seconds + 31)
-
-        desk.caller._sleep = slow
-        await desk.say("Look at everything")
-
+        assert len(desk.model.requests) == 1
         await check_stopped(desk, "60 seconds")
 
 

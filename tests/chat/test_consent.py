@@ -163,6 +163,29 @@ class TestChanging:
 
         assert [one.audience for one in (await asked(desk))[1:]] == ["customer", "lead"]
 
+    async def test_leaves_no_question_open_that_counts_no_more(self, desk: Desk) -> None:
+        await ruled(desk, thresholds=(OVER_100,))
+        desk.model.queue(calls(refund(150)), says("Refunded 50."))
+        await desk.say("Refund 150")
+        customers, leads = await asked(desk)
+        await desk.decide(by=LEAD, place=1)
+        changed = {"order_id": "1002", "body": {"amount": 50}}
+
+        await desk.runner.change(ADA, customers.approval_id, changed)
+        await desk.decide()
+        await desk.settled()
+
+        decided = [
+            (fact.approval_id, fact.decision)
+            for fact in desk.of(await desk.facts(), ApprovalDecided)
+        ]
+        assert set(decided[1:3]) == {
+            (customers.approval_id, "edited"),
+            (leads.approval_id, "edited"),
+        }
+        assert sorted(await desk.questions()) == ["edited", "edited", "used"]
+        assert [request.body for request in desk.api.requests] == [{"amount": 50}]
+
 
 class TestAMessage:
     async def test_instead_of_yes_or_no_goes_to_the_model(self, desk: Desk) -> None:

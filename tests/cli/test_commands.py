@@ -211,6 +211,60 @@ class TestSpecs:
         assert "[rejected]" in rejected.stdout
         assert "[pending]" in reopened.stdout
 
+    def test_the_clear_reads_are_approved_at_once_and_taken_back(
+        self, installed: Run, document: Path
+    ) -> None:
+        installed("import-spec", str(document))
+
+        approved = installed("approve-reads", "Shop", "--reason", "they only look")
+        none_left = installed("approve-reads", "Shop")
+        listed = installed("decisions", "Shop")
+        batch = approved.stdout.rsplit(" ", 1)[1].strip()
+        undone = installed("undo", batch)
+        again = installed("undo", batch)
+
+        assert "approved GET /orders/{order_id}" in approved.stdout, approved.output
+        assert "POST" not in approved.stdout
+        assert "No read waits" in none_left.stdout
+        assert "command line approved" in listed.stdout
+        assert "they only look" in listed.stdout
+        assert f"smart-support undo {batch}" in listed.stdout
+        assert "GET /orders/{order_id}  [pending]" in undone.stdout
+        refused(again, "last decided by command line")
+        refused(installed("undo", "nonsense"), "There are no decisions 'nonsense'")
+
+    def test_a_request_is_shown_and_not_sent(self, installed: Run, document: Path) -> None:
+        installed("import-spec", str(document))
+        arguments = json.dumps({"order_id": "a/b", "body": {"amount": 20}})
+
+        made_up = installed("dry-run", "Shop", "createRefund")
+        given = installed(
+            "dry-run", "Shop", "createRefund", "--arguments", arguments,
+            "--customer", "customer_id=cus_7",
+        )  # fmt: skip
+
+        assert "POST http://127.0.0.1:9/orders/order_id/refunds?customer_id=customer-1" in (
+            made_up.stdout
+        ), made_up.output
+        assert "/orders/a%2Fb/refunds?customer_id=cus_7" in given.stdout
+        assert "Idempotency-Key: (made when it is sent)" in given.stdout
+        assert given.stdout.endswith('{"amount":20}\n')
+        refused(installed("dry-run", "Shop", "createRefund", "--arguments", "{}"), "required")
+        for wrong in ("[]", "{"):
+            assert installed("dry-run", "Shop", "x", "--arguments", wrong).exit_code == 2
+
+    def test_what_a_new_version_changed_is_said(self, installed: Run, document: Path) -> None:
+        installed("import-spec", str(document))
+        installed("approve-reads", "Shop")
+        changed = json.loads(document.read_text())
+        changed["paths"]["/orders/{order_id}"]["get"]["x-openai-isConsequential"] = True
+        document.write_text(json.dumps(changed))
+
+        again = installed("import-spec", str(document))
+
+        assert "1 break calls as before, 1 were reads" in again.stdout, again.output
+        assert "breaks: access changed: read -> write" in installed("operations", "Shop").stdout
+
     def test_an_address_can_be_given(self, installed: Run, tmp_path: Path) -> None:
         path = tmp_path / "bare.json"
         path.write_text(json.dumps(DOCUMENT))

@@ -72,7 +72,7 @@ class Person:
 
     def approval(self, title: str) -> Locator:
         """The questions with this title, the latest last."""
-        return self.page.get_by_role("region", name=title, exact=True)
+        return self.page.get_by_role("article", name=title, exact=True)
 
     async def answered(self, count: int) -> str:
         """The `count`-th answer, once it is complete."""

@@ -18,6 +18,7 @@ from smart_support.database.engine import sessions as sessions_on
 from smart_support.errors import DatabaseUnavailable, NotFound
 from smart_support.operations.effects import Lookup, StatusCheck
 from smart_support.operations.postgres import (
+    OperationRemoved,
     PostgresOperations,
     ReviewConflict,
     classification_json,
@@ -146,17 +147,53 @@ async def test_what_was_decided_about_keeps_its_name_when_another_wants_it(
     assert await callable_tools(operations) == ["list"]
 
 
-async def test_what_is_gone_is_removed_with_its_reviews(operations: PostgresOperations) -> None:
+async def test_what_is_gone_is_kept_for_its_history_and_cannot_be_decided(
+    operations: PostgresOperations,
+) -> None:
     spec = (await imported(operations, PATHS, **SERVER)).spec
     gone = await approve(operations, await found(operations, spec.id, "look"))
+    (batch,) = await operations.batches(spec.id)
 
     result = await imported(operations, {"/list": {"get": LIST}}, **SERVER)
 
     assert numbers(result) == (0, 0, 1, 1)
+    assert (result.spec.operation_count, result.spec.waiting_count) == (1, 1)
     assert await callable_tools(operations) == []
-    assert await operations.history(gone.id) == ()
+    now = await operations.operation(gone.id)
+    assert (now.state, len(await operations.history(gone.id))) == (ReviewState.REMOVED, 1)
+    with pytest.raises(OperationRemoved, match="does not have GET /look any more"):
+        await approve(operations, now)
+    with pytest.raises(OperationRemoved):
+        await operations.undo(batch.batch_id, by="op")
+    assert await callable_tools(operations) == []
+    again = await imported(operations, {"/list": {"get": LIST}}, **SERVER)
+    assert numbers(again) == (0, 0, 0, 1)
+
+
+async def test_what_nobody_decided_about_goes_without_a_trace(
+    operations: PostgresOperations,
+) -> None:
+    spec = (await imported(operations, PATHS, **SERVER)).spec
+    gone = await found(operations, spec.id, "look")
+
+    result = await imported(operations, {"/list": {"get": LIST}}, **SERVER)
+
+    assert numbers(result) == (0, 0, 1, 1)
     with pytest.raises(NotFound):
         await operations.operation(gone.id)
+
+
+async def test_what_comes_back_waits_for_a_person(operations: PostgresOperations) -> None:
+    spec = (await imported(operations, PATHS, **SERVER)).spec
+    await approve(operations, await found(operations, spec.id, "look"))
+    await imported(operations, {"/list": {"get": LIST}}, **SERVER)
+
+    back = await imported(operations, PATHS, **SERVER)
+
+    assert numbers(back) == (1, 0, 0, 1)
+    now = await found(operations, spec.id, "look")
+    assert (now.state, now.changes) == (ReviewState.CHANGED, ())
+    assert await callable_tools(operations) == []
 
 
 async def test_the_operators_address_outlives_another_import(

@@ -8,6 +8,7 @@ the one operation that answers it.
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,6 @@ from hypothesis import strategies as st
 from smart_support.database import Sessions
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import (
-    Access,
-    Classification,
     DraftOperation,
     DraftSpec,
     RequestPlan,
@@ -27,6 +26,7 @@ from smart_support.operations.records import (
 )
 from smart_support.operations.review import Verdict, decide_all
 from smart_support.operations.search import MAX_WORDS, question_words
+from smart_support.operations.suggest import suggest
 
 DATA = Path(__file__).parent / "data"
 BOUND = 20
@@ -40,7 +40,7 @@ QUESTIONS = [
 
 def drafted(row: dict[str, Any]) -> DraftOperation:
     method, _, path = row["key"].partition(" ")
-    return DraftOperation(
+    draft = DraftOperation(
         key=row["key"],
         method=method,
         path=path,
@@ -55,8 +55,8 @@ def drafted(row: dict[str, Any]) -> DraftOperation:
         request_plan=RequestPlan(
             method=method, path=path, server=None, parameters=[], body=None, accept=None
         ),
-        suggestion=Classification(access=Access.READ, confirm=False),
     )
+    return replace(draft, suggestion=suggest(draft))
 
 
 async def approve_everything(operations: PostgresOperations, drafts: list[DraftOperation]) -> None:

@@ -141,7 +141,7 @@ WRITES = [
     row("patch", "/shipments/{id}", "rescheduleShipment", body=("day",), agent="shipping"),
     row("put", "/carts/{id}/items", "setItems", body=("sku", "quantity"), agent="orders"),
     row("post", "/issues/{id}/close", "closeIssue", agent="tickets"),
-    row("post", "/notes", None, body=("customer_id",)),
+    row("post", "/notes", None, body=("customer_id",), bound={"/body/customer_id": "customer_id"}),
     row("trace", "/things", None),
     row("patch", "/articles/{id}", "patchArticle", body=("title", "draft")),
 ]  # fmt: skip
@@ -368,7 +368,15 @@ class TestBindings:
             "customer_id__header": "customer_id",
         }
 
-    def test_are_not_made_inside_of_a_body(self) -> None:
-        case = row("post", "/notes", body=("customer_id", "customer_email"))
+    def test_are_made_by_pointer_inside_of_a_body(self) -> None:
+        case = row("post", "/notes", body=("customer_id", "customer_email", "user_id"))
+
+        assert case.drafted().suggestion.bindings == {
+            "/body/customer_id": "customer_id",
+            "/body/customer_email": "email",
+        }
+
+    def test_are_not_made_of_the_client_of_an_authorisation(self) -> None:
+        case = row("post", "/applications/{client_id}/token", takes=("client_id@path",))
 
         assert case.drafted().suggestion.bindings == {}

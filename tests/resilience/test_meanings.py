@@ -35,7 +35,7 @@ RETRYABLE, NON_RETRYABLE = ErrorCategory.RETRYABLE, ErrorCategory.NON_RETRYABLE
 NETWORK, TIMEOUT = ErrorCategory.NETWORK, ErrorCategory.TIMEOUT
 AUTH_FAILURE = ErrorCategory.AUTH_FAILURE
 
-SHORT = {"total": 1.0, "attempt": 0.2}
+SHORT = {"total": 2.0, "attempt": 0.2}
 """Seconds for what never answers."""
 
 AHEAD = datetime.now(UTC) + timedelta(hours=1)
@@ -328,7 +328,7 @@ TABLE = [
     keyed("a reset", reset()),
     keyed("half an answer", half()),
     keyed("a 503", status(503)),
-    keyed("silence", hang(), plan={"total": 5.0, "attempt": 0.2}),
+    keyed("silence", hang(), plan={"total": 9.0, "attempt": 0.5}),
     Meaning(
         name="keyed: the first one still running is waited for",
         method="POST",
@@ -379,7 +379,7 @@ TABLE = [
     ),
     Meaning(name="time: silence", steps=(hang(),), attempts=3, failed=SLOW, plan=SHORT),
     Meaning(
-        name="time: silence once", steps=(hang(), ok()), attempts=2, plan={"attempt": 0.2}
+        name="time: silence once", steps=(hang(), ok()), attempts=2, plan={"attempt": 0.5}
     ),
     Meaning(
         name="time: half a head, then silence",

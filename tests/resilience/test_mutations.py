@@ -77,12 +77,6 @@ def failure(name: str, **changes: Any) -> Break:
     return put(decision, name, replace(getattr(decision, name), **changes))
 
 
-def setting(name: str, value: object) -> Break:
-    """Another default."""
-    defaults = origin.UpstreamSettings.__init__.__kwdefaults__
-    return lambda patch: patch.setitem(defaults, name, value)
-
-
 def meaning(name: str) -> Caught:
     return lambda _: test_meanings.check(test_meanings.BY_NAME[name])
 
@@ -362,7 +356,7 @@ MUTANTS = [
            proof(Up.TestQuotas.test_calls_wait_for_their_turn)),
     Mutant(
         "a write begins in the last moment",
-        setting("least_for_write", 0.0),
+        put(upstream.CallPlan, "may_repeat", True),
         proof(Up.TestTheLastMoment.test_begins_no_write_that_would_be_cut_after_it_has_left),
     ),
     Mutant(

@@ -127,6 +127,11 @@ class TestFinding:
 
         assert draft.suggestion.pagination is None
 
+    def test_a_number_may_be_null_too(self) -> None:
+        operation = listing([query("page", type=["integer", "null"]), query("limit")], fields())
+
+        assert pagination_of(operation)["parameter"] == "page"
+
     def test_goes_through_references(self) -> None:
         draft = operation_of(
             {

@@ -119,11 +119,16 @@ async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     message_id = str(uuid5(UUID(context.turn_id), f"message/{number}"))
     if (cap := _cap(state, context, agent)) is not None:
         return await _stop(runtime, message_id, cap)
+    handed_off = _handed_off(state)
+    if number and not handed_off and await context.handoffs.with_person(context.thread_id):
+        # Somebody took over while the turn was at work: what was begun is done, nothing is said.
+        runtime.stream_writer(Answer(message_id, ""))
+        return {"messages": [_assistant("", [])], "model_calls": 0}
     # At the cap the model gets no more tools, so that it has to answer with what it knows. Once
     # it has asked for a person, all that is left is to say so.
     last = number + 1 >= context.max_model_calls
     offer = await context.caller.offer(agent.tools)
-    tools = [] if last or _handed_off(state) else _functions(agent, offer.tools)
+    tools = [] if last or handed_off else _functions(agent, offer.tools)
     own = _as_made(state.get("messages", []), state.get("edited", {}))
     with span("chat", _asked_of(context)) as traced:
         reply = await _ask_model(runtime, agent, message_id, own, tools, offer.withheld)

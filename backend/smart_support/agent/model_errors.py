@@ -29,7 +29,7 @@ class ModelUnavailable(SupportError):
     severity = Severity.HIGH
     user_message = (
         "The language model that writes my answers does not respond right now. "
-        "Please try again in a moment."
+        "Please try again in a moment, or ask for a person."
     )
     action = ClientAction.HAND_OFF
     hint = "Look at the endpoint's status page and at the network in between; OPENAI_BASE_URL."
@@ -48,7 +48,7 @@ class ModelAuth(SupportError):
     severity = Severity.CRITICAL
     user_message = (
         "I cannot answer right now because my access to the language model is not set up "
-        "correctly. Our team has to repair that; please try again later."
+        "correctly. Our team has to repair that; please try again later, or ask for a person."
     )
     action = ClientAction.HAND_OFF
     hint = "Set another OPENAI_API_KEY and start anew; the old one is refused."
@@ -67,7 +67,7 @@ class ModelRateLimited(SupportError):
     severity = Severity.HIGH
     user_message = (
         "The language model that writes my answers is very busy right now. "
-        "Please try again in a moment."
+        "Please try again in a moment, or ask for a person."
     )
     retry = RetryStrategy.RATE_LIMIT
     action = ClientAction.HAND_OFF
@@ -110,7 +110,7 @@ class ModelRejected(SupportError):
     severity = Severity.CRITICAL
     user_message = (
         "I cannot answer right now because the language model is not set up correctly. "
-        "Our team has to repair that; please try again later."
+        "Our team has to repair that; please try again later, or ask for a person."
     )
     action = ClientAction.HAND_OFF
     hint = "OPENAI_MODEL or OPENAI_BASE_URL does not fit; the log has the endpoint's own words."
@@ -123,7 +123,9 @@ class ModelBrokenAnswer(SupportError):
     status = 502
     category = ErrorCategory.RETRYABLE
     severity = Severity.MEDIUM
-    user_message = "My answer broke off half way. Please send your message again."
+    user_message = (
+        "My answer broke off half way. Please send your message again, or ask for a person."
+    )
 
 
 def error_of_answer(

@@ -24,6 +24,7 @@ from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.tokens import Tokens
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.operations.advice import Ask
 from smart_support.operations.importing import Imports
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.resilience.upstream import Upstreams
@@ -60,6 +61,8 @@ class Parts:
     check_writable: Callable[[], Awaitable[None]]
     check_model: Callable[[float], Awaitable[None]]
     """Within so many seconds."""
+    ask_model: Ask | None = None
+    """Asks the model about imported operations; None: that is off."""
     revision: str | None
     """The newest migration that the database had at the start."""
     offline_model: bool

@@ -1,17 +1,22 @@
 """Importing an API's document, and deciding what each of its operations is."""
 
 import asyncio
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AnyHttpUrl, BaseModel, Field
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 
 from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
+from smart_support.errors import InvalidInput
+from smart_support.operations.advice import MOST, advise
 from smart_support.operations.approval_rules import ApprovalRules
+from smart_support.operations.binding import arguments_of
+from smart_support.operations.changes import turned_write
 from smart_support.operations.document import FileTooLarge
 from smart_support.operations.effects import DONE_WORDS, FAILED_WORDS, Lookup, StatusCheck
 from smart_support.operations.evidence import evidence_of
@@ -27,7 +32,9 @@ from smart_support.operations.records import (
     Spec,
 )
 from smart_support.operations.review import Correction, Verdict, decide, decide_all
-from smart_support.operations.schema import size_of, tool_schema
+from smart_support.operations.schema import size_of, tokens_of, tool_schema
+from smart_support.operations.suggest import is_clear
+from smart_support.tools.dry_run import SAMPLE, dry_run
 
 router = APIRouter(prefix="/api", tags=["review"], responses=PROBLEMS)
 
@@ -78,6 +85,8 @@ class ImportResult(BaseModel):
     changed: int = Field(description="Operations that wait for a review again.")
     removed: int
     unchanged: int = Field(description="Operations that keep their review.")
+    breaking: int = Field(description="Changed ones of which calls as before would fail.")
+    turned_write: int = Field(description="Changed ones that were reads and are writes now.")
 
 
 class ImportProgress(BaseModel):
@@ -150,12 +159,46 @@ class Classified(BaseModel):
     confirm_locked: bool = Field(description="Nobody may lower `confirm`.")
     approval_rules: ApprovalRules = Field(description="What is demanded beyond the customer's yes.")
     reasons: list[str]
+    unbindable: bool = Field(
+        description="One customer's own, and no argument says whose: not for one who is not known."
+    )
     answer_fields: list[str] = Field(
         description="What the model is shown of an answer; empty: all of it."
     )
     pagination: dict[str, Any] | None = Field(
         description="How its pages are walked behind one cursor; null: they are not."
     )
+
+
+class GroundShown(BaseModel):
+    """One thing that was said of an operation, and where the document says so."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    about: str = Field(description="The field that it speaks of.")
+    reason: str
+    confidence: float = Field(ge=0, le=1)
+    place: str = Field(description="Part of the operation's description; empty: its path.")
+    quote: str
+    source: Literal["rules", "model"]
+
+
+class GroundFound(GroundShown):
+    """The same, with the line."""
+
+    line: int | None = Field(description="Number of the line among those shown.")
+
+
+class ChangeShown(BaseModel):
+    """One difference from what was decided on."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    field: str
+    kind: Literal["added", "removed", "changed"]
+    before: str | None
+    after: str | None
+    breaking: bool = Field(description="A call as before fails now, or does something else.")
 
 
 class ReviewOperation(BaseModel):
@@ -181,6 +224,10 @@ class ReviewOperation(BaseModel):
     decision_reason: str | None
     version: int
     schema_bytes: int = Field(description="Size of what the model must read to know the tool.")
+    tokens: int = Field(description="About what offering it costs a turn, in the model's tokens.")
+    clear: bool = Field(description="All rules agree on what is suggested.")
+    breaking: bool = Field(description="Of what changed since the decision, something breaks.")
+    turned_write: bool = Field(description="Was a read when it was decided about; is a write.")
 
 
 class OperationDetail(ReviewOperation):
@@ -189,6 +236,8 @@ class OperationDetail(ReviewOperation):
     tool_schema: dict[str, Any]
     arguments: list[str] = Field(description="All of them, those bound to the customer too.")
     claims: list[str] = Field(description="What of the signed-in customer can fill an argument.")
+    grounds: list[GroundShown] = Field(description="What the suggestion rests on.")
+    changes: list[ChangeShown] = Field(description="What changed since the decision.")
     history: list["PastReview"]
 
 
@@ -224,6 +273,7 @@ class ReviewDecision(BaseModel):
     idempotency_header: str | None = Field(
         None, max_length=100, pattern=r"^[A-Za-z0-9-]*$", description="Empty: it takes none."
     )
+    unbindable: bool | None = None
     idempotency_lifetime_s: int | None = Field(
         None, ge=0, le=366 * 86_400, description="0: nobody knows."
     )
@@ -295,6 +345,46 @@ class OperationEvidence(BaseModel):
         description="The document has it on one long line, which is indented here."
     )
     left_out: int = Field(description="Lines of the operation behind the last one shown.")
+    grounds: list[GroundFound] = Field(description="What the suggestion rests on, with its lines.")
+
+
+class Advice(BaseModel):
+    """What came of asking the model."""
+
+    asked: int
+    advised: int = Field(description="Operations whose suggestion has the model's word now.")
+    unanswered: list[str] = Field(description="Keys of those on which it gave no answer.")
+    next_after: str | None = Field(description="Give it as `after` to ask about the next ones.")
+
+
+class DryRunWanted(BaseModel):
+    """For which arguments, and for whom, a request is to be shown."""
+
+    arguments: dict[str, Any] | None = Field(
+        None, description="As the model would give them; without them, some are made up."
+    )
+    customer: dict[str, Annotated[str, Field(max_length=500)]] | None = Field(
+        None, description="Claim -> value of the customer; without them, a sample customer."
+    )
+
+
+class HeaderShown(BaseModel):
+    """One header of a request."""
+
+    name: str
+    value: str
+
+
+class DryRunShown(BaseModel):
+    """The request as it would be sent; credentials are added only to what is."""
+
+    method: str
+    url: str
+    headers: list[HeaderShown]
+    body: str | None
+    body_bytes: int
+    arguments: dict[str, Any] = Field(description="What the model gave, or what was made up.")
+    filled: dict[str, Any] = Field(description="With what the customer fills.")
 
 
 @router.post(
@@ -398,6 +488,33 @@ async def list_operations(
     )
 
 
+@router.post("/specs/{spec_id}/advice", summary="Ask the model for a second opinion")
+async def advise_on_operations(
+    spec_id: UUID,
+    person: Operator,  # noqa: ARG001
+    parts: Running,
+    after: Annotated[str, Query(max_length=2000, description="`next_after` of the last.")] = "",
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 20,
+) -> Advice:
+    """On operations that nobody has decided about. It can ask for more care, never for less."""
+    if parts.ask_model is None:
+        raise InvalidInput(
+            "The model gives no second opinions: set SMART_SUPPORT_MODEL_ADVISES and a model's key."
+        )
+    await parts.operations.spec(str(spec_id))
+    found = await parts.operations.operations(
+        str(spec_id), state=ReviewState.PENDING, after=after, limit=limit
+    )
+    open_ = [operation for operation in found if operation.decided_by is None]
+    suggestions, unanswered = await advise(open_, parts.ask_model)
+    return Advice(
+        asked=len(open_),
+        advised=await parts.operations.advise(suggestions),
+        unanswered=unanswered,
+        next_after=found[-1].key if len(found) == limit else None,
+    )
+
+
 @router.get("/operations/{operation_id}", summary="One operation")
 async def read_operation(operation_id: UUID, person: Staff, parts: Running) -> OperationDetail:  # noqa: ARG001
     """With its arguments and the history of its review."""
@@ -473,7 +590,35 @@ async def read_evidence(operation_id: UUID, person: Staff, parts: Running) -> Op
         pointer=operation.pointer,
         place=None if start is None or end is None else (start, end),
     )
-    return OperationEvidence.model_validate(found, from_attributes=True)
+    return OperationEvidence(
+        **{
+            name: getattr(found, name)
+            for name in OperationEvidence.model_fields
+            if name != "grounds"
+        },
+        grounds=[
+            GroundFound(
+                **GroundShown.model_validate(ground).model_dump(), line=found.line_of(ground)
+            )
+            for ground in operation.suggestion.grounds
+        ],
+    )
+
+
+@router.post("/operations/{operation_id}/dry-run", summary="Show a request without sending it")
+async def dry_run_operation(
+    operation_id: UUID,
+    wanted: DryRunWanted,
+    person: Staff,  # noqa: ARG001
+    parts: Running,
+) -> DryRunShown:
+    """The exact request for some arguments, approved or not. Nothing is sent."""
+    operation = await parts.operations.operation(str(operation_id))
+    spec = await parts.operations.spec(operation.spec_id)
+    claims = SAMPLE if wanted.customer is None else wanted.customer
+    shown = dry_run(operation, spec.base_url, wanted.arguments, claims)
+    headers = [HeaderShown(name=name, value=value) for name, value in shown.headers]
+    return DryRunShown(**{**asdict(shown), "headers": headers})
 
 
 async def _import(
@@ -523,6 +668,8 @@ def import_result(imported: Imported) -> ImportResult:
         changed=imported.changed,
         removed=imported.removed,
         unchanged=imported.unchanged,
+        breaking=imported.breaking,
+        turned_write=imported.turned_write,
     )
 
 
@@ -540,16 +687,18 @@ def _classified(classification: Classification) -> Classified:
 
 
 def _described(operation: Operation) -> dict[str, Any]:
-    own = {"suggestion", "classification", "schema_bytes"}
-    return {
-        **{
-            name: getattr(operation, name)
-            for name in ReviewOperation.model_fields
-            if name not in own
-        },
+    schema = tool_schema(operation)
+    own: dict[str, Any] = {
         "suggestion": _classified(operation.suggestion),
         "classification": _classified(operation.classification),
-        "schema_bytes": size_of(tool_schema(operation)),
+        "schema_bytes": size_of(schema),
+        "tokens": tokens_of(operation, schema),
+        "clear": is_clear(operation.suggestion),
+        "breaking": any(change.breaking for change in operation.changes),
+        "turned_write": turned_write(operation.changes),
+    }
+    return own | {
+        name: getattr(operation, name) for name in ReviewOperation.model_fields if name not in own
     }
 
 
@@ -558,8 +707,10 @@ async def _detail(parts: Parts, operation: Operation) -> OperationDetail:
     return OperationDetail(
         **_described(operation),
         tool_schema=tool_schema(operation),
-        arguments=list(operation.schema.get("properties", {})),
+        arguments=arguments_of(operation.schema),
         claims=list(CLAIMS),
+        grounds=[GroundShown.model_validate(ground) for ground in operation.suggestion.grounds],
+        changes=[ChangeShown.model_validate(change) for change in operation.changes],
         history=[
             PastReview(
                 at=review.at,

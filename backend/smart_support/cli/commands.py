@@ -129,6 +129,12 @@ def import_spec(
             f"{imported.added} added, {imported.changed} changed, {imported.removed} removed, "
             f"{imported.unchanged} unchanged"
         )
+        if imported.changed:
+            _say(
+                f"of the changed ones {imported.breaking} break calls as before, "
+                f"{imported.turned_write} were reads and are writes now; none can be called until "
+                "you look"
+            )
         for skipped in spec.skipped:
             where = f" (line {skipped.line})" if skipped.line else ""
             _say(f"left out: {skipped.key}{where}: {skipped.reason}")
@@ -166,7 +172,10 @@ def decide(
     risk: Annotated[Risk | None, typer.Option()] = None,
     bind: Annotated[
         list[str] | None,
-        typer.Option(help="ARGUMENT=CLAIM, filled from the customer; given once or more."),
+        typer.Option(
+            help="ARGUMENT=CLAIM, filled from the customer; in the body /body/NAME=CLAIM; "
+            "given once or more."
+        ),
     ] = None,
     show: Annotated[
         list[str] | None,
@@ -178,7 +187,7 @@ def decide(
     reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
 ) -> None:
     """Approve or reject an operation, corrected if need be."""
-    bindings = None if not bind else _bindings(bind)
+    bindings = None if not bind else _pairs(bind, "--bind", "ARGUMENT=CLAIM")
 
     async def work(settings: Settings) -> None:
         decided = await specs.decide_operation(
@@ -199,6 +208,90 @@ def decide(
         )
         for line in specs.described(decided):
             _say(line)
+
+    _run(work)
+
+
+@cli.command("approve-reads")
+def approve_reads(
+    spec: Annotated[str, typer.Argument(help="Name or id of an imported document.")],
+    reason: Annotated[str | None, typer.Option(help="Why; kept with the decisions.")] = None,
+) -> None:
+    """Approve at once every waiting read on which all rules agree."""
+
+    async def work(settings: Settings) -> None:
+        decided = await specs.approve_clear_reads(settings, spec, reason)
+        if decided is None:
+            _say("No read waits on which all rules agree.")
+            return
+        for operation in decided.operations:
+            _say(f"approved {operation.key}")
+        _say(f"{len(decided.operations)} approved; take it back with:")
+        _say(f"smart-support undo {decided.batch_id}")
+
+    _run(work)
+
+
+@cli.command()
+def decisions(
+    spec: Annotated[str, typer.Argument(help="Name or id of an imported document.")],
+) -> None:
+    """List who decided what about a document, when and why, the latest first."""
+
+    async def work(settings: Settings) -> None:
+        for batch in await specs.batches(settings, spec):
+            states = ", ".join(state.value for state in batch.states)
+            what = batch.first_key if batch.count == 1 else f"{batch.count} operations"
+            why = f": {batch.reason}" if batch.reason else ""
+            _say(f"{batch.at:%Y-%m-%d %H:%M} {batch.by} {states} {what}{why}")
+            if batch.undoable:
+                _say(f"    smart-support undo {batch.batch_id}")
+
+    _run(work)
+
+
+@cli.command()
+def undo(
+    batch: Annotated[str, typer.Argument(help="As `decisions` shows it.")],
+) -> None:
+    """Take decisions back, unless somebody has decided since."""
+
+    async def work(settings: Settings) -> None:
+        for operation in (await specs.undo(settings, batch)).operations:
+            _say(f"{operation.key}  [{operation.state.value}]")
+
+    _run(work)
+
+
+@cli.command("dry-run")
+def show_dry_run(
+    spec: Annotated[str, typer.Argument(help="Name or id of an imported document.")],
+    operation: Annotated[str, typer.Argument(help="As in 'GET /orders', or the tool's name.")],
+    arguments: Annotated[
+        str | None, typer.Option(help="JSON object, as the model gives it; default: made up.")
+    ] = None,
+    customer: Annotated[
+        list[str] | None,
+        typer.Option(help="CLAIM=VALUE of the customer; given once or more."),
+    ] = None,
+) -> None:
+    """Show the exact request of an operation. Nothing is sent."""
+    claims = {} if not customer else _pairs(customer, "--customer", "CLAIM=VALUE")
+    try:
+        given = None if arguments is None else json.loads(arguments)
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--arguments") from None
+    if given is not None and not isinstance(given, dict):
+        raise typer.BadParameter("use a JSON object", param_hint="--arguments")
+
+    async def work(settings: Settings) -> None:
+        shown = await specs.show_request(settings, spec, operation, given, claims)
+        _say(f"{shown.method} {shown.url}")
+        for name, value in shown.headers:
+            _say(f"{name}: {value}")
+        if shown.body is not None:
+            _say("")
+            _say(shown.body)
 
     _run(work)
 
@@ -326,11 +419,11 @@ def _closed() -> Any:
     raise AssertionError("only its routes are looked at")
 
 
-def _bindings(given: list[str]) -> dict[str, str]:
+def _pairs(given: list[str], option: str, form: str) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in given]
-    if any(not argument or not claim for argument, _, claim in pairs):
-        raise typer.BadParameter("use ARGUMENT=CLAIM", param_hint="--bind")
-    return {argument: claim for argument, _, claim in pairs}
+    if any(not name or not value for name, _, value in pairs):
+        raise typer.BadParameter(f"use {form}", param_hint=option)
+    return {name: value for name, _, value in pairs}
 
 
 def _say(line: str) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -18,10 +19,12 @@ from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.files import MAIN, is_archive, pack, refers_to_files
 from smart_support.operations.importing import DocumentUnreachable, fetch_document, import_document
-from smart_support.operations.postgres import Imported, PostgresOperations
-from smart_support.operations.records import Operation, ReviewState, Spec
-from smart_support.operations.review import Correction, decide
+from smart_support.operations.postgres import Batch, Decided, Imported, PostgresOperations
+from smart_support.operations.records import Access, Operation, ReviewState, Spec
+from smart_support.operations.review import Correction, Verdict, decide, decide_all
+from smart_support.operations.suggest import is_clear
 from smart_support.settings import Settings
+from smart_support.tools.dry_run import SAMPLE, DryRun, dry_run
 
 BY = "command line"
 
@@ -136,6 +139,69 @@ async def decide_operation(
         )
 
 
+async def approve_clear_reads(settings: Settings, name: str, reason: str | None) -> Decided | None:
+    """Approve at once every waiting read on which all rules agree; None if there is none.
+
+    Raises:
+        SupportError: there is no such spec, or the decision is refused; nothing is approved.
+    """
+    async with catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        verdicts = [
+            Verdict(
+                operation_id=one.id,
+                version=one.version,
+                state=ReviewState.APPROVED,
+                reason=reason,
+            )
+            for one in await _all_of(operations, spec)
+            if one.state is ReviewState.PENDING
+            and one.classification == one.suggestion
+            and one.classification.access is Access.READ
+            and is_clear(one.suggestion)
+        ]
+        return await decide_all(operations, spec.id, verdicts, by=BY) if verdicts else None
+
+
+async def batches(settings: Settings, name: str) -> tuple[Batch, ...]:
+    """What was decided about a document, the latest first."""
+    async with catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        return await operations.batches(spec.id)
+
+
+async def undo(settings: Settings, batch_id: str) -> Decided:
+    """Take back what was decided at once.
+
+    Raises:
+        SupportError: there is no such batch, or somebody has decided since.
+    """
+    try:
+        UUID(batch_id)
+    except ValueError:
+        raise NotFound(f"There are no decisions {batch_id!r}.") from None
+    async with catalogue(settings) as operations:
+        return await operations.undo(batch_id, by=BY)
+
+
+async def show_request(
+    settings: Settings,
+    name: str,
+    key: str,
+    arguments: Mapping[str, Any] | None,
+    claims: Mapping[str, str],
+) -> DryRun:
+    """The exact request of an operation for some arguments, not sent.
+
+    Raises:
+        SupportError: there is no such operation, or the arguments make no request.
+    """
+    async with catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        operation = await _operation_named(operations, spec, key)
+        return dry_run(operation, spec.base_url, arguments, {**SAMPLE, **claims})
+
+
 async def set_base_url(settings: Settings, name: str, base_url: str) -> Spec:
     """Say where the API of a spec is.
 
@@ -234,6 +300,11 @@ def described(operation: Operation) -> Iterator[str]:
     yield f"    {what.access.value}, {confirm}, agent {what.agent}, risk {what.risk.value}"
     for argument, claim in what.bindings.items():
         yield f"    {argument} is filled with the customer's {claim}"
+    if what.unbindable:
+        yield "    not offered to a customer who is not known"
+    for change in operation.changes:
+        mark = "breaks: " if change.breaking else ""
+        yield f"    {mark}{change.field} {change.kind}: {change.before} -> {change.after}"
     if what.answer_fields:
         yield f"    of its answer only {', '.join(what.answer_fields)} is shown"
     if what.pagination:

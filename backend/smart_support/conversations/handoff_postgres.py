@@ -64,6 +64,12 @@ class PostgresHandoffs:
             await put(session, events)
         return events
 
+    async def with_person(self, thread_id: ThreadId) -> bool:
+        """Whether a person has the conversation, or was asked to take it."""
+        statement = sa.select(threads.c.with_person).where(threads.c.id == thread_id)
+        async with self._sessions() as session:
+            return bool(await session.scalar(statement))
+
     async def take_over(self, thread_id: ThreadId, *, by: str, name: str) -> tuple[Event, ...]:
         """Take the conversation. Taking what one has already changes nothing.
 

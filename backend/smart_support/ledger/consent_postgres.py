@@ -43,7 +43,12 @@ _MOST_ARGUMENTS = 200
 
 _OPEN_STATES = (CallState.AWAITING_APPROVAL.value, CallState.APPROVED.value)
 # What may have taken effect counts as if it had.
-_EFFECTIVE = (CallState.SENT.value, CallState.DONE.value, CallState.AMBIGUOUS.value)
+_EFFECTIVE = (
+    CallState.SENT.value,
+    CallState.DONE.value,
+    CallState.AMBIGUOUS.value,
+    CallState.RESOLVED_DONE.value,
+)
 
 
 class PostgresConsents:

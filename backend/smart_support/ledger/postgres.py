@@ -104,15 +104,26 @@ class PostgresLedger(PostgresConsents):
             if now >= row.expires_at:
                 raise ApprovalExpired(f"approval {approval_id} expired")
             call = questions[0][0]
-            await session.execute(
+            superseded = await session.scalars(
                 sa.update(approvals)
-                .where(approvals.c.tool_call_id == row.tool_call_id)
-                .values(
-                    state=ApprovalState.EDITED.value,
-                    decided_by=sa.func.coalesce(approvals.c.decided_by, actor),
-                    decided_at=sa.func.coalesce(approvals.c.decided_at, now),
+                .where(
+                    approvals.c.tool_call_id == row.tool_call_id,
+                    approvals.c.state != ApprovalState.EDITED.value,
                 )
+                .values(state=ApprovalState.EDITED.value, decided_by=actor, decided_at=now)
+                .returning(approvals.c.id)
             )
+            edited: list[Fact] = [
+                ApprovalDecided(
+                    turn_id=row.turn_id,
+                    tool_call_id=row.tool_call_id,
+                    approval_id=superseded_id,
+                    decision="edited",
+                    by=actor,
+                    reason=None,
+                )
+                for superseded_id in superseded
+            ]
             await _move(
                 session,
                 row.tool_call_id,
@@ -123,15 +134,9 @@ class PostgresLedger(PostgresConsents):
             )
             for planned, asked in questions:
                 await insert_question(session, planned, asked, actor=actor, edited=True)
-            fact = ApprovalDecided(
-                turn_id=row.turn_id,
-                tool_call_id=row.tool_call_id,
-                approval_id=approval_id,
-                decision="edited",
-                by=actor,
-                reason=None,
+            return await append(
+                session, row.thread_id, [*edited, *(asked for _, asked in questions)]
             )
-            return await append(session, row.thread_id, [fact, *(asked for _, asked in questions)])
 
     async def decide(
         self,

@@ -75,7 +75,7 @@ NO_RULES = ApprovalRules()
 class RuleInvalid(SupportError):
     """An approval rule that is unsafe or cannot work."""
 
-    code = "REVIEW_RULE_INVALID"
+    code = "CONF_RULE_INVALID"
     status = 422
     user_message = "That approval rule cannot work."
 

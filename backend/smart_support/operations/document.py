@@ -174,7 +174,11 @@ class Document:
         for token in fragment.split("/")[1:]:
             node = self._step(node, token, hops)
             if node is _NOTHING:
-                raise Unresolved(f"it refers to {clean(reference, 200)}, which is not there")
+                break
+        if node is _NOTHING and not place:
+            node = self._named(reference, "", fragment)
+        if node is _NOTHING:
+            raise Unresolved(f"it refers to {clean(reference, 200)}, which is not there")
         return node
 
     def _step(self, node: Any, token: str, hops: int) -> Any:
@@ -206,7 +210,10 @@ class Document:
         return self.files.root(place)
 
     def _named(self, reference: str, place: str, fragment: str) -> Any:
-        """What has this name: an `$anchor`, an `$id`, or a schema whose bare name stands there."""
+        """What has this name: an `$anchor`, an `$id`, or a schema written without its place.
+
+        The last are `Pet`, and `#/$defs/Pet` for what some schema has in a `$defs` of its own.
+        """
         if not self._anchors:
             self._anchors.update({"": None, **_anchors(self.root)})
         found = self._anchors.get(f"#{fragment}" if not place else reference, _NOTHING)
@@ -238,6 +245,10 @@ def _anchors(root: Any) -> dict[str, Any]:
                 found.setdefault(f"#{name}", node)
         if isinstance(name := node.get("$id"), str) and name:
             found.setdefault(name, node)
+        for key in ("$defs", "definitions"):
+            held = node.get(key) if node is not root else None
+            for name, schema in held.items() if isinstance(held, dict) else ():
+                found.setdefault(f"#/{key}/{name}", schema)
         waiting.extend(node.values())
     return found
 

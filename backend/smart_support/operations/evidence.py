@@ -10,6 +10,8 @@ import orjson
 import yaml
 
 from smart_support.operations.files import main_text
+from smart_support.operations.records import Ground
+from smart_support.operations.text import shown
 
 CONTEXT = 3
 """Lines shown before and after."""
@@ -42,6 +44,29 @@ class Evidence:
     """The document has the operation on one long line, which is indented here."""
     left_out: int
     """Lines of the operation behind the last one shown."""
+
+    def line_of(self, ground: Ground) -> int | None:
+        """Number of the shown line that a ground was read from; None if no lines are shown.
+
+        It is the operation's first line if no other says so, as for what its method means.
+        """
+        if not self.lines:
+            return None
+        quote = ground.quote.lower()
+        own = range(self.highlight_first, self.highlight_last + 1)
+        if not ground.place:  # the path stands above what it holds
+            above = range(self.highlight_first, self.first_line - 1, -1)
+            return next((n for n in above if quote and quote in self._line(n)), own[0])
+        holder = re.compile(rf"[\"']?{re.escape(ground.place.lower())}[\"']?\s*:")
+        inside = False
+        for number in own:  # what a key holds can go on for many lines
+            inside = inside or holder.search(self._line(number)) is not None
+            if inside and quote in self._line(number):
+                return number
+        return own[0]
+
+    def _line(self, number: int) -> str:
+        return self.lines[number - self.first_line].lower()
 
 
 def locate(text: str, pointers: Iterable[str]) -> dict[str, Span]:
@@ -117,7 +142,7 @@ def _excerpt(
         document_line=document_line,
         first_line=first_line,
         lines=tuple(
-            line if len(line) <= LONGEST_SHOWN else f"{line[:LONGEST_SHOWN]}…"
+            shown(line) if len(line) <= LONGEST_SHOWN else f"{shown(line[:LONGEST_SHOWN])}…"
             for line in (line.removesuffix("\r") for line in lines)
         ),
         highlight_first=highlight[0],
@@ -157,7 +182,13 @@ def _is_json(text: str) -> bool:
         return False
     try:
         orjson.loads(text)
-    except orjson.JSONDecodeError:  # YAML can begin with a brace too
+    except orjson.JSONDecodeError:
+        pass
+    else:
+        return True
+    try:
+        json.loads(text, strict=False)  # as careless programs write it
+    except (ValueError, RecursionError):  # YAML can begin with a brace too
         return False
     return True
 
@@ -173,7 +204,7 @@ def _json_tokens(text: str) -> Iterator[Token]:
     for match in _JSON_TOKEN.finditer(text):
         written = match[0]
         if written[0] == '"':
-            key = str(orjson.loads(written)) if "\\" in written else written[1:-1]
+            key = str(json.loads(written, strict=False)) if "\\" in written else written[1:-1]
             yield "", key, match.start(), match.end()
         else:
             kind = "}" if written == "]" else written if written in "{}[" else ""

@@ -99,12 +99,16 @@ def pagination_of(
     if size or fields or response["list"]:
         for name in (*pages, *offsets):
             schema = schemas.get(name)
-            if isinstance(schema, dict) and schema.get("type") in _NUMBERS:
+            if isinstance(schema, dict) and _is_number(schema.get("type")):
                 style: Style = "page" if name in pages else "offset"
                 start = schema.get("default", schema.get("minimum"))
                 first = start if start in {0, 1} and style == "page" else int(style == "page")
                 return _pagination(style, name, size, None, int(first))
     return None
+
+
+def _is_number(kinds: Any) -> bool:
+    return not _NUMBERS.isdisjoint(kinds if isinstance(kinds, list) else [kinds])
 
 
 def _pagination(

@@ -1,6 +1,7 @@
 """The catalogue of operations in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -13,10 +14,12 @@ from uuid_utils import uuid7
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
 from smart_support.operations.approval_rules import rules_of
+from smart_support.operations.changes import changes_between, is_stricter, turned_write
 from smart_support.operations.effects import lookup_of, status_of
 from smart_support.operations.naming import keep_names
 from smart_support.operations.records import (
     Access,
+    Change,
     Classification,
     DraftOperation,
     DraftSpec,
@@ -42,6 +45,7 @@ class Conflict:
     state: ReviewState
     version: int
     decided_by: str | None
+    """Who made it what it is now, by deciding or by undoing; None: a new import did."""
     decided_at: datetime | None
 
 
@@ -58,7 +62,7 @@ class ReviewConflict(SupportError):
             f"{one.key} is at version {one.version}, "
             + (
                 "changed by a new import"
-                if one.state is ReviewState.CHANGED
+                if one.decided_by is None
                 else f"last decided by {one.decided_by}"
             )
             for one in conflicts[:5]
@@ -66,6 +70,21 @@ class ReviewConflict(SupportError):
         more = f"; and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
         super().__init__(f"nothing was changed: {shown}{more}")
         self.conflicts = tuple(conflicts)
+
+
+class OperationRemoved(SupportError):
+    """There is nothing to decide about: the document does not have the operation any more."""
+
+    code = "CONF_OPERATION_REMOVED"
+    status = 409
+    severity = Severity.LOW
+    user_message = "The document does not have this operation any more."
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        more = f", and {len(keys) - 5} more" if len(keys) > 5 else ""
+        super().__init__(
+            f"nothing was changed: the document does not have {', '.join(keys[:5])}{more} any more"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +96,10 @@ class Imported:
     changed: int
     removed: int
     unchanged: int
+    breaking: int = 0
+    """Of the changed ones: calls as they were made before would fail or do something else."""
+    turned_write: int = 0
+    """Of the changed ones: were reads, and change something now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,25 +203,22 @@ class PostgresOperations:
     ) -> Imported:
         """Store a document under `name`; a second import of that name is compared with the first.
 
-        An operation that is as it was keeps its review. One that changed waits for a person
-        again and cannot be called until then. One that is gone is removed.
+        An operation that is as it was keeps its review. One that changed, or of which the rules
+        ask more care now, waits for a person again and cannot be called until then; it remembers
+        what it was when it was decided about. One that is gone cannot be called any more; it is
+        kept if somebody has ever decided about it.
         """
         async with self._sessions.begin() as session:
             spec_id = await self._save_spec(session, draft, name, document, by)
-            before = {
-                row.key: row
-                for row in await session.execute(
-                    sa.select(
-                        operations.c.id,
-                        operations.c.key,
-                        operations.c.tool_name,
-                        operations.c.schema_hash,
-                        operations.c.state,
-                        operations.c.decided_by,
-                    ).where(operations.c.spec_id == spec_id)
-                )
-            }
-            added = changed = unchanged = 0
+            # Whoever decides meanwhile waits, and is then told that it has changed.
+            rows = await session.execute(
+                sa.select(*_OPERATION, operations.c.previous)
+                .where(operations.c.spec_id == spec_id)
+                .order_by(operations.c.id)
+                .with_for_update()
+            )
+            before: dict[str, Any] = {row.key: row for row in rows}
+            counts = Counter[str]()
             fresh = []
             # What was decided about keeps its name: conversations and people know it by that.
             names = keep_names(
@@ -209,28 +229,39 @@ class PostgresOperations:
                 operation = replace(read, tool_name=names[read.key])
                 known = before.pop(operation.key, None)
                 if known is None:
-                    added += 1
+                    counts["added"] += 1
                     fresh.append(_new_row(spec_id, operation))
                     continue
-                same = known.schema_hash == operation.schema_hash
-                unchanged += same
-                changed += not same
-                await session.execute(
-                    sa.update(operations)
-                    .where(operations.c.id == known.id)
-                    .values(
-                        **_described(operation),
-                        **({} if same else _to_review(known.state)),
-                        **({} if known.decided_by else _suggested(operation)),
+                what, values = _compared(known, operation)
+                counts.update(what)
+                if values:
+                    await session.execute(
+                        sa.update(operations).where(operations.c.id == known.id).values(**values)
                     )
-                )
             if fresh:
                 await session.execute(insert(operations), fresh)
-            if before:
-                gone = [row.id for row in before.values()]
-                await session.execute(sa.delete(operations).where(operations.c.id.in_(gone)))
+            counts["removed"] = await self._remove(session, before.values())
             row = await self._spec_row(session, spec_id)
-        return Imported(_spec(row), added, changed, len(before), unchanged)
+        return Imported(
+            _spec(row),
+            **{
+                name: counts[name]
+                for name in ("added", "changed", "removed", "unchanged", "breaking", "turned_write")
+            },
+        )
+
+    async def _remove(self, session: AsyncSession, gone: Collection[Any]) -> int:
+        """Take operations back that the document has not any more; how many were still there."""
+        still = [row for row in gone if row.state != ReviewState.REMOVED.value]
+        kept = [row.id for row in still if row.decided_by is not None]
+        await session.execute(
+            sa.update(operations)
+            .where(operations.c.id.in_(kept))
+            .values(state=ReviewState.REMOVED.value, version=operations.c.version + 1)
+        )
+        never = [row.id for row in still if row.decided_by is None]
+        await session.execute(sa.delete(operations).where(operations.c.id.in_(never)))
+        return len(still)
 
     async def _save_spec(
         self, session: AsyncSession, draft: DraftSpec, name: str, document: bytes, by: str
@@ -400,7 +431,10 @@ class PostgresOperations:
         async with self._sessions.begin() as session:
             standing = await self._locked(session, [one.operation_id for one in decisions])
             now = await session.scalar(sa.select(sa.func.now()))
-            _check_versions({one.operation_id: one.version for one in decisions}, standing)
+            _check_there(standing)
+            await _check_versions(
+                session, {one.operation_id: one.version for one in decisions}, standing
+            )
             return await self._write(
                 session,
                 standing,
@@ -411,6 +445,9 @@ class PostgresOperations:
                         "decided_by": by,
                         "decided_at": now,
                         "decision_reason": one.reason,
+                        # What has changed was looked at.
+                        "previous": None,
+                        "changes": None,
                     }
                     for one in decisions
                 },
@@ -442,7 +479,10 @@ class PostgresOperations:
             if any(row.before is None for row in made.values()):
                 raise InvalidInput("It was decided before decisions could be undone.")
             standing = await self._locked(session, list(made))
-            _check_versions({id_: row.version for id_, row in made.items()}, standing)
+            _check_there(standing)
+            await _check_versions(
+                session, {id_: row.version for id_, row in made.items()}, standing
+            )
             return await self._write(
                 session,
                 standing,
@@ -463,6 +503,8 @@ class PostgresOperations:
                 operations.c.decided_by,
                 operations.c.decided_at,
                 operations.c.decision_reason,
+                operations.c.previous,
+                operations.c.changes,
                 operations.c.version,
             )
             .where(operations.c.id.in_(ids))
@@ -519,6 +561,32 @@ class PostgresOperations:
         )
         rows = await session.execute(statement)
         return Decided(batch_id=batch_id, operations=tuple(_operation(row) for row in rows))
+
+    async def advise(self, suggestions: Mapping[str, Classification]) -> int:
+        """Put these suggestions, by operation, in the place of those there; how many were.
+
+        Only where nobody has decided yet: what a person said stands.
+        """
+        changed = 0
+        async with self._sessions.begin() as session:
+            for id_ in sorted(suggestions):  # everybody locks in one order
+                stored = classification_json(suggestions[id_])
+                result = await session.execute(
+                    sa.update(operations)
+                    .where(
+                        operations.c.id == id_,
+                        operations.c.decided_by.is_(None),
+                        operations.c.state == ReviewState.PENDING.value,
+                    )
+                    .values(
+                        suggestion=stored,
+                        classification=stored,
+                        version=operations.c.version + 1,
+                    )
+                    .returning(operations.c.id)
+                )
+                changed += len(result.all())
+        return changed
 
     async def history(self, operation_id: str) -> tuple[Review, ...]:
         """Every decision about one operation, oldest first."""
@@ -581,12 +649,12 @@ class PostgresOperations:
             )
 
     async def listed(self) -> tuple[Listed, ...]:
-        """Every imported operation by its names, whatever was decided about it."""
+        """Every operation of the documents by its names, whatever was decided about it."""
         statement = sa.select(
             operations.c.key,
             operations.c.tool_name,
             operations.c.classification["access"].astext.label("access"),
-        )
+        ).where(operations.c.state != ReviewState.REMOVED.value)
         async with self._sessions() as session:
             return tuple(
                 Listed(row.key, row.tool_name, Access(row.access))
@@ -684,10 +752,8 @@ def address_of(base_url: str | None, server: str | None) -> str | None:
     return address if address is not None and "://" in address else None
 
 
-# Not the words that it is searched by, nor what it was before: a call needs neither.
-_OPERATION = [
-    column for column in operations.columns if column.name not in {"search", "previous", "changes"}
-]
+# Not the words that it is searched by, nor what it was before.
+_OPERATION = [column for column in operations.columns if column.name not in {"search", "previous"}]
 
 _RANKED = sa.text(RANKED).bindparams(
     sa.bindparam("words", type_=sa.ARRAY(sa.Text)),
@@ -700,7 +766,7 @@ _SPECS = sa.select(
     specs,
     _ADDRESS,
     sa.select(sa.func.count())
-    .where(operations.c.spec_id == specs.c.id)
+    .where(operations.c.spec_id == specs.c.id, operations.c.state != ReviewState.REMOVED.value)
     .scalar_subquery()
     .label("operation_count"),
     sa.select(sa.func.count())
@@ -712,7 +778,9 @@ _SPECS = sa.select(
     .label("waiting_count"),
 )
 
-_DECIDED = ("state", "classification", "decided_by", "decided_at", "decision_reason")
+_DECIDED = (
+    "state", "classification", "decided_by", "decided_at", "decision_reason", "previous", "changes",
+)  # fmt: skip
 
 
 def _standing(row: sa.Row[Any]) -> dict[str, Any]:
@@ -724,25 +792,46 @@ def _standing(row: sa.Row[Any]) -> dict[str, Any]:
 def _restored(before: Mapping[str, Any]) -> dict[str, Any]:
     """The values that `_standing` made this JSON from."""
     at = before["decided_at"]
-    return {**before, "decided_at": at and datetime.fromisoformat(at)}
+    standing = {name: before.get(name) for name in _DECIDED}  # older ones lack some
+    return {**standing, "decided_at": at and datetime.fromisoformat(at)}
 
 
-def _check_versions(seen: Mapping[str, int], standing: Mapping[str, Any]) -> None:
+def _check_there(standing: Mapping[str, Any]) -> None:
+    """Raise OperationRemoved unless all of them are in their document still."""
+    gone = [row.key for row in standing.values() if row.state == ReviewState.REMOVED.value]
+    if gone:
+        raise OperationRemoved(sorted(gone))
+
+
+async def _check_versions(
+    session: AsyncSession, seen: Mapping[str, int], standing: Mapping[str, Any]
+) -> None:
     """Raise ReviewConflict unless everything is at the version that was seen."""
-    conflicts = [
-        Conflict(
-            operation_id=OperationId(row.id),
-            key=row.key,
-            state=ReviewState(row.state),
-            version=row.version,
-            decided_by=row.decided_by,
-            decided_at=row.decided_at,
+    late = [row for id_, row in standing.items() if row.version != seen[id_]]
+    if not late:
+        return
+    rows = await session.execute(
+        sa.select(reviews.c.operation_id, reviews.c.by, reviews.c.at, reviews.c.version).where(
+            sa.tuple_(reviews.c.operation_id, reviews.c.version).in_(
+                [(row.id, row.version) for row in late]
+            )
         )
-        for id_, row in standing.items()
-        if row.version != seen[id_]
-    ]
-    if conflicts:
-        raise ReviewConflict(sorted(conflicts, key=lambda one: one.key))
+    )
+    made = {row.operation_id: row for row in rows}
+    conflicts = []
+    for row in late:
+        decision = made.get(row.id)  # what no decision made, an import did
+        conflicts.append(
+            Conflict(
+                operation_id=OperationId(row.id),
+                key=row.key,
+                state=ReviewState(row.state),
+                version=row.version,
+                decided_by=decision.by if decision else None,
+                decided_at=decision.at if decision else None,
+            )
+        )
+    raise ReviewConflict(sorted(conflicts, key=lambda one: one.key))
 
 
 def classification_json(classification: Classification) -> dict[str, Any]:
@@ -818,12 +907,53 @@ def _suggested(operation: DraftOperation) -> dict[str, Any]:
     return {"classification": classification_json(operation.suggestion)}
 
 
-def _to_review(state: str) -> dict[str, Any]:
-    decided = state in {ReviewState.APPROVED.value, ReviewState.CHANGED.value}
-    return {
-        "state": (ReviewState.CHANGED if decided else ReviewState.PENDING).value,
-        "version": operations.c.version + 1,
+def _compared(known: sa.Row[Any], operation: DraftOperation) -> tuple[list[str], dict[str, Any]]:
+    """What a new document makes of a known operation: what to count, and the values to store."""
+    stored = _operation(known)
+    removed = stored.state is ReviewState.REMOVED
+    same = stored.schema_hash == operation.schema_hash and not is_stricter(stored, operation)
+    # Only what differs: a column that is named is indexed anew, even if it is what it was.
+    values = {
+        name: value
+        for name, value in _described(operation).items()
+        if value != known._mapping[name]
     }
+    if known.decided_by is None:
+        if "suggestion" in values:
+            values |= _suggested(operation)
+        if not same:
+            values |= {"version": operations.c.version + 1}
+        return ["unchanged" if same else "changed"], values
+    decided_on = known.previous or _snapshot(stored)  # a decision clears it
+    changes = changes_between(_of_snapshot(stored, decided_on), operation)
+    if changes or known.previous:
+        values |= {"previous": decided_on, "changes": [asdict(change) for change in changes]}
+    if same and not removed:
+        return ["unchanged"], values
+    was_open = stored.state in {ReviewState.REJECTED, ReviewState.PENDING}
+    state = ReviewState.PENDING if was_open else ReviewState.CHANGED
+    values |= {"state": state.value, "version": operations.c.version + 1}
+    what = ["added" if removed else "changed"]
+    what += ["breaking"] if any(change.breaking for change in changes) else []
+    what += ["turned_write"] if turned_write(changes) else []
+    return what, values
+
+
+def _snapshot(operation: Operation) -> dict[str, Any]:
+    """What `changes_between` needs to know of an operation later, as JSON."""
+    described = _described(operation)
+    return {name: described[name] for name in _COMPARED}
+
+
+def _of_snapshot(operation: Operation, snapshot: Mapping[str, Any]) -> Operation:
+    suggestion = classification_of(snapshot["suggestion"])
+    return replace(operation, **{**snapshot, "suggestion": suggestion})
+
+
+_COMPARED = (
+    "tool_name", "summary", "description", "deprecated", "schema", "schema_hash", "request_plan",
+    "suggestion",
+)  # fmt: skip
 
 
 def _operation(row: sa.Row[Any]) -> Operation:
@@ -837,6 +967,7 @@ def _operation(row: sa.Row[Any]) -> Operation:
             "state": ReviewState(row.state),
             "suggestion": classification_of(row.suggestion),
             "classification": classification_of(row.classification),
+            "changes": tuple(Change(**change) for change in row.changes or ()),
         }
     )
 

@@ -20,6 +20,7 @@ from smart_support.errors import SupportError
 from smart_support.operations.document import FileTooComplex, decode, read_document
 from smart_support.operations.evidence import Span, locate
 from smart_support.operations.files import is_archive, open_bundle
+from smart_support.operations.links import linked
 from smart_support.operations.records import DraftOperation, DraftSpec, Skipped
 from smart_support.operations.spec import convert, suggested
 
@@ -68,7 +69,7 @@ def read_draft(raw: bytes, *, source: str, max_bytes: int, told: Told = nobody) 
     return replace(
         draft,
         hash=hashlib.sha256(raw).hexdigest(),
-        operations=tuple(_placed(suggested(each), places) for each in draft.operations),
+        operations=linked([_placed(suggested(each), places) for each in draft.operations]),
         skipped=_with_lines(draft.skipped, places, text),
     )
 

@@ -47,6 +47,8 @@ class ReviewState(Enum):
     REJECTED = "rejected"
     CHANGED = "changed"
     """Was approved; the document has changed it since, so that it waits for a person again."""
+    REMOVED = "removed"
+    """Was decided about; the document does not have it any more. Kept for its history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +218,22 @@ class DraftOperation:
     ends_at: int | None = None
 
 
+Kind = Literal["added", "removed", "changed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One difference between an operation as it was decided on and as it is described now."""
+
+    field: str
+    """E.g. `summary`, `access`, `argument customer_id`, `argument /body/amount`."""
+    kind: Kind
+    before: str | None
+    after: str | None
+    breaking: bool = False
+    """A call as it was made before fails now, or does something else."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(DraftOperation):
     """One stored operation and its review."""
@@ -230,6 +248,8 @@ class Operation(DraftOperation):
     decision_reason: str | None = None
     version: int = 1
     """Counts decisions and re-imports; a decision names the version it was made on."""
+    changes: tuple[Change, ...] = ()
+    """What later documents changed since the decision that they count against."""
 
 
 @dataclass(frozen=True, slots=True)

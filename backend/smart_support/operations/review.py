@@ -30,6 +30,7 @@ class Correction:
     risk: Risk | None = None
     idempotency_header: str | None = None
     """Empty: the operation takes none."""
+    unbindable: bool | None = None
     idempotency_lifetime_s: int | None = None
     """0: nobody knows."""
     repeatable: bool | None = None
@@ -134,7 +135,9 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
             changes[name] = None
     if (paged := changes.pop("paged", None)) is not None:
         changes["pagination"] = operation.suggestion.pagination if paged else None
-    classification = replace(operation.classification, **changes)
+    # Whether asking may be lowered is never a person's to say.
+    locked = operation.suggestion.confirm_locked
+    classification = replace(operation.classification, **changes, confirm_locked=locked)
     check_classification(operation, classification)
     for link in (classification.lookup, classification.status):
         _check_link(operation, link)

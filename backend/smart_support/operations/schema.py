@@ -15,6 +15,7 @@ from typing import Any, cast
 import jsonschema_rs
 import orjson
 
+from smart_support.operations.binding import without
 from smart_support.operations.document import Document, Unresolved, Unusable
 from smart_support.operations.paging import Pagination
 from smart_support.operations.pruning import (
@@ -186,7 +187,8 @@ class Schemas:
         """The reference to what is at `pointer`, under a name of its own in `$defs`."""
         found = self._references.get(pointer)
         if found is None:
-            self._document.at(pointer)
+            # Through all that follow, so that references in a circle count as leading nowhere.
+            self._document.resolved(self._document.at(pointer))
             place, _, fragment = pointer.partition("#")
             last = fragment.rpartition("/")[2] or posixpath.splitext(posixpath.basename(place))[0]
             plain = _UNSAFE_NAME.sub("_", last)[:60]
@@ -217,8 +219,9 @@ class Schemas:
         if depth > MAX_NESTING:
             raise Unusable(f"its schema is nested more than {MAX_NESTING} levels deep")
         out: dict[str, Any] = {}
-        if "$ref" in schema and isinstance(schema["$ref"], str):
-            out = self._reference(schema, used, depth, hidden, inside)
+        reference = schema.get("$ref") or schema.get("$dynamicRef")
+        if reference is not None and isinstance(reference, str):
+            out = self._reference(reference, schema, used, depth, hidden, inside)
             if not self._siblings or len(schema) == 1:
                 return out
             out = dict(out)
@@ -277,10 +280,14 @@ class Schemas:
         }
 
     def _reference(
-        self, schema: dict[str, Any], used: set[str], depth: int, hidden: frozenset[str],
+        self,
+        reference: str,
+        schema: dict[str, Any],
+        used: set[str],
+        depth: int,
+        hidden: frozenset[str],
         inside: tuple[str, ...],
-    ) -> dict[str, Any]:  # fmt: skip
-        reference: str = schema["$ref"]
+    ) -> dict[str, Any]:
         try:
             out = self._reference_to(reference)
         except Unresolved:
@@ -439,9 +446,20 @@ def tool_schema(operation: Operation) -> dict[str, Any]:
     cursor, pagination = cursor_of(operation)
     if pagination is not None:
         hidden.add(pagination["parameter"])
-    schema = dict(operation.schema)
-    schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in hidden}
-    schema["required"] = [name for name in schema["required"] if name not in hidden]
+    schema = without(operation.schema, hidden)
     if pagination is not None:
-        schema["properties"][cursor] = _CURSOR_SCHEMA
+        schema["properties"] = {**schema["properties"], cursor: _CURSOR_SCHEMA}
     return schema
+
+
+def tokens_of(operation: Operation, schema: Mapping[str, Any]) -> int:
+    """About how many tokens a model reads the tool as: its name, its words and its schema.
+
+    Four bytes a token, as OpenAI's tokenizers have it for English and JSON; an estimate.
+    """
+    words = len(operation.tool_name) + len(operation.description or operation.key)
+    return (size_of(schema) + words + _WRAPPING) // 4
+
+
+_WRAPPING = 60
+"""Bytes of what is around each function in a request."""

@@ -5,17 +5,20 @@ something upstream is a write that the customer confirms.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from smart_support.errors import Severity, SupportError
 from smart_support.operations.approval_rules import check_rules
+from smart_support.operations.binding import arguments_of, can_bind
 from smart_support.operations.records import (
     CLAIMS,
+    CLEAR,
     DEFAULT_AGENT,
     Access,
     Classification,
     DraftOperation,
+    Ground,
     Risk,
 )
 
@@ -52,16 +55,35 @@ _LOOKING = _set(
 _LOOKUP = _set("""search query lookup find filter list count preview estimate quote""")
 
 _MONEY = _set(
-    """balance bank billing capture card charge checkout coupon credit debit discount fee
-    giftcard invoice money pay payment payout price purchase refund subscription transaction
-    transfer wallet withdraw"""
+    """authorisation authorization authorise balance bank billing capture card charge checkout
+    coupon credit debit deposit discount donate donation fee giftcard invoice money pay payment
+    payout price purchase refund subscription transaction transfer wallet withdraw"""
 )
 _CONTACT = _set("""address contact email iban mobile phone profile recipient telephone whatsapp""")
 _CREDENTIALS = _set(
-    """apikey auth authentication authorize credential grant invite key login mfa oauth otp
-    password permission pin privilege role secret session sso token totp webhook"""
+    """apikey auth authentication authorize collaborator credential grant invite key login
+    membership mfa oauth otp password permission pin privilege role secret session sso token totp
+    webhook"""
 )
-_DELETION = _set("delete destroy erase purge remove trash wipe")
+_DELETION = _set("anonymize anonymise delete destroy erase purge redact remove trash wipe")
+# What is one customer's own, so that it matters whose it is.
+_PERSONAL = _set(
+    """account address appointment basket booking cart customer delivery invoice mail message
+    notification order parcel payment profile purchase refund reservation return shipment
+    statement subscription ticket transaction user wishlist"""
+)
+# A PUT that says one of these does it once more each time.
+_ADDING = _set("add append attach enqueue increase increment notify post push send transfer")
+# Words with which a description speaks to the model instead of describing.
+_ORDERS = re.compile(
+    r"(?:ignore|disregard|forget|override)\b[^.\n]{0,40}\b(?:instruction|prompt|rule|previous|above)"
+    r"|\b(?:system|developer) (?:prompt|message)\b|<\/?(?:system|instructions?|im_start|im_end)\b"
+    r"|\b(?:do not|don't|never) (?:tell|inform|ask|mention)\b[^.\n]{0,30}\b(?:user|customer|human)"
+    r"|\b(?:you are|act as|pretend to be) (?:an?|the) [^.\n]{0,30}\b(?:ai|assistant|agent|model)\b"
+    r"|\b(?:always|must) (?:call|use|invoke) this (?:tool|function|operation)\b"
+    r"|\bwithout (?:asking|confirmation|approval)\b",
+    re.IGNORECASE,
+)
 
 _AGENTS: Mapping[str, frozenset[str]] = {
     "orders": _set("order cart basket checkout purchase fulfillment fulfilment"),
@@ -123,23 +145,56 @@ def words_of(*texts: str) -> list[str]:
     return [word.lower() for text in texts for word in _WORD.findall(text)]
 
 
+class _Grounds(list[Ground]):
+    """What is said of one operation, in the order in which it is said."""
+
+    def say(
+        self, about: str, reason: str, confidence: float, place: str = "", quote: str = ""
+    ) -> None:
+        """Say one thing more, read from `place`, where `quote` says so."""
+        self.append(
+            Ground(about=about, reason=reason, confidence=confidence, place=place, quote=quote)
+        )
+
+
 def suggest(operation: DraftOperation) -> Classification:
     """What `operation` probably is, with one reason for each thing said. Total."""
-    reasons: list[str] = []
-    access = _access(operation, reasons)
-    risk = _risk(operation, access, reasons)
+    grounds = _Grounds()
+    access = _access(operation, grounds)
+    risk = _risk(operation, access, grounds)
     header = operation.hints.get("idempotency_header")
     if header:
-        reasons.append(f"It documents the header {header}, so a repeat can be made harmless.")
+        reason = f"It documents the header {header}, so a repeat can be made harmless."
+        grounds.say("idempotency_header", reason, 0.95, "parameters", header)
+    agent = _agent(operation, grounds)
+    bindings = _bindings(operation, grounds)
+    unbindable = not bindings and _is_personal(operation, grounds)
+    repeatable = _repeatable(operation, access, grounds)
+    if orders := _ORDERS.search(operation.description):
+        reason = f"Its description gives orders (“{orders[0]}”): read it before you approve it."
+        grounds.say("description", reason, 0.0, "description", orders[0])
     return Classification(
         access=access,
         confirm=access is Access.WRITE,
-        agent=_agent(operation, reasons),
-        bindings=_bindings(operation, reasons),
+        agent=agent,
+        bindings=bindings,
         risk=risk,
         idempotency_header=header,
-        confirm_locked=access is Access.WRITE and risk is Risk.HIGH,
-        reasons=tuple(reasons),
+        confirm_locked=access is Access.WRITE and risk is Risk.HIGH and not _may_look(operation),
+        reasons=tuple(ground.reason for ground in grounds),
+        grounds=tuple(grounds),
+        unbindable=unbindable,
+        repeatable=repeatable,
+    )
+
+
+_DOUBTED = {"access", "risk", "bindings", "description"}
+
+
+def is_clear(classification: Classification) -> bool:
+    """Whether all rules agree on it: nothing that matters was said in doubt."""
+    return all(
+        ground.confidence >= CLEAR for ground in classification.grounds if ground.about in _DOUBTED
     )
 
 
@@ -151,43 +206,70 @@ def check_classification(operation: DraftOperation, classification: Classificati
         UnknownArgument, UnknownClaim: a binding that cannot be filled.
         RuleInvalid: an approval rule that is unsafe or cannot work.
     """
-    if operation.suggestion.confirm_locked and not (
-        classification.confirm and classification.access is Access.WRITE
-    ):
+    rules = suggest(operation)  # whatever was suggested when it was imported, or by the model
+    asks = classification.confirm and classification.access is Access.WRITE
+    locked = rules.confirm_locked or operation.suggestion.confirm_locked
+    # What may only look something up can be called a read; as a write it stays what it touches.
+    sensitive = rules.risk is Risk.HIGH and classification.access is Access.WRITE
+    if (locked or sensitive) and not asks:
         raise ConfirmationLocked(operation.key)
-    arguments: Mapping[str, Any] = operation.schema.get("properties", {})
     for argument, claim in classification.bindings.items():
-        if argument not in arguments:
-            raise UnknownArgument(operation.key, argument, arguments)
+        if not can_bind(operation.schema, argument):
+            raise UnknownArgument(operation.key, argument, arguments_of(operation.schema))
         if claim not in CLAIMS:
             raise UnknownClaim(claim)
     check_rules(
         classification.approval_rules,
         confirm=classification.confirm,
-        low_impact=classification.risk is Risk.LOW and not operation.suggestion.confirm_locked,
+        low_impact=classification.risk is Risk.LOW and not (locked or sensitive),
         schema=operation.schema,
     )
 
 
-def _access(operation: DraftOperation, reasons: list[str]) -> Access:
+def _access(operation: DraftOperation, grounds: _Grounds) -> Access:
     method = operation.method
     if method not in _SAFE_METHODS:
-        reasons.append(f"{method} may change something.")
-        looks = _LOOKUP.intersection(_last_words(operation.path))
-        if method == "POST" and looks:
-            reasons.append(
-                f"Its path ends in “{min(looks)}”, so it may only look something up; "
-                "a person can say so."
-            )
+        looks = _may_look(operation)
+        grounds.say("access", f"{method} may change something.", 0.5 if looks else 0.95)
+        if looks:
+            place, word = looks
+            where = "Its path ends in" if place == "" else "Its name begins with"
+            reason = f"{where} “{word}”, so it may only look something up; a person can say so."
+            grounds.say("access", reason, 0.5, place, word)
         return Access.WRITE
     if told := _told_consequential(operation.hints):
-        reasons.append(f"The document says with {told} that it changes something.")
+        reason = f"The document says with {told} that it changes something."
+        grounds.say("access", reason, 0.95, told)
         return Access.WRITE
-    if word := _action(operation):
-        reasons.append(f"{method} should only read, but its name says “{word}”.")
+    if found := _action(operation):
+        place, word = found
+        reason = f"{method} should only read, but its name says “{word}”."
+        grounds.say("access", reason, 0.5, place, word)
         return Access.WRITE
-    reasons.append(f"{method} only reads.")
+    grounds.say("access", f"{method} only reads.", 0.95)
     return Access.READ
+
+
+def _may_look(operation: DraftOperation) -> tuple[str, str] | None:
+    """Where a POST says that it looks something up, and the word; None if it does not.
+
+    Nothing in its names may say that something happens: `search-and-replace` does more than look.
+    """
+    if operation.method != "POST":
+        return None
+    ends = _last_words(operation.path)
+    names = (("operationId", operation.operation_id or ""), ("summary", operation.summary))
+    words = {*ends, *words_of(*(name for _, name in names))}
+    more = {"and"}.intersection(words_of(operation.path, operation.operation_id or ""))
+    if more or words & ((_ACTIONS | _DELETION | {"refund", "donate"}) - {"post"}):
+        return None
+    if looks := (_LOOKUP | {"read"}).intersection(ends):
+        return "", min(looks)
+    for place, name in (("", " ".join(ends)), *names):
+        first = [word for word in words_of(name) if word != "post"][:1]
+        if first and first[0] in _LOOKING - {"count", "download", "export", "head"}:
+            return place, first[0]
+    return None
 
 
 def _told_consequential(hints: Mapping[str, Any]) -> str | None:
@@ -200,8 +282,8 @@ def _told_consequential(hints: Mapping[str, Any]) -> str | None:
     return next((name for name, value in unsafe.items() if hints.get(name) is value), None)
 
 
-def _action(operation: DraftOperation) -> str | None:
-    """The word that makes a safe method doubtful, if there is one.
+def _action(operation: DraftOperation) -> tuple[str, str] | None:
+    """The place and the word that make a safe method doubtful, if there are.
 
     A name that begins with looking (`getRefundStatus`, `list-updates`) is believed, except for
     how its path ends: `/orders/{id}/cancel` is no place to look, with `?soft=1` behind it or not,
@@ -210,13 +292,16 @@ def _action(operation: DraftOperation) -> str | None:
     path, *query = re.split(r"[?#]", operation.path, maxsplit=1)
     ends = [_last_words(path), *(words_of(part) for part in re.split(r"[?#&=]", "".join(query)))]
     if acts := next((words[0] for words in ends if words and words[0] in _ACTIONS), None):
-        return acts
-    for name in (operation.operation_id or "", operation.summary):
+        return "", acts
+    for place, name in (
+        ("operationId", operation.operation_id or ""),
+        ("summary", operation.summary),
+    ):
         words = words_of(name)
         if words and words[0] not in _ACTIONS and _LOOKING.intersection(words[:2]):
             continue
         if found := next((word for word in words if word in _ACTIONS), None):
-            return found
+            return place, found
     return None
 
 
@@ -226,19 +311,30 @@ def _last_words(path: str) -> list[str]:
     return words_of(fixed[-1]) if fixed else []
 
 
-def _risk(operation: DraftOperation, access: Access, reasons: list[str]) -> Risk:
+def _risk(operation: DraftOperation, access: Access, grounds: _Grounds) -> Risk:
     if access is Access.READ:
         return Risk.LOW
-    words = {
-        form
-        for word in words_of(
-            operation.path, operation.operation_id or "", operation.summary, *operation.tags
+    said = {
+        place: set(_forms(words_of(*texts)))
+        for place, texts in (
+            ("", (operation.path,)),
+            ("operationId", (operation.operation_id or "",)),
+            ("summary", (operation.summary,)),
+            ("tags", operation.tags),
         )
-        for form in (word, word.removesuffix("s"), word.removesuffix("es"))
     }
+    words = set().union(*said.values())
     arguments = {form for name in _argument_names(operation) for form in words_of(name)}
-    if operation.method == "DELETE" or words & _DELETION:
-        reasons.append("It deletes something.")
+
+    def say(reason: str, word: str) -> None:
+        place = next((place for place, known in said.items() if word in known), "parameters")
+        grounds.say("risk", reason, 0.7 if place == "parameters" else 0.85, place, word)
+
+    if operation.method == "DELETE":
+        grounds.say("risk", "It deletes something.", 0.95)
+        return Risk.HIGH
+    if found := words & _DELETION:
+        say("It deletes something.", min(found))
         return Risk.HIGH
     for topic, found in (
         ("money", words & _MONEY | arguments & {"amount", "iban", "price"}),
@@ -246,47 +342,88 @@ def _risk(operation: DraftOperation, access: Access, reasons: list[str]) -> Risk
         ("credentials or permissions", (words & _CREDENTIALS) | arguments & {"password", "secret"}),
     ):
         if found:
-            reasons.append(f"It concerns {topic} (“{min(found)}”).")
+            say(f"It concerns {topic} (“{min(found)}”).", min(found))
             return Risk.HIGH
     return Risk.MEDIUM
+
+
+def _forms(words: Iterable[str]) -> Iterator[str]:
+    """The words and what they may be the plural of."""
+    for word in words:
+        yield from (word, word.removesuffix("s"), word.removesuffix("es"))
 
 
 def _argument_names(operation: DraftOperation) -> list[str]:
     """The names of arguments and of the body's own fields."""
     properties: Mapping[str, Any] = operation.schema.get("properties", {})
-    names = [name for name in properties if name != "body"]
-    body = properties.get("body")
-    while isinstance(body, dict) and isinstance(reference := body.get("$ref"), str):
-        following = operation.schema["$defs"].get(reference.removeprefix("#/$defs/"))
-        body = following if following is not body else None
-    fields = body.get("properties") if isinstance(body, dict) else None
-    return [*names, *(fields if isinstance(fields, dict) else ())]
+    return [*(name for name in properties if name != "body"), *_body_fields(operation)]
 
 
-def _agent(operation: DraftOperation, reasons: list[str]) -> str:
-    words = {
-        form
-        for word in words_of(*operation.tags, *operation.path.split("/")[:4])
-        for form in (word, word.removesuffix("s"))
-    }
+def _body_fields(operation: DraftOperation) -> list[str]:
+    prefix = "/body/"
+    listed = arguments_of(operation.schema)
+    return [name.removeprefix(prefix) for name in listed if name.startswith(prefix)]
+
+
+def _agent(operation: DraftOperation, grounds: _Grounds) -> str:
+    words = set(_forms(words_of(*operation.tags, *operation.path.split("/")[:4])))
     for agent, topics in _AGENTS.items():
         if found := words & topics:
-            reasons.append(f"“{min(found)}” belongs to {agent}.")
+            word = min(found)
+            grounds.say("agent", f"“{word}” belongs to {agent}.", 0.6, quote=word)
             return agent
     return DEFAULT_AGENT
 
 
-def _bindings(operation: DraftOperation, reasons: list[str]) -> dict[str, str]:
+def _bindings(operation: DraftOperation, grounds: _Grounds) -> dict[str, str]:
+    """Arguments that are clearly the signed-in customer, also in the body: `/body/customer_id`."""
     bindings: dict[str, str] = {}
     properties: Mapping[str, Any] = operation.schema.get("properties", {})
-    for plan in operation.request_plan["parameters"]:
-        name = plan["name"].removeprefix("X-").removeprefix("x-").replace("-", "_")
+    named = [(plan["argument"], plan["name"]) for plan in operation.request_plan["parameters"]]
+    named = [(argument, name) for argument, name in named if argument in properties]
+    named += [(f"/body/{field}", field) for field in _body_fields(operation) if "/" not in field]
+    for argument, written in named:
+        name = written.removeprefix("X-").removeprefix("x-").replace("-", "_")
         claim = None
         if _CUSTOMER_ID.fullmatch(name):
             claim = "customer_id"
         elif _CUSTOMER_EMAIL.fullmatch(name):
             claim = "email"
-        if claim and plan["argument"] in properties:
-            bindings[plan["argument"]] = claim
-            reasons.append(f"{plan['argument']} is the signed-in customer's {claim}.")
+        # A client is as often a program of OAuth's as it is somebody who buys.
+        program = _OAUTH.intersection(_forms(words_of(operation.path)))
+        if claim and name.lower().startswith("client") and program:
+            continue
+        if claim:
+            bindings[argument] = claim
+            sure = 0.6 if name.lower().startswith("client") else 0.9
+            reason = f"{argument} is the signed-in customer's {claim}."
+            grounds.say("bindings", reason, sure, "parameters", written)
     return bindings
+
+
+_OAUTH = _set("app application oauth oauth2 token grant")
+
+
+def _is_personal(operation: DraftOperation, grounds: _Grounds) -> bool:
+    """Whether it is about things of one customer, though no argument says whose."""
+    words = set(_forms(words_of(operation.path)))
+    if not (found := words & _PERSONAL):
+        return False
+    word = min(found)
+    reason = f"“{word}” is one customer's own, but no argument says whose: it cannot be bound."
+    grounds.say("unbindable", reason, 0.6, quote=word)
+    return True
+
+
+def _repeatable(operation: DraftOperation, access: Access, grounds: _Grounds) -> bool | None:
+    """Whether doing it twice is doing it once, as HTTP has it (RFC 9110, 9.2.2)."""
+    if access is Access.READ or operation.method not in {"PUT", "DELETE"}:
+        return None
+    words = words_of(operation.path, operation.operation_id or "", operation.summary)
+    if adding := next((word for word in words if word in _ADDING), None):
+        reason = f"“{adding}” may do it once more each time, though {operation.method} should not."
+        grounds.say("repeatable", reason, 0.5, quote=adding)
+        return None
+    reason = f"{operation.method} is the same done twice, says HTTP; a person must know if it is."
+    grounds.say("repeatable", reason, 0.7)
+    return None

@@ -33,6 +33,13 @@ def clean(value: object, limit: int = DESCRIPTION_LIMIT) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+def shown(text: str) -> str:
+    """`text` as it was written, with what cannot be seen in it spelled out: `‹U+200B›`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _INVISIBLE.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text)
+
+
 def visible(text: str) -> str:
     """`text` without what cannot be seen in it, however long it is."""
     if text.isascii() and text.isprintable():

@@ -35,6 +35,7 @@ from smart_support.resilience.records import (
 )
 from smart_support.resilience.retry import asked_wait, backoff_ceiling
 from smart_support.resilience.testing import attempts_of, wait_of
+from smart_support.telemetry.tracing import span
 
 Result = TypeVar("Result")
 Work = Callable[[float], Awaitable[Result]]
@@ -176,7 +177,7 @@ class Caller:
                     origin.budget.called()
                 seconds = min(left, plan.attempt)
                 try:
-                    with Cut(seconds):
+                    with Cut(seconds), span("http.client", {"server.address": origin.name}):
                         result = await work(seconds)
                 except BaseException as error:  # noqa: BLE001 (_settle raises what is not its own)
                     failure = self._settle(origin, breaker, ticket, progress, started, error)

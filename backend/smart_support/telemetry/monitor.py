@@ -47,9 +47,14 @@ class Monitor:
         folder: "os.PathLike[str]",
         gauges: Sequence[tuple[Gauge, Callable[[], float]]] = (),
         counts: Sequence[tuple[Gauge, Callable[[], Awaitable[float]]]] = (),
+        notes: Sequence[Callable[[], None]] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`folder`: whose disk is watched. `counts`: gauges that take a question to be answered."""
+        """`folder`: whose disk is watched. `counts`: gauges that take a question to be answered.
+
+        `notes`: called to set gauges that have labels of their own.
+        """
+        self._notes = notes
         self._looks = looks
         self._folder = folder
         self._gauges = gauges
@@ -123,6 +128,8 @@ class Monitor:
         self._lag = 0.0
         for gauge, value in self._gauges:
             gauge.set(value())
+        for note in self._notes:
+            note()
 
     async def _look(self, name: str, look: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -52,6 +52,7 @@ async def open_watch(
     looks: Looks,
     gauges: Sequence[tuple[Gauge, Callable[[], float]]],
     counts: Sequence[tuple[Gauge, Callable[[], Awaitable[float]]]],
+    notes: Sequence[Callable[[], None]] = (),
     clock: Callable[[], datetime],
 ) -> AsyncIterator[Watch]:
     """Watch inside the block. `client` sends the alerts that go by HTTP.
@@ -64,6 +65,7 @@ async def open_watch(
         folder=_existing(settings),
         gauges=gauges,
         counts=counts,
+        notes=notes,
         clock=clock,
     )
     outboxes = outboxes_of(settings, client)

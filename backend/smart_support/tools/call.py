@@ -30,7 +30,6 @@ from smart_support.resilience.payload import UnreadableAnswer
 from smart_support.resilience.records import Answer, CallFailed, CallPlan
 from smart_support.resilience.retry import asked_wait
 from smart_support.resilience.upstream import Upstreams
-from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer, words
 from smart_support.tools.attempts import Recorder
 from smart_support.tools.build import Tool
@@ -300,8 +299,7 @@ class ToolCaller:
         deadline: float,
     ) -> _End:
         try:
-            with span("http.client", _sent_to(request)):
-                got = await self._upstreams.send(request, plan)
+            got = await self._upstreams.send(request, plan)
         except CallFailed as error:
             code, content = words.failed(error)
             outcome: CallOutcome = "unknown" if error.outcome == "unknown" else "failed"
@@ -459,10 +457,6 @@ def _as_known(planned: PlannedCall, accepted: Any) -> KnownCall:
         effect_key=planned.effect_key,
         accepted=accepted,
     )
-
-
-def _sent_to(request: httpx.Request) -> Attributes:
-    return {"http.request.method": request.method, "server.address": request.url.host}
 
 
 def _without_query(url: httpx.URL) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from smart_support.ledger.records import PlannedCall, fingerprint_of
+from smart_support.operations.binding import fill
 from smart_support.operations.records import Access, Classification, Operation, RequestPlan
 from smart_support.tools.build import Tool
 from smart_support.tools.paging import turned
@@ -21,8 +22,8 @@ def complete_arguments(
     tool: Tool, arguments: Mapping[str, Any], claims: Mapping[str, str]
 ) -> dict[str, Any]:
     """The arguments with the bound ones filled from who is signed in, whatever the model gave."""
-    bound = {name: claims[claim] for name, claim in tool.operation.classification.bindings.items()}
-    return {**turned(tool.operation, arguments), **bound}
+    given = turned(tool.operation, arguments)
+    return fill(given, tool.operation.classification.bindings, claims)
 
 
 def plan_call(

@@ -24,6 +24,7 @@ export type Approval = Json<paths["/api/approvals"]["get"]>["approvals"][number]
 export type Spec = Json<paths["/api/specs/{spec_id}"]["get"]>;
 export type Operation = Json<paths["/api/specs/{spec_id}/operations"]["get"]>["operations"][number];
 export type OperationDetail = Json<paths["/api/operations/{operation_id}"]["get"]>;
+export type DryRunResult = Json<paths["/api/operations/{operation_id}/dry-run"]["post"]>;
 export type Evidence = Json<paths["/api/operations/{operation_id}/evidence"]["get"]>;
 export type DecisionBatch = Json<paths["/api/specs/{spec_id}/decisions"]["get"]>["batches"][number];
 export type OperationDecision =

@@ -416,6 +416,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/specs/{spec_id}/advice": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask the model for a second opinion
+         * @description On operations that nobody has decided about. It can ask for more care, never for less.
+         */
+        post: operations["advise_on_operations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/operations/{operation_id}": {
         parameters: {
             query?: never;
@@ -514,6 +534,26 @@ export interface paths {
         get: operations["read_evidence"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operations/{operation_id}/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show a request without sending it
+         * @description The exact request for some arguments, approved or not. Nothing is sent.
+         */
+        post: operations["dry_run_operation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -983,6 +1023,29 @@ export interface components {
             approvals: components["schemas"]["ApprovalFigures"];
         };
         /**
+         * Advice
+         * @description What came of asking the model.
+         */
+        Advice: {
+            /** Asked */
+            asked: number;
+            /**
+             * Advised
+             * @description Operations whose suggestion has the model's word now.
+             */
+            advised: number;
+            /**
+             * Unanswered
+             * @description Keys of those on which it gave no answer.
+             */
+            unanswered: string[];
+            /**
+             * Next After
+             * @description Give it as `after` to ask about the next ones.
+             */
+            next_after: string | null;
+        };
+        /**
          * AgentChanged
          * @description One agent handed over to another within a turn; `reason` is the model's.
          */
@@ -1416,6 +1479,28 @@ export interface components {
          */
         CallState: "planned" | "awaiting_approval" | "approved" | "rejected" | "expired" | "sent" | "done" | "failed" | "ambiguous" | "resolved_done" | "resolved_not_done";
         /**
+         * ChangeShown
+         * @description One difference from what was decided on.
+         */
+        ChangeShown: {
+            /** Field */
+            field: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "added" | "removed" | "changed";
+            /** Before */
+            before: string | null;
+            /** After */
+            after: string | null;
+            /**
+             * Breaking
+             * @description A call as before fails now, or does something else.
+             */
+            breaking: boolean;
+        };
+        /**
          * Classified
          * @description What an operation is.
          */
@@ -1471,6 +1556,11 @@ export interface components {
             approval_rules: components["schemas"]["ApprovalRules"];
             /** Reasons */
             reasons: string[];
+            /**
+             * Unbindable
+             * @description One customer's own, and no argument says whose: not for one who is not known.
+             */
+            unbindable: boolean;
             /**
              * Answer Fields
              * @description What the model is shown of an answer; empty: all of it.
@@ -1903,6 +1993,56 @@ export interface components {
             limits: components["schemas"]["Limit"][];
         };
         /**
+         * DryRunShown
+         * @description The request as it would be sent; credentials are added only to what is.
+         */
+        DryRunShown: {
+            /** Method */
+            method: string;
+            /** Url */
+            url: string;
+            /** Headers */
+            headers: components["schemas"]["HeaderShown"][];
+            /** Body */
+            body: string | null;
+            /** Body Bytes */
+            body_bytes: number;
+            /**
+             * Arguments
+             * @description What the model gave, or what was made up.
+             */
+            arguments: {
+                [key: string]: unknown;
+            };
+            /**
+             * Filled
+             * @description With what the customer fills.
+             */
+            filled: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * DryRunWanted
+         * @description For which arguments, and for whom, a request is to be shown.
+         */
+        DryRunWanted: {
+            /**
+             * Arguments
+             * @description As the model would give them; without them, some are made up.
+             */
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Customer
+             * @description Claim -> value of the customer; without them, a sample customer.
+             */
+            customer?: {
+                [key: string]: string;
+            } | null;
+        };
+        /**
          * ErrorCount
          * @description How often something went wrong, and how often it got over it.
          */
@@ -2042,6 +2182,65 @@ export interface components {
             remark: string;
         };
         /**
+         * GroundFound
+         * @description The same, with the line.
+         */
+        GroundFound: {
+            /**
+             * About
+             * @description The field that it speaks of.
+             */
+            about: string;
+            /** Reason */
+            reason: string;
+            /** Confidence */
+            confidence: number;
+            /**
+             * Place
+             * @description Part of the operation's description; empty: its path.
+             */
+            place: string;
+            /** Quote */
+            quote: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "rules" | "model";
+            /**
+             * Line
+             * @description Number of the line among those shown.
+             */
+            line: number | null;
+        };
+        /**
+         * GroundShown
+         * @description One thing that was said of an operation, and where the document says so.
+         */
+        GroundShown: {
+            /**
+             * About
+             * @description The field that it speaks of.
+             */
+            about: string;
+            /** Reason */
+            reason: string;
+            /** Confidence */
+            confidence: number;
+            /**
+             * Place
+             * @description Part of the operation's description; empty: its path.
+             */
+            place: string;
+            /** Quote */
+            quote: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "rules" | "model";
+        };
+        /**
          * Handling
          * @description Who has the conversation.
          */
@@ -2094,6 +2293,16 @@ export interface components {
              * @default
              */
             note: string;
+        };
+        /**
+         * HeaderShown
+         * @description One header of a request.
+         */
+        HeaderShown: {
+            /** Name */
+            name: string;
+            /** Value */
+            value: string;
         };
         /**
          * Health
@@ -2157,6 +2366,16 @@ export interface components {
              * @description Operations that keep their review.
              */
             unchanged: number;
+            /**
+             * Breaking
+             * @description Changed ones of which calls as before would fail.
+             */
+            breaking: number;
+            /**
+             * Turned Write
+             * @description Changed ones that were reads and are writes now.
+             */
+            turned_write: number;
         };
         /**
          * Lifting
@@ -2398,6 +2617,8 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /** Unbindable */
+            unbindable?: boolean | null;
             /**
              * Idempotency Lifetime S
              * @description 0: nobody knows.
@@ -2490,6 +2711,26 @@ export interface components {
              * @description Size of what the model must read to know the tool.
              */
             schema_bytes: number;
+            /**
+             * Tokens
+             * @description About what offering it costs a turn, in the model's tokens.
+             */
+            tokens: number;
+            /**
+             * Clear
+             * @description All rules agree on what is suggested.
+             */
+            clear: boolean;
+            /**
+             * Breaking
+             * @description Of what changed since the decision, something breaks.
+             */
+            breaking: boolean;
+            /**
+             * Turned Write
+             * @description Was a read when it was decided about; is a write.
+             */
+            turned_write: boolean;
             /** Tool Schema */
             tool_schema: {
                 [key: string]: unknown;
@@ -2504,6 +2745,16 @@ export interface components {
              * @description What of the signed-in customer can fill an argument.
              */
             claims: string[];
+            /**
+             * Grounds
+             * @description What the suggestion rests on.
+             */
+            grounds: components["schemas"]["GroundShown"][];
+            /**
+             * Changes
+             * @description What changed since the decision.
+             */
+            changes: components["schemas"]["ChangeShown"][];
             /** History */
             history: components["schemas"]["PastReview"][];
         };
@@ -2548,6 +2799,11 @@ export interface components {
              * @description Lines of the operation behind the last one shown.
              */
             left_out: number;
+            /**
+             * Grounds
+             * @description What the suggestion rests on, with its lines.
+             */
+            grounds: components["schemas"]["GroundFound"][];
         };
         /**
          * OperationFigures
@@ -2812,6 +3068,8 @@ export interface components {
              * @description Empty: it takes none.
              */
             idempotency_header?: string | null;
+            /** Unbindable */
+            unbindable?: boolean | null;
             /**
              * Idempotency Lifetime S
              * @description 0: nobody knows.
@@ -2899,13 +3157,33 @@ export interface components {
              * @description Size of what the model must read to know the tool.
              */
             schema_bytes: number;
+            /**
+             * Tokens
+             * @description About what offering it costs a turn, in the model's tokens.
+             */
+            tokens: number;
+            /**
+             * Clear
+             * @description All rules agree on what is suggested.
+             */
+            clear: boolean;
+            /**
+             * Breaking
+             * @description Of what changed since the decision, something breaks.
+             */
+            breaking: boolean;
+            /**
+             * Turned Write
+             * @description Was a read when it was decided about; is a write.
+             */
+            turned_write: boolean;
         };
         /**
          * ReviewState
          * @description Where the review of one operation stands. Only APPROVED ones can be called.
          * @enum {string}
          */
-        ReviewState: "pending" | "approved" | "rejected" | "changed";
+        ReviewState: "pending" | "approved" | "rejected" | "changed" | "removed";
         /**
          * Risk
          * @description What a call in error would cost. HIGH: money, contact details, credentials, deletion.
@@ -5290,6 +5568,112 @@ export interface operations {
             };
         };
     };
+    advise_on_operations: {
+        parameters: {
+            query?: {
+                /** @description `next_after` of the last. */
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                spec_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Advice"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_operation: {
         parameters: {
             query?: never;
@@ -5826,6 +6210,112 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OperationEvidence"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dry_run_operation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                operation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DryRunWanted"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRunShown"];
                 };
             };
             /** @description Not signed in */

@@ -183,9 +183,9 @@ function Figures({ range }: { range: Range }) {
           {activity.data && (
             <Operations operations={activity.data.activity.operations} {...whole} />
           )}
-          <ErrorsSection {...whole} />
         </>
       )}
+      <ErrorsSection {...whole} />
     </>
   );
 }

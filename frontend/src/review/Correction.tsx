@@ -2,6 +2,7 @@ import { Button, NativeSelect, SegmentedControl, TextInput } from "@mantine/core
 import { useId } from "react";
 import type { Operation, OperationDetail } from "../api/client";
 import { Icon } from "../ui/icons";
+import { ExecutorFields } from "./ExecutorFields";
 import classes from "./review.module.css";
 import type { Change } from "./useDecisions";
 
@@ -134,6 +135,26 @@ export function Correction(props: CorrectionProps) {
           ))}
         </fieldset>
       )}
+      <label className={classes.tick}>
+        <input
+          type="checkbox"
+          checked={draft.unbindable ?? now.unbindable}
+          onChange={(event) => set({ unbindable: event.currentTarget.checked })}
+        />
+        <span>
+          One customer's own, and nothing says whose
+          <span className={classes.quiet}>
+            <br />
+            Not offered to a customer who is not known.
+          </span>
+        </span>
+      </label>
+      <ExecutorFields
+        now={now}
+        pages={operation.suggestion.pagination}
+        draft={draft}
+        onDraft={set}
+      />
       <TextInput
         label="Why"
         placeholder="Kept with the decision; a rejection needs it"

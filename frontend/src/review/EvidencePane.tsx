@@ -13,10 +13,10 @@ interface EvidencePaneProps {
   reasons: readonly string[];
 }
 
-/** The lines of the document that an operation was read from, with what the reasons quote. */
-export function EvidencePane({ operationId, version, reasons }: EvidencePaneProps) {
+/** The document's lines about an operation. */
+export function useEvidence(operationId: string, version: number) {
   const { api } = useSession();
-  const evidence = useQuery({
+  return useQuery({
     queryKey: ["evidence", operationId, version],
     queryFn: async ({ signal }) => {
       const { data, error } = await api.client.GET("/api/operations/{operation_id}/evidence", {
@@ -27,6 +27,11 @@ export function EvidencePane({ operationId, version, reasons }: EvidencePaneProp
       return data;
     },
   });
+}
+
+/** The lines of the document that an operation was read from, with what the reasons quote. */
+export function EvidencePane({ operationId, version, reasons }: EvidencePaneProps) {
+  const evidence = useEvidence(operationId, version);
   if (evidence.isError)
     return (
       <ProblemBanner problem={problemOf(evidence.error)} retry={() => void evidence.refetch()} />

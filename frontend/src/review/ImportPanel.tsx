@@ -239,7 +239,7 @@ function Elapsed({ since }: { since: number }) {
 }
 
 function Done({ result }: { result: ImportResult }) {
-  const { spec, added, changed, removed, unchanged } = result;
+  const { spec, added, changed, removed, unchanged, breaking, turned_write } = result;
   return (
     <div className={classes.done} role="status">
       <p>
@@ -249,6 +249,12 @@ function Done({ result }: { result: ImportResult }) {
           Review {plural(spec.waiting_count, "operation")}
         </Link>
       </p>
+      {changed > 0 && (
+        <p>
+          Of the changed ones {breaking} break calls as they were made before, and {turned_write}{" "}
+          were reads and are writes now. None can be called until you look.
+        </p>
+      )}
       <Skipped spec={spec} />
       {spec.base_url === null && (
         <p>The document does not say where its API is: set the base URL before you approve.</p>

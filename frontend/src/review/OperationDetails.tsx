@@ -7,11 +7,14 @@ import { ProblemBanner } from "../ui/ErrorBanner";
 import { Icon } from "../ui/icons";
 import { Json } from "../ui/Json";
 import { dayAndTime, plural } from "../ui/time";
+import { Changes } from "./Changes";
 import { Correction, type Draft } from "./Correction";
+import { DryRun } from "./DryRun";
 import { EvidencePane } from "./EvidencePane";
+import { Grounds } from "./Grounds";
 import classes from "./review.module.css";
 import type { Change } from "./useDecisions";
-import { bytes, inShort, Key, STATE_WORDS, StateMark, tokens } from "./words";
+import { bytes, inShort, Key, STATE_WORDS, StateMark } from "./words";
 
 interface OperationDetailsProps {
   operation: Operation;
@@ -79,22 +82,29 @@ export const OperationDetails = memo(function OperationDetails(props: OperationD
           </p>
         )}
       </header>
+      {known !== undefined && <Changes changes={known.changes} />}
       <div className={classes.sideBySide}>
         <div className={classes.column}>
           <h3 className={classes.subtitle}>Suggested: {inShort(operation.suggestion)}</h3>
-          <ul className={classes.reasons}>
-            {operation.suggestion.reasons.map((reason) => (
-              <li key={reason}>{reason}</li>
-            ))}
-          </ul>
-          <Correction
-            key={operation.id}
-            operation={operation}
-            detail={known}
-            onDraft={(draft) => onDraft(operation.id, draft)}
-            onDecide={(state) => onDecide(operation, state)}
-            {...correction}
-          />
+          {here ? (
+            <Grounds operation={operation} />
+          ) : (
+            <Skeleton height={48} radius="md" aria-label="Loading the reasons" />
+          )}
+          {operation.state === "removed" ? (
+            <p className={classes.quiet}>
+              The document does not have it any more: there is nothing to decide.
+            </p>
+          ) : (
+            <Correction
+              key={operation.id}
+              operation={operation}
+              detail={known}
+              onDraft={(draft) => onDraft(operation.id, draft)}
+              onDecide={(state) => onDecide(operation, state)}
+              {...correction}
+            />
+          )}
         </div>
         <div className={classes.column}>
           <h3 className={classes.subtitle}>In the document</h3>
@@ -119,7 +129,7 @@ export const OperationDetails = memo(function OperationDetails(props: OperationD
             <summary>
               The tool as the model sees it{" "}
               <span className={classes.quiet}>
-                {bytes(known.schema_bytes)}, about {plural(tokens(known.schema_bytes), "token")}
+                {bytes(known.schema_bytes)}, about {plural(known.tokens, "token")}
               </span>
             </summary>
             <p className={classes.quiet}>
@@ -127,6 +137,9 @@ export const OperationDetails = memo(function OperationDetails(props: OperationD
             </p>
             <Json value={known.tool_schema} label="Schema of the arguments" />
           </details>
+          {operation.state !== "removed" && (
+            <DryRun key={`${operation.id} ${operation.version}`} operationId={operation.id} />
+          )}
           <Decisions history={known.history} busy={props.busy} onUndo={onUndo} />
         </>
       )}

@@ -220,7 +220,15 @@ const OperationRow = memo(function OperationRow(props: OperationRowProps) {
       {/* biome-ignore lint/a11y/useFocusableInteractive: focus stays on the grid */}
       <div role="gridcell" className={classes.verdict}>
         <StateMark state={operation.state} />
-        <span className={classes.short}>{inAWord(operation.classification)}</span>
+        <span className={classes.short}>
+          {operation.turned_write ? (
+            <strong className={classes.by}>was a read, writes now</strong>
+          ) : operation.breaking ? (
+            <strong className={classes.by}>breaks calls as before</strong>
+          ) : (
+            `${inAWord(operation.classification)} · ${operation.tokens.toLocaleString("en-GB")} tokens`
+          )}
+        </span>
       </div>
     </div>
   );

@@ -238,6 +238,110 @@ describe("a review", () => {
   }, 60_000);
 });
 
+describe("an operation", () => {
+  async function openOne(more: Parameters<typeof operationOf>[1]) {
+    const server = fakeServer("operator");
+    const desk = reviewDesk([operationOf(1, more), operationOf(3)]);
+    server.review(desk);
+    await openPage(server, { path: `${PATH}?op=${operationOf(1).id}` });
+    await expect.element(page.getByRole("grid")).toBeVisible();
+    return { server, desk };
+  }
+
+  test("says how sure each reason is, and on which line it stands", async () => {
+    await openOne({});
+
+    await expect
+      .element(page.getByText("POST may change something. sure · line 120"))
+      .toBeVisible();
+  });
+
+  test("that a new document changed shows what, and what of it breaks", async () => {
+    await openOne({ state: "changed", breaking: true, version: 3 });
+
+    const changes = page.getByRole("table");
+    await expect
+      .element(changes.getByRole("row", { name: /argument amount/ }))
+      .toHaveTextContent("argument amount breaksoptional, type numberrequired, type string");
+    await expect.element(row(/GET|POST \/things\/1 .*breaks calls as before/)).toBeVisible();
+    await expectAccessible();
+    expectNoSidewaysScroll();
+  });
+
+  test("that was a read and writes now is marked first of all", async () => {
+    await openOne({ state: "changed", breaking: true, turned_write: true });
+
+    await expect.element(page.getByText("was a read, writes now")).toBeVisible();
+  });
+
+  test("that is gone from the document is shown, and there is nothing to decide", async () => {
+    const { desk } = await openOne({ state: "removed" });
+
+    await expect.element(row(/Removed from the document 1/)).toBeVisible();
+    await expect.element(page.getByText(/there is nothing to decide/)).toBeVisible();
+    expect(page.getByRole("form", { name: "Correct and decide" }).query()).toBeNull();
+    await userEvent.keyboard("a");
+    await expect.element(page.getByText(/1 operation left as they were/)).toBeInTheDocument();
+    expect(desk.bodies).toEqual([]);
+    await expectAccessible();
+  });
+
+  test("on which not all rules agree is not among the clear reads", async () => {
+    const server = fakeServer("operator");
+    server.review(reviewDesk([operationOf(0), operationOf(5, { clear: false })]));
+    await openPage(server, { path: PATH });
+
+    await expect.element(row(/Reads on which all rules agree 1/)).toBeVisible();
+    await expect.element(row(/Rules disagree 1/)).toBeVisible();
+  });
+
+  test("shows its exact request, for made up arguments and for given ones", async () => {
+    await openOne({});
+    await page.getByText("Dry run").click();
+
+    await page.getByRole("button", { name: "Show the request" }).click();
+    const request = page.getByRole("region", { name: "The request" });
+    await expect.element(request).toHaveTextContent("POST https://api.shop.example/things/1");
+    const given = page.getByRole("textbox", { name: "Arguments, as the model gives them" });
+    await expect.element(given).toHaveValue('{\n  "thing_id": "made up"\n}');
+    await given.fill('{"thing_id": 7}');
+    await page.getByRole("button", { name: "Show the request" }).click();
+    await expect.element(request).toHaveTextContent('{"thing_id":7,"customer_id":"customer-1"}');
+    await expectAccessible();
+    await given.fill("[7");
+    await page.getByRole("button", { name: "Show the request" }).click();
+    await expect.element(page.getByText(/Write a JSON object/)).toBeVisible();
+  });
+
+  test("is told how it is called, field by field", async () => {
+    const { desk } = await openOne({});
+    await page.getByText("How it is called").click();
+    const form = page.getByRole("form", { name: "Correct and decide" });
+
+    await form.getByRole("combobox", { name: "Done twice is done once" }).selectOptions("yes");
+    const lookup = form.getByRole("textbox", { name: "What shows whether a write took effect" });
+    await lookup.fill("{");
+    await expect.element(form.getByText("Write a JSON object.")).toBeVisible();
+    await lookup.fill('{"operation": "GET /things/0"}');
+    await form.getByRole("textbox", { name: "Fails together with" }).fill("slow");
+    await form.getByRole("textbox", { name: /Keys are remembered/ }).fill("600");
+    await form.getByRole("textbox", { name: /Fields of the answer/ }).fill("id, data.state");
+    await form.getByRole("checkbox", { name: /nothing says whose/ }).click();
+    await expectAccessible();
+    await form.getByRole("button", { name: "Approve as corrected" }).click();
+
+    await vi.waitFor(() => expect(desk.bodies).toHaveLength(1));
+    expect(desk.bodies[0]?.[0]).toMatchObject({
+      repeatable: true,
+      lookup: { operation: "GET /things/0" },
+      breaker_group: "slow",
+      idempotency_lifetime_s: 600,
+      answer_fields: ["id", "data.state"],
+      unbindable: true,
+    });
+  });
+});
+
 describe("what cannot be reviewed", () => {
   test("a document that is not there", async () => {
     const server = fakeServer("operator");

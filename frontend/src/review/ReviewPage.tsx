@@ -175,7 +175,7 @@ function Review({ spec, operations, patch }: ReviewProps) {
     words: (count: number) => string,
   ) => {
     const decisions = about.flatMap((operation): OperationDecision[] => {
-      const wanted = change(operation);
+      const wanted = operation.state === "removed" ? null : change(operation);
       return wanted === null
         ? []
         : [{ ...wanted, operation_id: operation.id, version: operation.version }];
@@ -183,7 +183,7 @@ function Review({ spec, operations, patch }: ReviewProps) {
     const kept = about.length - decisions.length;
     setLeft(
       kept > 0
-        ? `${plural(kept, "operation")} left as they were: they always ask the customer.`
+        ? `${plural(kept, "operation")} left as they were: they always ask the customer, or are gone.`
         : "",
     );
     if (decisions.length === 0) return;
@@ -216,7 +216,7 @@ function Review({ spec, operations, patch }: ReviewProps) {
       ({ state, suggestion }) =>
         lowers && suggestion.confirm_locked
           ? null
-          : { ...more, state: state === "changed" ? "pending" : state },
+          : { ...more, state: state === "approved" || state === "rejected" ? state : "pending" },
       (count) => `Corrected ${name(about, count)}.`,
     );
   const approveGroup = (group: Grouped) => void settle(group.operations, "approved");

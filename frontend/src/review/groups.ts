@@ -10,7 +10,8 @@ export type GroupId =
   | "sensitive"
   | "writes"
   | "approved"
-  | "rejected";
+  | "rejected"
+  | "removed";
 
 export interface Group {
   id: GroupId;
@@ -33,7 +34,7 @@ export const GROUPS: readonly Group[] = [
     id: "reads",
     title: "Reads on which all rules agree",
     short: "Clear reads",
-    hint: "Method, name and path all say that they only look.",
+    hint: "Method, name, path and description all say that they only look.",
     waiting: true,
   },
   {
@@ -71,14 +72,22 @@ export const GROUPS: readonly Group[] = [
     hint: "They stay out of the agent's reach.",
     waiting: false,
   },
+  {
+    id: "removed",
+    title: "Removed from the document",
+    short: "Removed",
+    hint: "The document does not have them any more; they cannot be called. Kept for their history.",
+    waiting: false,
+  },
 ];
 
 const SAFE = new Set(["GET", "HEAD", "OPTIONS", "QUERY"]);
 
 /** The one group that an operation is in. */
-export function groupOf({ state, method, classification }: Operation): GroupId {
-  if (state === "changed" || state === "approved" || state === "rejected") return state;
+export function groupOf({ state, method, clear, classification }: Operation): GroupId {
+  if (state !== "pending") return state;
   if (SAFE.has(method) !== (classification.access === "read")) return "doubtful";
+  if (!clear && classification.access === "read") return "doubtful";
   if (classification.access === "read") return "reads";
   return classification.risk === "high" ? "sensitive" : "writes";
 }

@@ -8,6 +8,7 @@ export const STATE_WORDS: Record<Operation["state"], string> = {
   changed: "Changed",
   approved: "Approved",
   rejected: "Rejected",
+  removed: "Removed",
 };
 
 export function StateMark({ state }: { state: Operation["state"] }) {
@@ -44,5 +45,9 @@ export function bytes(count: number): string {
   return count < 1024 ? `${count} B` : `${(count / 1024).toFixed(1)} kB`;
 }
 
-/** About how many tokens a model reads JSON of so many bytes as. */
-export const tokens = (count: number) => Math.ceil(count / 4);
+/** How sure a suggestion is, in a word. */
+export function sureness(confidence: number): string {
+  if (confidence >= 0.9) return "sure";
+  if (confidence >= 0.8) return "likely";
+  return confidence >= 0.6 ? "probably" : "in doubt";
+}

@@ -1,0 +1,84 @@
+"""The exact request of a call, shown and not sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from smart_support.errors import InvalidInput
+from smart_support.operations.binding import fill
+from smart_support.operations.example import example_of
+from smart_support.operations.postgres import address_of
+from smart_support.operations.records import Operation
+from smart_support.operations.schema import tool_schema
+from smart_support.tools.paging import turned
+from smart_support.tools.request import build_request, validate_arguments
+
+LATER = "(made when it is sent)"
+"""Stands where the executor puts something that only a real call has."""
+LONGEST_BODY = 20_000
+"""Characters of a body that are shown."""
+
+SAMPLE: Mapping[str, str] = {
+    "customer_id": "customer-1",
+    "email": "customer@example.org",
+    "name": "Sample Customer",
+}
+"""A customer who stands in for the one who will be signed in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """A request as it would be sent, its credentials and its secrets aside."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: str | None
+    """Text; None if there is none."""
+    body_bytes: int
+    arguments: Mapping[str, Any]
+    """What the model gave, or what was made up for it."""
+    filled: Mapping[str, Any]
+    """All arguments, those of the customer too."""
+
+
+def dry_run(
+    operation: Operation,
+    base_url: str | None,
+    arguments: Mapping[str, Any] | None = None,
+    claims: Mapping[str, str] = SAMPLE,
+) -> DryRun:
+    """What would be sent for `arguments` of the model's; made up from the schema if None.
+
+    Raises:
+        InvalidInput: nothing says where the API is, or a bound claim is not among `claims`.
+        ArgumentsInvalid: the arguments do not fit; the text says where.
+    """
+    address = address_of(base_url, operation.request_plan["server"])
+    if address is None:
+        raise InvalidInput("Nothing says where the API is. Set the base URL of the spec first.")
+    given = example_of(tool_schema(operation)) if arguments is None else arguments
+    validate_arguments(operation, given)
+    classification = operation.classification
+    if missing := sorted(set(classification.bindings.values()) - claims.keys()):
+        raise InvalidInput(
+            f"It needs the customer's {', '.join(missing)}; who has none is not offered it."
+        )
+    filled = fill(turned(operation, given), classification.bindings, claims)
+    headers = {"X-Correlation-Id": LATER}
+    if classification.idempotency_header is not None:
+        headers[classification.idempotency_header] = LATER
+    request = build_request(operation.request_plan, filled, base_url=address, headers=headers)
+    content = request.content
+    return DryRun(
+        method=request.method,
+        url=str(request.url),
+        headers=tuple(
+            (name.decode("latin-1"), value.decode("utf-8", "replace"))
+            for name, value in request.headers.raw
+        ),
+        body=content.decode("utf-8", "replace")[:LONGEST_BODY] if content else None,
+        body_bytes=len(content),
+        arguments=given,
+        filled=filled,
+    )
