@@ -146,6 +146,7 @@ class Seams:
     sweep_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     offline_token_delay: float = 0.012
     hello_seconds: float = chat_socket.HELLO_SECONDS
+    act_seconds: float = chat_socket.ACT_SECONDS
     restart_grace: float = RESTART_GRACE_SECONDS
 
 
@@ -513,6 +514,7 @@ async def open_parts(
             offline_model=offline,
             model_name=model.model_name,
             hello_seconds=seams.hello_seconds,
+            act_seconds=seams.act_seconds,
             clock=seams.clock,
             errors=errors,
             watch=watch,
@@ -613,7 +615,12 @@ async def _prepare_checkpoints(engine: AsyncEngine, saver: AsyncPostgresSaver) -
     """Have LangGraph's tables in place; of several processes at once, one after the other."""
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _SETUP_LOCK})
+        # Asked for again and again: the index that LangGraph builds concurrently waits for every
+        # statement that runs, and so for one that would wait here for the index.
+        taken = sa.text("SELECT pg_try_advisory_lock(:key)")
+        async with asyncio.timeout(_SETUP_SECONDS):
+            while not await connection.scalar(taken, {"key": _SETUP_LOCK}):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
         try:
             await prepare_checkpoints(saver)
         finally:
@@ -622,6 +629,7 @@ async def _prepare_checkpoints(engine: AsyncEngine, saver: AsyncPostgresSaver) -
             )
 
 
+_SETUP_SECONDS = 120.0
 _SETUP_LOCK = 0x534D5351  # any number that nothing else of ours uses
 
 

@@ -46,6 +46,8 @@ RULES: dict[str, set[Role] | None] = {
     "GET /api/specs/{spec_id}/operations": LEADS | OPERATORS,
     "GET /api/operations/{operation_id}": LEADS | OPERATORS,
     "POST /api/operations/{operation_id}/decision": OPERATORS,
+    "POST /api/operations/{operation_id}/dry-run": LEADS | OPERATORS,
+    "POST /api/specs/{spec_id}/advice": OPERATORS,
     "GET /api/operations/{operation_id}/evidence": LEADS | OPERATORS,
     "GET /api/specs/{spec_id}/decisions": LEADS | OPERATORS,
     "POST /api/specs/{spec_id}/decisions": OPERATORS,

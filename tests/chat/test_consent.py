@@ -447,6 +447,14 @@ class TestStandingConsent:
             )
         assert await desk.questions() == ["pending"]
 
+    async def test_does_not_cover_what_a_rule_asks_about(self, desk: Desk) -> None:
+        await self._given(desk)
+        own = Threshold(argument="/body/text", comparison="eq", value="Ring twice", who="customer")
+        rules = ApprovalRules(standing_consent=True, thresholds=(own,))
+        await reviewed(desk, "addNote", Correction(approval_rules=rules))
+
+        await self._asked_again(desk)
+
     async def test_the_same_write_twice_in_a_turn_is_made_once(self, desk: Desk) -> None:
         """Nobody looks at it any more, so a model that repeats itself must not be obeyed."""
         await self._given(desk)

@@ -219,6 +219,22 @@ class TestAfterAKill:
         assert len(desk.api.requests) == 1
         assert await desk.questions() == ["used"]
 
+    async def test_a_yes_is_acted_on_without_the_checkpoint_that_it_was_asked_from(
+        self, desk: Desk
+    ) -> None:
+        """It is a cache: writing it may have failed, or somebody has deleted it."""
+        desk.model.queue(calls(ORDER_1, text="I look."), calls(REFUND), says("Refunded."))
+        accepted = await desk.say("Refund order 1002")
+        assert await desk.checkpoints() > 0
+        await desk.saver.adelete_thread(accepted.turn_id)
+
+        await desk.decide()
+        await desk.settled()
+
+        assert desk.said(await desk.facts()) == ["I look.", "Refunded."]
+        assert len(desk.api.requests) == 2
+        assert wire_problems(desk.told()) == []
+
     async def test_a_yes_that_nobody_acted_on_is_acted_on_without_asking_again(
         self, desk: Desk
     ) -> None:

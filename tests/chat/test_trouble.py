@@ -164,6 +164,32 @@ class TestStopping:
         assert desk.closings(facts) == [("cancelled", None), ("done", None)]
         assert desk.said(facts) == ["Second."]
 
+    async def test_before_answering_has_begun_stops_it_too(self, desk: Desk) -> None:
+        sending = asyncio.create_task(desk.send("Never mind"))
+        while not desk.runner._tasks:
+            await asyncio.sleep(0)
+
+        assert desk.runner.stop(desk.thread_id) is True
+        await sending
+        await desk.settled()
+
+        assert desk.closings(await desk.facts()) == [("cancelled", None)]
+        assert desk.model.requests == []
+
+    async def test_of_an_answer_may_be_what_the_next_message_does(
+        self, sessions: Sessions, database_url: str
+    ) -> None:
+        async with open_desk(sessions, database_url, limits=TurnLimits(interrupt=True)) as eager:
+            eager.model.queue(stalled(says("Never."), asyncio.Event(), after=0), says("Second."))
+            await eager.send("First")
+            await eager.model.received(1)
+            await eager.say("No, rather this")
+
+            facts = await eager.facts()
+
+        assert eager.closings(facts) == [("cancelled", None), ("done", None)]
+        assert eager.said(facts) == ["Second."]
+
     async def test_nothing_is_no_error(self, desk: Desk) -> None:
         assert await desk.runner.cancel(ADA, desk.thread_id) is False
 

@@ -76,7 +76,7 @@ async def test_json_keeps_its_values(sessions: Sessions) -> None:
 
 async def test_times_are_in_utc_and_statements_have_a_limit(engine: AsyncEngine) -> None:
     assert await scalar(engine, "SHOW timezone") == "UTC"
-    assert await scalar(engine, "SHOW statement_timeout") == "4500ms"
+    assert await scalar(engine, "SHOW statement_timeout") == "3600ms"
     assert await scalar(engine, "SHOW application_name") == "smart-support"
 
 

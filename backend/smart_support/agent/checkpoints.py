@@ -1,15 +1,27 @@
 """Checkpoints in PostgreSQL: strictly plain data, and as many at once as there are connections."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
+import structlog
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
+
+log = structlog.get_logger()
 
 POOL_SIZE = 5
 
@@ -52,6 +64,89 @@ async def prepare_checkpoints(saver: AsyncPostgresSaver) -> None:
     await saver.setup()
 
 
+class TurnCheckpoints(BaseCheckpointSaver[Any]):
+    """Keeps the checkpoint of a turn that waits for a yes, and of no other.
+
+    What a run is at lies in memory until it ends. A checkpoint is a cache: the log can give its
+    state again, so that nothing here may fail a turn.
+    """
+
+    def __init__(self, saver: BaseCheckpointSaver[Any]) -> None:
+        super().__init__(serde=saver.serde)
+        self._saver = saver
+        self._at: dict[str, _Put] = {}
+        self._writes: dict[str, list[_Writes]] = {}
+
+    async def kept(self, turn_id: str) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        try:
+            return await self._saver.aget_tuple(_config(turn_id)) is not None
+        except psycopg.Error as error:
+            log.warning("checkpoint_not_read", turn_id=turn_id, error=str(error))
+            return False
+
+    async def keep(self, turn_id: str) -> None:
+        """Store where the run of this turn has stopped."""
+        try:
+            if (at := self._at.get(turn_id)) is not None:
+                await self._saver.aput(*at)
+            for writes in self._writes.get(turn_id, ()):
+                await self._saver.aput_writes(*writes)
+        except psycopg.Error as error:
+            log.warning("checkpoint_not_kept", turn_id=turn_id, error=str(error))
+
+    def let_go(self, turn_id: str) -> None:
+        """The run has ended."""
+        self._at.pop(turn_id, None)
+        self._writes.pop(turn_id, None)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return await self._saver.aget_tuple(config) if config["configurable"].get(GO_ON) else None
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        turn_id = config["configurable"]["thread_id"]
+        self._at[turn_id] = (config, checkpoint, metadata, new_versions)
+        stored = {
+            "thread_id": turn_id,
+            "checkpoint_ns": config["configurable"].get("checkpoint_ns", ""),
+            "checkpoint_id": checkpoint["id"],
+        }
+        return {"configurable": stored}
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        turn_id = config["configurable"]["thread_id"]
+        self._writes.setdefault(turn_id, []).append((config, writes, task_id, task_path))
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        return self._saver.get_next_version(current, channel)
+
+
+_Put = tuple[RunnableConfig, Checkpoint, CheckpointMetadata, ChannelVersions]
+_Writes = tuple[RunnableConfig, Sequence[tuple[str, Any]], str, str]
+
+GO_ON = "go_on"
+"""In a run's configuration: begin where the turn's checkpoint is."""
+
+
+def _config(turn_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": turn_id, "checkpoint_ns": ""}}
+
+
 async def forget(saver: Any, turn_id: str) -> None:
     """Delete the checkpoints of a turn that is over: the log holds all that is worth keeping."""
-    await saver.adelete_thread(turn_id)
+    try:
+        await saver.adelete_thread(turn_id)
+    except psycopg.Error as error:
+        log.warning("checkpoint_not_deleted", turn_id=turn_id, error=str(error))

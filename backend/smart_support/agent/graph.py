@@ -33,6 +33,7 @@ from smart_support.agent.caps import (
     reached,
     refusals,
 )
+from smart_support.agent.checkpoints import TurnCheckpoints
 from smart_support.agent.history import shortened, shortened_results
 from smart_support.agent.model import stream_reply
 from smart_support.agent.model_chain import ModelChain
@@ -109,7 +110,7 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
     graph.add_conditional_edges(START, _begin, ["think", "call", "gate"])
     graph.add_conditional_edges("think", _after_think, ["call", "gate", END])
     graph.add_edge("call", "gate")
-    return graph.compile(checkpointer=saver)
+    return graph.compile(checkpointer=TurnCheckpoints(saver))
 
 
 async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
+from smart_support.agent.checkpoints import GO_ON
 from smart_support.agent.graph import TurnGraph
 from smart_support.agent.history import SoFar
 from smart_support.agent.state import Answer, Decision, LiveText, ToolCallState, TurnContext
@@ -41,38 +42,40 @@ async def run_turn(
 ) -> AsyncGenerator[Step, None]:
     """Run the turn of `context` until its answer, or until it needs a yes.
 
-    `decisions` (tool call id -> decision) go on with a turn that stopped for them; `so_far` goes
-    on, without a checkpoint, after what the log has of it; without either, the turn begins.
-    Nothing of it is kept in a checkpoint before it ends: the log and the ledger have the facts.
+    `decisions` (tool call id -> decision) go on with a turn that stopped for them, from its
+    checkpoint; without one, or without `decisions`, it goes on from `so_far`, which the log has.
+    Nothing of it is kept in a checkpoint unless it stops for a yes.
     """
+    checkpoints: Any = graph.checkpointer
+    turn_id = context.turn_id
+    given: Any = {"messages": [], "agent": context.agent}
+    go_on = decisions is not None and await checkpoints.kept(turn_id)
+    if go_on:
+        given = Command(resume=dict(decisions or {}))
+    elif so_far is not None:
+        given |= {"messages": so_far.messages, "model_calls": so_far.model_calls}
+    stopped = False
+    item: Any
     config: RunnableConfig = {
-        "configurable": {"thread_id": context.turn_id},
+        "configurable": {"thread_id": turn_id, GO_ON: go_on},
         "recursion_limit": _MAX_STEPS,
     }
-    given: Any = {"messages": [], "agent": context.agent}
-    if so_far is not None:
-        given |= {"messages": so_far.messages, "model_calls": so_far.model_calls}
-    elif decisions is not None:
-        given = Command(resume=dict(decisions))
-        if not (await graph.aget_state(config)).next:
-            # The checkpoint is a cache; what the turn said and did stands in the log.
-            begun = context.begun or SoFar([], 0)
-            given = {
-                "messages": begun.messages,
-                "model_calls": begun.model_calls,
-                "agent": context.agent,
-            }
-    item: Any
-    async for mode, item in graph.astream(
-        given,
-        config,
-        context=context,
-        stream_mode=["custom", "updates"],
-        durability="exit",
-    ):
-        if mode == "custom":
-            yield item
-        elif "__interrupt__" in item:
-            yield Asked(tuple(item["__interrupt__"][0].value))
-        elif (thought := item.get("think")) is not None and thought["model_calls"]:
-            yield Thought(thought["input_tokens"], thought["output_tokens"])
+    try:
+        async for mode, item in graph.astream(
+            given,
+            config,
+            context=context,
+            stream_mode=["custom", "updates"],
+            durability="exit",
+        ):
+            if mode == "custom":
+                yield item
+            elif "__interrupt__" in item:
+                stopped = True
+                yield Asked(tuple(item["__interrupt__"][0].value))
+            elif (thought := item.get("think")) is not None and thought["model_calls"]:
+                yield Thought(thought["input_tokens"], thought["output_tokens"])
+        if stopped:
+            await checkpoints.keep(turn_id)
+    finally:
+        checkpoints.let_go(turn_id)

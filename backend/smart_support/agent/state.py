@@ -8,7 +8,6 @@ from typing import Annotated, Any, TypeAlias, TypedDict
 from langchain_openai import ChatOpenAI
 
 from smart_support.agent.caps import DEFAULT_CAPS, Caps
-from smart_support.agent.history import SoFar
 from smart_support.agent.model_chain import ModelChain
 from smart_support.conversations.postgres import PostgresHandoffs
 from smart_support.events.postgres import PostgresEventLog
@@ -86,8 +85,6 @@ class TurnContext:
     caps: Caps = DEFAULT_CAPS
     seconds: Callable[[], float] = lambda: 0.0
     """Since this run began."""
-    begun: SoFar | None = None
-    """What this turn has said and done in earlier runs, as the log has it."""
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     """Tool call id -> what was decided about it before the run began; not asked again."""
     find: Find | None = None

@@ -43,8 +43,7 @@ MAX_FRAME_BYTES = 64 * 1024
 MAX_TEXT = 8_000
 HELLO_SECONDS = 10.0
 SEND_SECONDS = 20.0
-ACT_SECONDS = 5.0
-"""How long what a frame asks for may take, before it is answered that it did not work."""
+ACT_SECONDS = 4.5
 
 CLOSE_SECONDS = 2.0
 PAGE = 500
@@ -301,9 +300,9 @@ class _Conversation:
             case _ if self._person.role is not Role.CUSTOMER:
                 raise NotAllowed("only the customer decides and cancels")
             case Cancel():
-                await _in_time(runner.cancel(self._person, str(frame.thread_id)))
+                await self._in_time(runner.cancel(self._person, str(frame.thread_id)))
             case Decide():
-                await _in_time(
+                await self._in_time(
                     answer(
                         self._parts,
                         self._person,
@@ -318,11 +317,11 @@ class _Conversation:
     async def _take_in(self, frame: Send) -> None:
         thread_id, turn_id, status = str(frame.thread_id), None, "to_customer"
         if self._person.role is Role.LEAD:
-            await _in_time(
+            await self._in_time(
                 self._parts.desk.answer(self._person, thread_id, frame.message_id, frame.text)
             )
         else:
-            accepted = await _in_time(
+            accepted = await self._in_time(
                 self._parts.runner.send(self._person, thread_id, frame.message_id, frame.text)
             )
             turn_id, status = accepted.turn_id, accepted.status
@@ -340,7 +339,7 @@ class _Conversation:
     async def _follow(self, thread_id: str, last_seq: int) -> None:
         # Whose thread it is decides here, before anything of it is read. A lead reads all.
         owner = self._person.id if self._person.role is Role.CUSTOMER else None
-        await _in_time(self._parts.conversations.thread(thread_id, customer_id=owner))
+        await self._in_time(self._parts.conversations.thread(thread_id, customer_id=owner))
         if (before := self._follows.pop(thread_id, None)) is not None:
             before.cancel()
             await asyncio.gather(before, return_exceptions=True)
@@ -349,6 +348,21 @@ class _Conversation:
         self._follows[thread_id] = asyncio.create_task(
             self._pump(thread_id, last_seq), name=f"follow {thread_id}"
         )
+
+    async def _in_time(self, work: Awaitable[Result]) -> Result:
+        """Do `work`, or say that it could not be done; what is being stored may still be stored.
+
+        Raises:
+            DatabaseUnavailable: it takes too long.
+        """
+        seconds = self._parts.act_seconds
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await work
+        except TimeoutError as error:
+            if limit.expired():
+                raise DatabaseUnavailable(f"not done within {seconds:g} s") from error
+            raise
 
     async def _pump(self, thread_id: str, last_seq: int) -> None:
         try:
@@ -390,7 +404,8 @@ class _Conversation:
         first = await self._parts.log.read(thread_id, after=last_seq, limit=1)
         if first and first[0].seq == last_seq + 1:
             return last_seq
-        if not first and await self._parts.log.last_seq(thread_id) == last_seq:
+        # Meanwhile there may be more, which is no reason to begin anew.
+        if not first and await self._parts.log.last_seq(thread_id) >= last_seq:
             return last_seq
         reason = "too_old" if first else "unknown"
         log.warning("resume_reset", thread_id=thread_id, last_seq=last_seq, reason=reason)
@@ -482,21 +497,6 @@ def _error(handled: Handled, ref: str | None) -> dict[str, Any]:
     if ref is not None:
         said["ref"] = ref
     return said
-
-
-async def _in_time(work: Awaitable[Result]) -> Result:
-    """Do `work`, or say that it could not be done; what is being stored may still be stored.
-
-    Raises:
-        DatabaseUnavailable: it takes too long.
-    """
-    try:
-        async with asyncio.timeout(ACT_SECONDS) as limit:
-            return await work
-    except TimeoutError as error:
-        if limit.expired():
-            raise DatabaseUnavailable(f"not done within {ACT_SECONDS:g} s") from error
-        raise
 
 
 async def _close(socket: WebSocket, code: int) -> None:

@@ -79,6 +79,8 @@ class Parts:
     model_name: str
     hello_seconds: float
     """How long a socket may stay silent before it says who it is."""
+    act_seconds: float
+    """How long what a frame asks for may take, before it is answered that it did not work."""
     clock: Callable[[], datetime]
     watch: Watch
     """The monitor and the alerts."""

@@ -62,6 +62,7 @@ from smart_support.events.records import (
     TurnTakenOver,
 )
 from smart_support.identity.people import Person, Role
+from smart_support.ledger.consent import Verdict
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.ledger.records import Approval
 from smart_support.operations.postgres import PostgresOperations
@@ -537,17 +538,18 @@ class TurnRunner:
         )
         tools = offered.tools
         run.agent = self._agent_for(run, past, agents, tools)
-        await self.record(turn.thread_id, [self._beginning(run, agents)])
-        decisions, so_far = None, None
+        await self.record(turn.thread_id, [self._beginning(run, agents, past)])
+        decided: dict[str, Verdict] = {}
+        so_far = None
         if turn.run > 1 or run.taken_over is not None:
-            decisions = {
+            decided = {
                 call_id: verdict
                 for call_id, verdict in (await parts.ledger.verdicts(turn.id)).items()
                 if verdict["decision"] != "pending"
             }
-        if run.taken_over is not None:
             so_far = turn_so_far(past, turn.id)
-            await parts.forget(turn.id)  # it knows less than the log
+        # The checkpoint of a turn that was taken over knows less than the log.
+        decisions = decided if turn.run > 1 and run.taken_over is None else None
         context = TurnContext(
             thread_id=turn.thread_id,
             turn_id=turn.id,
@@ -572,8 +574,7 @@ class TurnRunner:
             max_model_calls=parts.limits.max_model_calls,
             caps=parts.limits.caps,
             seconds=lambda: parts.monotonic() - run.started,
-            begun=turn_so_far(past, turn.id) if turn.run > 1 else None,
-            decisions=decisions or {},
+            decisions=decided,
             find=offered.find,
         )
         async with contextlib.aclosing(run_turn(parts.graph, context, decisions, so_far)) as steps:
@@ -600,9 +601,14 @@ class TurnRunner:
         run.waiting_for = tuple(call_id for call_id, state in states.items() if state == "pending")
         return False
 
-    def _beginning(self, run: _Run, agents: Agents) -> Fact:
+    def _beginning(self, run: _Run, agents: Agents, past: Sequence[Event]) -> Fact:
         turn = run.turn
-        if run.taken_over is not None:
+        begun = any(
+            isinstance(event.fact, TurnOpened)
+            and (event.fact.turn_id, event.fact.run) == (turn.id, turn.run)
+            for event in past
+        )
+        if begun and run.taken_over is not None:
             return TurnTakenOver(
                 turn_id=turn.id,
                 run=turn.run,
@@ -712,7 +718,8 @@ class TurnRunner:
         await self._settle(run, TurnStatus(status), facts)
         if parts.remember is not None:
             parts.remember.notice(turn.thread_id)
-        await parts.forget(turn.id)
+        if turn.run > 1 or turn.recoveries or run.asked:  # else there is no checkpoint
+            await parts.forget(turn.id)
 
     def _said(self, run: _Run) -> Answer | None:
         """The answer, or as much of it as the customer has seen when it broke off."""

@@ -13,7 +13,7 @@ import uvicorn
 
 from smart_support.api.chat_socket import MAX_FRAME_BYTES
 from smart_support.api.parts import Parts
-from smart_support.app import create_app, open_database, open_parts, tokens_of
+from smart_support.app import Seams, create_app, open_database, open_parts, tokens_of
 from smart_support.cli.company import (
     CUSTOMER,
     DEMO_AGENTS,
@@ -84,6 +84,7 @@ async def work(
     first: bool,
     document: str | None,
     ready: Callable[[], None] = lambda: None,
+    seams: Seams | None = None,
 ) -> None:
     """Serve on `listener` with the database at `url` until `stop`.
 
@@ -91,7 +92,7 @@ async def work(
     `document`, and welcomes people. `ready` is called once it serves.
     """
     async with AsyncExitStack() as stack:
-        parts = await stack.enter_async_context(open_parts(settings, url))
+        parts = await stack.enter_async_context(open_parts(settings, url, seams))
         if document is not None and first:
             await approve_demo(parts, document)
         await parts.agents.reload()

@@ -94,7 +94,11 @@ async def run_workers(
 
 def _lines(settings: Settings, url: str) -> dict[str, str]:
     """What the workers must know that was not in the environment."""
-    lines = {"DATABASE_URL": url, "SMART_SUPPORT_WORKERS": str(settings.smart_support_workers)}
+    lines = {
+        "DATABASE_URL": url,
+        "SMART_SUPPORT_WORKERS": str(settings.smart_support_workers),
+        "SMART_SUPPORT_TOOL_ALLOWED_HOSTS": settings.smart_support_tool_allowed_hosts,
+    }
     if settings.smart_support_agents_file is not None:
         lines["SMART_SUPPORT_AGENTS_FILE"] = str(settings.smart_support_agents_file)
     return lines

@@ -306,7 +306,8 @@ class PostgresConversations:
                 )
             ).all()
             owners = set(await session.scalars(held))
-        return tuple(_turn(row) for row in rows if row.owner not in owners)
+        # Its own are not among them: it lives, also while it has to take its lock again.
+        return tuple(_turn(row) for row in rows if row.owner not in {*owners, self._owner})
 
     async def own_open(self) -> tuple[Turn, ...]:
         """Open turns of this process."""

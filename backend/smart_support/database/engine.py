@@ -1,6 +1,8 @@
 """Connections to PostgreSQL: every wait bounded, dead ones replaced, failures in our own words."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -9,7 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.pool import QueuePool
 
 from smart_support.database import Sessions
@@ -25,9 +32,9 @@ POOL_OVERFLOW = 10
 def open_engine(
     url: str,
     *,
-    statement_timeout: float = 5.0,
-    connect_timeout: float = 10.0,
-    pool_timeout: float = 5.0,
+    statement_timeout: float = 4.0,
+    connect_timeout: float = 4.0,
+    pool_timeout: float = 3.0,
 ) -> AsyncEngine:
     """An engine for the PostgreSQL at `url`; nothing is connected yet. Dispose of it when done.
 
@@ -88,8 +95,29 @@ def open_engine(
 
 
 def sessions(engine: AsyncEngine) -> Sessions:
-    """Sessions on `engine` that keep what they loaded after a commit."""
-    return async_sessionmaker(engine, expire_on_commit=False)
+    """Sessions on `engine` that keep what they loaded after a commit.
+
+    `begin()` gives one with a transaction. Called, it gives one to read with: each statement
+    stands for itself, without the two more that would begin and end a transaction.
+    """
+    return _Sessions(engine, expire_on_commit=False)
+
+
+class _Sessions(async_sessionmaker[AsyncSession]):
+    def __init__(self, engine: AsyncEngine, **options: Any) -> None:
+        super().__init__(engine, **options)
+        self._reading: AsyncEngine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def __call__(self, **options: Any) -> AsyncSession:
+        return super().__call__(**{"bind": self._reading, **options})
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncSession]:  # type: ignore[override]
+        return self._transaction()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncSession]:
+        async with super().__call__() as session, session.begin():
+            yield session
 
 
 def pool_in_use(engine: AsyncEngine) -> int:

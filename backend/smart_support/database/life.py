@@ -54,6 +54,7 @@ class Life:
         self._connection: asyncpg.Connection | None = None
         self._backend: int | None = None
         self._busy = asyncio.Lock()
+        self._gone = asyncio.Event()
         self._told: list[Callable[[str], None]] = []
         self._regained: list[Callable[[], None]] = []
 
@@ -95,6 +96,7 @@ class Life:
                 await connection.execute("SELECT pg_terminate_backend($1)", self._backend)
             await connection.execute("SELECT pg_advisory_lock($1)", self.owner)
             await connection.add_listener(CHANNEL, self._hear)
+            connection.add_termination_listener(lambda _: self._gone.set())
         except BaseException:
             connection.terminate()
             raise
@@ -104,7 +106,7 @@ class Life:
     async def keep(self) -> None:
         """Give signs of life, and take the lock again when it is lost, until cancelled."""
         while True:
-            await self._sleep(self._beat if self.held else RETRY_SECONDS)
+            await self._pause()
             if await self._answers():
                 continue
             if self._connection is not None:
@@ -118,6 +120,21 @@ class Life:
             log.warning("life_regained", owner=self.owner)
             for act in self._regained:
                 act()
+
+    async def _pause(self) -> None:
+        """Wait for the next sign of life to be due, or for the connection to be closed."""
+        if not self.held:
+            await self._sleep(0.0 if self._gone.is_set() else RETRY_SECONDS)
+            self._gone.clear()
+            return
+        beat = asyncio.ensure_future(self._sleep(self._beat))
+        gone = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait({beat, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            beat.cancel()
+            gone.cancel()
+        self._gone.clear()
 
     async def notify(self, payloads: Sequence[str]) -> bool:
         """Tell every process, each payload at most 7,999 bytes; False if that was not possible."""

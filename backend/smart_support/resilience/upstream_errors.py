@@ -157,6 +157,16 @@ class UpstreamAnswerUnreadable(SupportError):
     user_message = "The system that I need for that has a problem. Please try again in a moment."
 
 
+class UpstreamAnswerTooLarge(SupportError):
+    """The API answered with more than is read; what it did stands."""
+
+    code = "API_ANSWER_TOO_LARGE"
+    status = 502
+    severity = Severity.MEDIUM
+    user_message = "The system that I need for that said more than I can read."
+    hint = "Let the operation answer in pages or with fewer fields, or raise the limit of bytes."
+
+
 class UpstreamStillRunning(SupportError):
     """The API accepted the request and had not finished it when the time was over."""
 
