@@ -165,13 +165,6 @@ MUTANTS = [
         f"{CALL}::TestWrites::test_that_are_stopped_on_their_way_are_unknown",
     ),
     Mutant(
-        "the commit that sends is known to have been made or not",
-        "tools/call.py",
-        "            await asyncio.wait([task])\n        raise",
-        "            task.cancel()\n        raise",
-        f"{CALL}::TestWrites::test_that_are_stopped_before_they_were_sent_have_failed",
-    ),
-    Mutant(
         "the version is that of the same thing, the last one read",
         "ledger/postgres.py",
         "tool_calls.c.finished_at.desc()",
