@@ -44,6 +44,7 @@ from smart_support.api import (
     approvals,
     calls,
     chat_socket,
+    connect,
     dashboard,
     health,
     installation,
@@ -52,6 +53,12 @@ from smart_support.api import (
     review,
     stops,
     threads,
+)
+from smart_support.api import (
+    audit as audit_routes,
+)
+from smart_support.api import (
+    credentials as credential_routes,
 )
 from smart_support.api import (
     troubles as trouble_routes,
@@ -96,6 +103,7 @@ from smart_support.database.schema import current_revision, migrate
 from smart_support.errors import DatabaseUnavailable, SetupError
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
+from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
@@ -103,6 +111,9 @@ from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.resilience.upstream_errors import error_of_upstream
+from smart_support.security.audit_postgres import PostgresAudit
+from smart_support.security.credentials_postgres import PostgresCredentials
+from smart_support.security.sealing import Keys, kept_keys, parse_keys
 from smart_support.settings import Settings
 from smart_support.telemetry import metrics
 from smart_support.telemetry.handler import ErrorContext, ErrorHandler, Remedy
@@ -110,8 +121,11 @@ from smart_support.telemetry.logs import new_correlation_id
 from smart_support.telemetry.monitor import CHECK_SECONDS
 from smart_support.telemetry.tracing import configure_tracing
 from smart_support.telemetry.watch import DATABASE, MODEL, hide_secrets_of, open_watch
+from smart_support.tools.authorize import Door, SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
+from smart_support.tools.keyring import Keyring
 from smart_support.tools.linked import LinkedReads
+from smart_support.tools.oauth import OAuth
 from smart_support.tools.resolve import CallResolver
 
 log = structlog.get_logger()
@@ -133,6 +147,16 @@ class Seams:
     hello_seconds: float = chat_socket.HELLO_SECONDS
     act_seconds: float = chat_socket.ACT_SECONDS
     restart_grace: float = RESTART_GRACE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class OpenKeyring:
+    """What commands about credentials work with."""
+
+    operations: PostgresOperations
+    credentials: PostgresCredentials
+    keyring: Keyring
+    audit: PostgresAudit
 
 
 @asynccontextmanager
@@ -166,6 +190,21 @@ async def open_operations(url: str) -> AsyncIterator[PostgresOperations]:
 
 
 @asynccontextmanager
+async def open_keyring(settings: Settings, url: str) -> AsyncIterator[OpenKeyring]:
+    """The credentials alone, on the migrated database at `url`."""
+    engine = open_engine(url)
+    try:
+        connected = sessions(engine)
+        operations = PostgresOperations(connected)
+        credentials = PostgresCredentials(connected, keys_of(settings))
+        async with _client(ssl.create_default_context()) as client:
+            keyring = Keyring(operations, credentials, OAuth(client, credentials))
+            yield OpenKeyring(operations, credentials, keyring, PostgresAudit(connected))
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
 async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, PostgresStops]]:
     """The catalogue and the kill switch, on the migrated database at `url`."""
     engine = open_engine(url)
@@ -184,6 +223,17 @@ def tokens_of(settings: Settings) -> Tokens:
     if settings.smart_support_secret_key is not None:
         return Tokens(settings.smart_support_secret_key.get_secret_value())
     return Tokens(signing_key(settings.smart_support_data_dir / "signing.key"))
+
+
+def keys_of(settings: Settings) -> Keys:
+    """What seals and opens stored credentials in this installation.
+
+    Raises:
+        SetupError: the keys are of another form, or cannot be read or kept.
+    """
+    if settings.smart_support_sealing_keys is not None:
+        return parse_keys(settings.smart_support_sealing_keys.get_secret_value())
+    return kept_keys(settings.smart_support_data_dir / "sealing.keys")
 
 
 def webhook_of(settings: Settings) -> tuple[str, str] | None:
@@ -255,6 +305,12 @@ async def open_parts(
         handoffs = PostgresHandoffs(connected, announce=webhook is not None)
         ledger = PostgresLedger(connected)
         operations = PostgresOperations(connected)
+        audit = PostgresAudit(connected)
+        credentials = PostgresCredentials(connected, keys_of(settings))
+        oauth = OAuth(
+            await stack.enter_async_context(_client(trust)), credentials, clock=seams.clock
+        )
+        stack.push_async_callback(oauth.close)
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
         troubles = PostgresTroubles(connected)
@@ -266,11 +322,13 @@ async def open_parts(
             attempt=settings.smart_support_tool_attempt_timeout,
             max_bytes=settings.smart_support_tool_max_bytes,
         )
+        door = Door(upstreams, SpecAuthorizer(operations, credentials, oauth))
         linked = LinkedReads(
             upstreams,
             operations,
             attempt=call_limits.attempt,
             max_bytes=call_limits.max_bytes,
+            door=door,
         )
         remember = Remembering(
             log=event_log,
@@ -326,7 +384,13 @@ async def open_parts(
             PostgresUnknownCalls(connected),
             event_log,
             CallResolver(
-                upstreams, operations, switched_off, linked, call_limits, clock=seams.clock
+                upstreams,
+                operations,
+                switched_off,
+                linked,
+                call_limits,
+                door=door,
+                clock=seams.clock,
             ),
             tell,
             clock=seams.clock,
@@ -348,6 +412,7 @@ async def open_parts(
                     switched_off,
                     linked,
                     call_limits,
+                    door=door,
                     clock=seams.clock,
                 ),
                 followers=followers,
@@ -424,6 +489,11 @@ async def open_parts(
             stops=switched_off,
             upstreams=upstreams,
             operations=operations,
+            audit=audit,
+            sign_ins=SignIns(audit),
+            credentials=credentials,
+            oauth=oauth,
+            keyring=Keyring(operations, credentials, oauth),
             agents=agents,
             runner=runner,
             desk=Desk(handoffs, runner.publish),
@@ -489,6 +559,9 @@ def create_app(
         replay,
         approvals,
         review,
+        credential_routes,
+        connect,
+        audit_routes,
         agent_routes,
         dashboard,
         trouble_routes,

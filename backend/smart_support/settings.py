@@ -56,6 +56,21 @@ class Settings(BaseSettings):
         min_length=32,
         description="Signs tokens. Empty: one is made and kept in the data folder.",
     )
+    smart_support_sealing_keys: SecretStr | None = Field(
+        None,
+        description=(
+            "ID:KEY pairs, separated by commas, that seal stored credentials; the first one seals, "
+            "all open. Empty: one is made and kept in the data folder."
+        ),
+    )
+    smart_support_public_url: str | None = Field(
+        None,
+        pattern="^https?://[^/?#]+(/[^?#]*)?$",
+        description=(
+            "Where browsers reach this installation; OAuth servers send customers back there. "
+            "Empty: the address of the request."
+        ),
+    )
     smart_support_log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged."
     )

@@ -11,7 +11,13 @@ const states = (items: readonly Item[]) =>
   items
     .map((item) => {
       const told =
-        item.kind === "notice" ? item.tone : "state" in item ? item.state : item.decision;
+        item.kind === "notice"
+          ? item.tone
+          : item.kind === "connection"
+            ? item.scheme
+            : "state" in item
+              ? item.state
+              : item.decision;
       return `${item.kind} ${item.id} ${told}`;
     })
     .join("\n");

@@ -140,6 +140,14 @@ export const fact = {
     after: "orders",
     reason: "It is about an order",
   }),
+  connection: (callId = "c1"): Fact => ({
+    type: "connection_asked",
+    turn_id: "t1",
+    tool_call_id: callId,
+    spec_id: "0197a4c6-5b3e-7cc8-9d21-000000000001",
+    scheme: "login",
+    title: "Look up an order",
+  }),
   handoff: (by: "agent" | "customer" = "agent"): Fact => ({
     type: "handoff_asked",
     turn_id: by === "agent" ? "t1" : null,
@@ -222,6 +230,7 @@ export function randomTimeline(random: () => number): (ReplayEvent | LivePiece)[
         commit(random() < 0.5 ? fact.refused(callId, number) : fact.attempt(callId, number));
       if (random() < 0.9) commit(fact.returned(callId, pick(["done", "failed", "unknown"])));
     }
+    if (random() < 0.2) commit(fact.connection(`c${turn}-0`));
     if (random() < 0.2) commit(fact.changed(`c${turn}-0`));
     const end = random();
     const text = pick(TEXTS);

@@ -1,6 +1,14 @@
 /** A server for the pages under test: answers at the edge of the client, on the test's command. */
 
-import type { ImportResult, Person, ReplayEvent, Role, Thread } from "../src/api/client";
+import type {
+  Credentials,
+  ImportResult,
+  Person,
+  ReplayEvent,
+  Role,
+  SchemeCredential,
+  Thread,
+} from "../src/api/client";
 import type { ClientFrame, ServerFrame } from "../src/api/frames";
 import type { OpenSocket, SocketOptions } from "../src/api/socket";
 import type { Upload } from "../src/api/upload";
@@ -51,6 +59,43 @@ export function problem(status: number, code: string, title: string): Response {
 }
 
 type Answer = (url: URL, request: Request) => Response | Promise<Response>;
+
+/** A credential that nobody has set yet. */
+export function schemeOf(more: Partial<SchemeCredential> = {}): SchemeCredential {
+  return {
+    name: "shop-key",
+    type: "apiKey",
+    place: "header",
+    parameter: "X-Api-Key",
+    description: "",
+    flows: [],
+    operations: 12,
+    scopes: [],
+    state: "missing",
+    reason: null,
+    hint: null,
+    client_id: null,
+    flow: null,
+    token_server: null,
+    origins: [],
+    connected: 0,
+    set_by: null,
+    set_at: null,
+    ...more,
+  };
+}
+
+export function ringOf(more: Partial<Credentials> = {}): Credentials {
+  return {
+    environment: "live",
+    environments: [{ name: "live", base_url: "https://api.shop.test", active: true }],
+    schemes_read: true,
+    schemes: [],
+    headers: [],
+    trouble: null,
+    ...more,
+  };
+}
 
 export function fakeServer(role: Role) {
   const log: ReplayEvent[] = [];
@@ -110,6 +155,7 @@ export function fakeServer(role: Role) {
       url.pathname.endsWith(SPEC)
         ? json(desk.spec())
         : problem(404, "VAL_NOT_FOUND", "I could not find that."),
+    "GET /api/specs/*/credentials": () => json(ringOf()),
     "PUT /api/specs/*/base-url": () => json(desk.spec()),
     "GET /api/specs/*/operations": (url: URL) => {
       const from = desk.all().findIndex(({ key }) => key === url.searchParams.get("after")) + 1;

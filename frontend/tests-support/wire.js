@@ -75,6 +75,10 @@ export function eventsOf(fact, threadId) {
       return [
         custom("agent_changed", { tool_call_id: call, before: fact.before, after: fact.after }),
       ];
+    case "connection_asked": {
+      const { spec_id, scheme, title } = fact;
+      return [custom("connection_asked", { tool_call_id: call, spec_id, scheme, title })];
+    }
     case "handoff_asked":
       return [custom("handoff", { reason: fact.reason, note: fact.note })];
     case "person_took_over":

@@ -86,7 +86,7 @@ class TestRules:
         answer = await ruled(server, "createRefund", approval_rules=rules)
 
         assert answer.status_code == 422
-        assert answer.json()["code"] == "REVIEW_RULE_INVALID"
+        assert answer.json()["code"] == "CONF_RULE_INVALID"
         assert words in answer.text
 
     async def test_bring_a_lead_in_who_decides_from_a_list(self, server: Server) -> None:

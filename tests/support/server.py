@@ -31,12 +31,14 @@ from smart_support.api.parts import Parts
 from smart_support.app import Seams, create_app, open_parts
 from smart_support.cli.serve import bind, serving
 from smart_support.identity.people import Person, Role
+from smart_support.security.sealing import new_key
 from smart_support.settings import Settings
 
 __all__ = ["ADA", "BOB", "LEAD", "OPERATOR", "Server", "logged", "running", "settings_of"]
 
 OPERATOR = Person(id="operator", role=Role.OPERATOR, name="Oona")
 KEY = "a key of this test run that signs tokens"
+SEALING_KEY = new_key()
 
 
 def settings_of(**chosen: Any) -> Settings:
@@ -46,6 +48,7 @@ def settings_of(**chosen: Any) -> Settings:
         "openai_api_key": None,
         "openai_base_url": None,
         "smart_support_secret_key": SecretStr(KEY),
+        "smart_support_sealing_keys": SecretStr(SEALING_KEY),
         "smart_support_port": 0,
         "smart_support_tool_allowed_hosts": "127.0.0.1",
         "smart_support_rest_limit": "1000000/minute",

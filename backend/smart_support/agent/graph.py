@@ -65,6 +65,7 @@ from smart_support.agent.tokens import tokens_of
 from smart_support.errors import DatabaseUnavailable, SupportError
 from smart_support.events.records import (
     AgentChanged,
+    ConnectionAsked,
     Event,
     Fact,
     HandoffAsked,
@@ -78,6 +79,7 @@ from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer
 from smart_support.tools.build import MAX_TOOLS, Tool
 from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
+from smart_support.tools.oauth import ConnectionNeeded
 from smart_support.tools.request import validate_arguments
 
 Wire = dict[str, Any]
@@ -385,9 +387,24 @@ async def call(state: CallTask, runtime: Runtime[TurnContext]) -> dict[str, Any]
     except DatabaseUnavailable:
         raise
     except SupportError as error:
+        if isinstance(error, ConnectionNeeded):
+            await _tell(runtime, [_connection_asked(runtime.context, called, agent, error)])
         content = answer.failure(error.code, "failed", str(error))
         await _returned(runtime, called, "failed", content, error.code)
     return {"messages": [_answered(called, content)], "edited": edited}
+
+
+def _connection_asked(
+    context: TurnContext, called: ToolCallState, agent: AgentAtWork, error: ConnectionNeeded
+) -> ConnectionAsked:
+    tool = agent.tools.get(called["tool"])
+    return ConnectionAsked(
+        turn_id=context.turn_id,
+        tool_call_id=called["id"],
+        spec_id=error.spec_id,
+        scheme=error.scheme,
+        title=tool.title if tool else called["tool"],
+    )
 
 
 def _answered(called: ToolCallState, content: str) -> Wire:
@@ -455,10 +472,16 @@ async def _called_content(
     )
     with span("execute_tool", _used(tool, called)) as traced:
         result = await context.caller.call(
-            tool, planned, actor=context.actor, correlation_id=context.correlation_id
+            tool,
+            planned,
+            actor=context.actor,
+            correlation_id=context.correlation_id,
+            claims=context.claims,
         )
         traced.note(smart_support__tool__outcome=result.outcome, error__type=result.code)
     runtime.stream_writer(result.events)
+    if result.connect is not None:
+        await _tell(runtime, [_connection_asked(context, called, agent, result.connect)])
     return result.content
 
 

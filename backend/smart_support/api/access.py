@@ -1,23 +1,22 @@
 """Who may: every route names the roles it is for; without a name it is for nobody."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from smart_support.api.parts import Running
+from smart_support.api.parts import Parts, Running
 from smart_support.errors import NotAllowed, NotSignedIn
 from smart_support.identity.people import Person, Role
+from smart_support.security.audit import Act
 
 _bearer = HTTPBearer(auto_error=False, description="The token of a sign-in link.")
 
+Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
-def signed_in(
-    parts: Running,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    request: Request,
-) -> Person:
+
+def signed_in(parts: Running, credentials: Token, request: Request) -> Person:
     """The person whose token came with the request.
 
     Raises:
@@ -30,9 +29,17 @@ def signed_in(
     return person
 
 
-def _allow(*roles: Role) -> Callable[[Person], Person]:
-    def check(person: Annotated[Person, Depends(signed_in)]) -> Person:
+def _allow(*roles: Role) -> Callable[[Request, Parts, Person], Awaitable[Person]]:
+    async def check(
+        request: Request, parts: Running, person: Annotated[Person, Depends(signed_in)]
+    ) -> Person:
         if person.role not in roles:
+            await parts.audit.add(
+                Act.DENIED,
+                actor=person.id,
+                role=person.role.value,
+                subject=f"{request.method} {request.scope['path']}"[:500],
+            )
             raise NotAllowed(f"{person.role.value} {person.id} is not one of {roles}")
         return person
 

@@ -37,6 +37,7 @@ from smart_support.events.records import (
     ApprovalDecided,
     AttemptMade,
     CallResolved,
+    ConnectionAsked,
     ConsentGiven,
     ConsentRevoked,
     Event,
@@ -192,6 +193,14 @@ class Speaker:
                     tool_call_id=fact.tool_call_id,
                     before=fact.before,
                     after=fact.after,
+                )
+            case ConnectionAsked():
+                yield _custom(
+                    "connection_asked",
+                    tool_call_id=fact.tool_call_id,
+                    spec_id=fact.spec_id,
+                    scheme=fact.scheme,
+                    title=fact.title,
                 )
             case ModelSwitched():
                 yield _custom("model_switched", stand_by=True)

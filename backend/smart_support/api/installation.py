@@ -19,6 +19,7 @@ from smart_support.api.parts import Parts, Running
 from smart_support.errors import SupportError
 from smart_support.operations.records import Spec
 from smart_support.resilience.upstream import OriginState
+from smart_support.security.credentials import Trouble
 from smart_support.settings import Settings
 
 log = structlog.get_logger()
@@ -198,12 +199,21 @@ async def _look_at_apis(parts: Parts) -> list[Dependency]:
     [catalogue] = await look_at([known], within=CHECK_SECONDS)
     if catalogue.status != "ok":
         return [catalogue]
-    checks = [check_api(parts.documents, spec, place) for place, spec in enumerate(specs)]
+    troubles = await parts.credentials.troubles()
+    checks = [
+        check_api(parts.documents, spec, place, troubles.get(spec.id))
+        for place, spec in enumerate(specs)
+    ]
     return await look_at(checks, within=CHECK_SECONDS)
 
 
-def check_api(client: httpx.AsyncClient, spec: Spec, place: int) -> Check:
-    """How to look at the API of `spec`, the `place`-th of all, counted from 0."""
+def check_api(
+    client: httpx.AsyncClient, spec: Spec, place: int, trouble: Trouble | None = None
+) -> Check:
+    """How to look at the API of `spec`, the `place`-th of all, counted from 0.
+
+    `trouble`: its calls fail for want of a good credential, whatever else it answers.
+    """
     if spec.base_url is None:
         reason = "It has no base URL yet; set one to make its operations callable."
         return Check(kind="api", name=spec.name, address=None, look=None, reason=reason)
@@ -211,7 +221,18 @@ def check_api(client: httpx.AsyncClient, spec: Spec, place: int) -> Check:
     if place >= MOST_APIS:
         reason = f"Only the first {MOST_APIS} are looked at."
         return Check(kind="api", name=spec.name, address=address, look=None, reason=reason)
-    return Check(kind="api", name=spec.name, address=address, look=_reaching(client, address))
+    look = _reaching(client, address) if trouble is None else _locked_out(trouble)
+    return Check(kind="api", name=spec.name, address=address, look=look)
+
+
+def _locked_out(trouble: Trouble) -> Callable[[], Awaitable[None]]:
+    async def look() -> None:
+        raise _NotWell(
+            f"It does not let us in: {trouble.reason} {trouble.count} calls failed, the last "
+            f"{trouble.operation}; correlation id {trouble.correlation_id}."
+        )
+
+    return look
 
 
 def _reaching(client: httpx.AsyncClient, url: str) -> Callable[[], Awaitable[None]]:

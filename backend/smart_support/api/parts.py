@@ -21,6 +21,7 @@ from smart_support.chat.turn import TurnRunner
 from smart_support.conversations.lifecycle import ConversationTracker
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.events.postgres import PostgresEventLog
+from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
@@ -28,9 +29,13 @@ from smart_support.operations.advice import Ask
 from smart_support.operations.importing import Imports
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.resilience.upstream import Upstreams
+from smart_support.security.audit_postgres import PostgresAudit
+from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.settings import Settings
 from smart_support.telemetry.handler import ErrorHandler
 from smart_support.telemetry.watch import Watch
+from smart_support.tools.keyring import Keyring
+from smart_support.tools.oauth import OAuth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,11 @@ class Parts:
     stops: PostgresStops
     upstreams: Upstreams
     operations: PostgresOperations
+    audit: PostgresAudit
+    sign_ins: SignIns
+    credentials: PostgresCredentials
+    oauth: OAuth
+    keyring: Keyring
     agents: LiveAgents
     runner: TurnRunner
     desk: Desk

@@ -458,12 +458,12 @@ async def read_spec(spec_id: UUID, person: Staff, parts: Running) -> SpecSummary
 async def set_base_url(
     spec_id: UUID,
     wanted: BaseUrl,
-    person: Operator,  # noqa: ARG001
+    person: Operator,
     parts: Running,
 ) -> SpecSummary:
     """The operator's word goes before the document's."""
     address = str(wanted.base_url).rstrip("/")
-    return _spec(await parts.operations.set_base_url(str(spec_id), address))
+    return _spec(await parts.operations.set_base_url(str(spec_id), address, by=person.id))
 
 
 @router.get("/specs/{spec_id}/operations", summary="List operations")

@@ -13,6 +13,7 @@ import uvloop
 
 from smart_support import __version__
 from smart_support.app import create_app, open_database, tokens_of
+from smart_support.cli import credentials as keys
 from smart_support.cli import seed as seeding
 from smart_support.cli import serve as serving
 from smart_support.cli import specs
@@ -24,11 +25,13 @@ from smart_support.errors import SupportError
 from smart_support.identity.people import Person, Role
 from smart_support.operations.records import Access, ReviewState, Risk
 from smart_support.operations.review import Correction
+from smart_support.security.sealing import new_key
 from smart_support.settings import Settings, read_settings
 from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext
 from smart_support.telemetry.log_file import LogFile
 from smart_support.telemetry.logs import configure_logs
 from smart_support.telemetry.watch import hide_secrets_of
+from smart_support.tools.keyring import Given
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
@@ -54,6 +57,22 @@ _STATES = {
     Verdict.approve: ReviewState.APPROVED,
     Verdict.reject: ReviewState.REJECTED,
     Verdict.reopen: ReviewState.PENDING,
+}
+
+
+class Flow(Enum):
+    """Ways to a token of OAuth 2.0."""
+
+    clientCredentials = "clientCredentials"  # noqa: N815 - the word of OpenAPI
+    authorizationCode = "authorizationCode"  # noqa: N815
+
+
+_SECRETS = {
+    "basic": "Password",
+    "bearer": "Token",
+    "apiKey": "API key",
+    "oauth2": "Client secret",
+    "openIdConnect": "Client secret",
 }
 
 
@@ -335,6 +354,110 @@ def list_stops() -> None:
     async def work(settings: Settings) -> None:
         for stop in await specs.list_stops(settings):
             _say(specs.stop_described(stop))
+
+    _run(work)
+
+
+credentials_cli = typer.Typer(
+    help="What opens an API. Secrets are read from standard input, never from the command's words.",
+    no_args_is_help=True,
+)
+cli.add_typer(credentials_cli, name="credentials")
+
+SpecName = Annotated[str, typer.Argument(help="Name or id of an imported document.")]
+
+
+@credentials_cli.command("list")
+def list_credentials(spec: SpecName) -> None:
+    """Show what an API needs and what is there."""
+
+    async def work(settings: Settings) -> None:
+        for line in keys.described(await keys.ring(settings, spec)):
+            _say(line)
+
+    _run(work)
+
+
+@credentials_cli.command("set")
+def set_credential(
+    spec: SpecName,
+    scheme: Annotated[str, typer.Argument(help="Name of the security scheme.")],
+    username: Annotated[str | None, typer.Option(help="Of HTTP basic.")] = None,
+    client_id: Annotated[str | None, typer.Option(help="Of OAuth 2.0.")] = None,
+    flow: Annotated[Flow | None, typer.Option(help="Of OAuth 2.0, if there are several.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="Of OAuth 2.0; once or more.")] = None,
+    in_body: Annotated[
+        bool, typer.Option("--in-body", help="Send the client's secret in the body.")
+    ] = False,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Server it may be sent to; default: the base URL's.")
+    ] = None,
+) -> None:
+    """Set the credential of a scheme; the secret is read from standard input."""
+
+    async def work(settings: Settings) -> None:
+        type_ = await keys.scheme_type(settings, spec, scheme)
+        secret = keys.read_secret(_SECRETS.get(type_, "Secret"))
+        own = {"basic": "password", "oauth2": "client_secret", "openIdConnect": "client_secret"}
+        given = Given(
+            username=username,
+            client_id=client_id,
+            flow=flow.value if flow else None,
+            scopes=scope,
+            in_body=in_body,
+            origins=origin,
+            **{own.get(type_, "value"): secret},
+        )
+        await keys.give(settings, spec, scheme, given)
+        _say(f"Set {scheme}")
+
+    _run(work)
+
+
+@credentials_cli.command("header")
+def set_header(
+    spec: SpecName,
+    header: Annotated[str, typer.Argument(help="Name of the header.")],
+    claim: Annotated[
+        str | None, typer.Option(help="What of the customer fills it; default: a fixed value.")
+    ] = None,
+) -> None:
+    """Let every request carry a header; a fixed value is read from standard input."""
+
+    async def work(settings: Settings) -> None:
+        value = keys.read_secret("Value") if claim is None else None
+        await keys.give_header(settings, spec, header, value=value, claim=claim)
+        _say(f"Set {header}")
+
+    _run(work)
+
+
+@credentials_cli.command("delete")
+def delete_credential(
+    spec: SpecName,
+    name: Annotated[str, typer.Argument(help="A security scheme, or a header that was set.")],
+) -> None:
+    """Delete a credential, with every token that was had with it."""
+
+    async def work(settings: Settings) -> None:
+        await keys.take(settings, spec, name)
+        _say(f"Deleted {name}")
+
+    _run(work)
+
+
+@credentials_cli.command("new-key")
+def new_sealing_key() -> None:
+    """Print a fresh sealing key, to be put before the others in SMART_SUPPORT_SEALING_KEYS."""
+    _say(new_key())
+
+
+@credentials_cli.command("reseal")
+def reseal() -> None:
+    """Seal every stored credential with the first sealing key, so that the others can go."""
+
+    async def work(settings: Settings) -> None:
+        _say(f"Sealed anew: {await keys.reseal(settings)}")
 
     _run(work)
 

@@ -213,7 +213,7 @@ async def set_base_url(settings: Settings, name: str, base_url: str) -> Spec:
         raise InvalidInput(f"{base_url!r} is no http or https URL.")
     async with catalogue(settings) as operations:
         spec = await spec_named(operations, name)
-        return await operations.set_base_url(spec.id, base_url.rstrip("/"))
+        return await operations.set_base_url(spec.id, base_url.rstrip("/"), by=BY)
 
 
 @asynccontextmanager

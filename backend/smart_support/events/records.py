@@ -213,6 +213,19 @@ class AgentChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionAsked:
+    """A call needs the customer's own permission at an API: they are shown a button to give it."""
+
+    type: ClassVar[str] = "connection_asked"
+    turn_id: TurnId
+    tool_call_id: str
+    spec_id: str
+    scheme: str
+    title: str
+    """What was to be done."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSwitched:
     """Another language model goes on; `code` names the failure of the one before."""
 
@@ -316,6 +329,7 @@ Fact: TypeAlias = (
     | TurnParked
     | MessageFinished
     | AgentChanged
+    | ConnectionAsked
     | ModelSwitched
     | HandoffAsked
     | PersonTookOver
@@ -343,6 +357,7 @@ FACTS: Mapping[str, type[Fact]] = {
         TurnParked,
         MessageFinished,
         AgentChanged,
+        ConnectionAsked,
         ModelSwitched,
         HandoffAsked,
         PersonTookOver,

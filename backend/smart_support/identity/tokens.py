@@ -1,6 +1,5 @@
 """Signed tokens: a JSON Web Token (RFC 7519) with HMAC-SHA-256 carries who somebody is."""
 
-import os
 import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,6 +8,7 @@ import jwt
 
 from smart_support.errors import NotSignedIn, SetupError
 from smart_support.identity.people import Person, Role
+from smart_support.security.keyfile import kept
 
 _ISSUER = "smart-support"
 
@@ -66,24 +66,12 @@ def signing_key(path: Path) -> str:
         SetupError: the file cannot be read or written; the text says which and what to do.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return _existing(path)
-        with os.fdopen(descriptor, "w") as file:
-            key = secrets.token_urlsafe(48)
-            file.write(key)
-        return key
+        key = kept(path, lambda: secrets.token_urlsafe(48))
     except OSError as error:
         raise SetupError(
             f"The signing key {path} cannot be read or written ({error.strerror}). "
             "Give this user write permission there, or set SMART_SUPPORT_SECRET_KEY."
         ) from error
-
-
-def _existing(path: Path) -> str:
-    key = path.read_text(errors="replace").strip()
     if len(key) < 32:
         raise SetupError(
             f"The signing key in {path} is too short. Delete the file to have a new one made; "

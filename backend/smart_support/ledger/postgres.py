@@ -43,6 +43,8 @@ from smart_support.ledger.records import (
 )
 from smart_support.ledger.stops_postgres import refuse_stopped
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
+from smart_support.security.audit import Act
+from smart_support.security.audit_postgres import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +323,14 @@ class PostgresLedger(PostgresConsents):
             for other_id in taken_back
         ]
         events = await append(session, row.thread_id, facts)
+        await record(
+            session,
+            Act.APPROVAL_DECIDED,
+            actor=by,
+            role="system" if by == "system" else row.audience,
+            subject=row.id,
+            details={"decision": state.value, "thread_id": row.thread_id, "title": row.title},
+        )
         return Decided(_approval(settled), waiting or 0, events)
 
     async def _others(

@@ -48,6 +48,11 @@ _OWN_HEADERS = {
     "x-method-override", "x-original-url", "x-real-ip", "x-rewrite-url",
 }  # fmt: skip
 _OWN_PREFIXES = ("x-forwarded-", "proxy-", "sec-")
+# Names that say that the value is a credential, whether or not the document has a scheme for it.
+_CREDENTIAL_HEADER = re.compile(
+    r"(?:.*[-_])?(?:api[-_]?(?:key|token|secret)|(?:auth|access|security|session)[-_]?(?:token|key)"
+    r"|(?:client|app)[-_]?secret|authorization)"
+)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEMPLATE = re.compile(r"\{([?&+#./;])([^{}/]+)\}|\{()([^{}/]+\*)\}")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
@@ -77,7 +82,11 @@ _Parameter = tuple[Mapping[str, Any], Any, set[str], ParameterPlan]
 def is_own_header(name: str) -> bool:
     """Whether no argument may ever set the header `name`."""
     lower = name.lower()
-    return lower in _OWN_HEADERS or lower.startswith(_OWN_PREFIXES)
+    return (
+        lower in _OWN_HEADERS
+        or lower.startswith(_OWN_PREFIXES)
+        or _CREDENTIAL_HEADER.fullmatch(lower) is not None
+    )
 
 
 @dataclass(slots=True)

@@ -33,7 +33,10 @@ from smart_support.operations.records import (
     SpecId,
 )
 from smart_support.operations.search import RANKED
+from smart_support.operations.security import Requirement, Scheme
 from smart_support.operations.tables import operations, reviews, specs
+from smart_support.security.audit import Act
+from smart_support.security.audit_postgres import record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,22 @@ class Imported:
     """Of the changed ones: calls as they were made before would fail or do something else."""
     turned_write: int = 0
     """Of the changed ones: were reads, and change something now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Ways to call an operation, and how many operations have exactly these."""
+
+    ways: tuple[Requirement, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What guards an API: its security schemes, and the environment that is called."""
+
+    schemes: Mapping[str, Scheme]
+    environment: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +261,8 @@ class PostgresOperations:
                 await session.execute(insert(operations), fresh)
             counts["removed"] = await self._remove(session, before.values())
             row = await self._spec_row(session, spec_id)
+            facts = {"name": name, "hash": draft.hash, **counts}
+            await _note(session, Act.IMPORTED, by, spec_id, facts)
         return Imported(
             _spec(row),
             **{
@@ -275,6 +296,7 @@ class PostgresOperations:
             "base_url": draft.base_url,
             "document": document,
             "skipped": [asdict(skipped) for skipped in draft.skipped],
+            "schemes": dict(draft.schemes),
             "imported_by": by,
         }
         return SpecId(
@@ -310,7 +332,7 @@ class PostgresOperations:
         async with self._sessions() as session:
             return _spec(await self._spec_row(session, spec_id))
 
-    async def set_base_url(self, spec_id: str, base_url: str) -> Spec:
+    async def set_base_url(self, spec_id: str, base_url: str, *, by: str = "system") -> Spec:
         """Say where the API of a document is; the operator's word goes before the document's.
 
         Raises:
@@ -320,7 +342,76 @@ class PostgresOperations:
             await session.execute(
                 sa.update(specs).where(specs.c.id == spec_id).values(address=base_url)
             )
-            return _spec(await self._spec_row(session, spec_id))
+            spec = _spec(await self._spec_row(session, spec_id))
+            await _note(session, Act.ADDRESS_SET, by, spec_id, {"base_url": base_url})
+        return spec
+
+    async def set_environment(
+        self, spec_id: str, name: str, base_url: str | None, *, by: str
+    ) -> Spec:
+        """Call another environment of an API from now on; each has credentials of its own.
+
+        `base_url`: where it is; None if that was said before. The address of the one before is
+        kept under its name.
+
+        Raises:
+            InvalidInput: nobody has said where it is.
+            NotFound: there is no such document.
+        """
+        async with self._sessions.begin() as session:
+            row = (
+                await session.execute(
+                    sa.select(specs.c.environment, specs.c.environments, _ADDRESS)
+                    .where(specs.c.id == spec_id)
+                    .with_for_update()
+                )
+            ).one_or_none()
+            if row is None:
+                raise NotFound(f"no spec {spec_id}")
+            known = {**row.environments, row.environment: row.where}
+            known[name] = base_url or known.get(name)
+            if known[name] is None:
+                raise InvalidInput(f"Say where the environment {name!r} is: it has no base URL.")
+            await session.execute(
+                sa.update(specs)
+                .where(specs.c.id == spec_id)
+                .values(environment=name, environments=known, address=known[name])
+            )
+            spec = _spec(await self._spec_row(session, spec_id))
+            chosen = {"environment": name, "base_url": known[name]}
+            await _note(session, Act.ENVIRONMENT_CHOSEN, by, spec_id, chosen)
+        return spec
+
+    async def guard(self, spec_id: str) -> Guard:
+        """What guards an API.
+
+        Raises:
+            NotFound: there is no such document.
+        """
+        statement = sa.select(specs.c.schemes, specs.c.environment).where(specs.c.id == spec_id)
+        async with self._sessions() as session:
+            row = (await session.execute(statement)).one_or_none()
+        if row is None:
+            raise NotFound(f"no spec {spec_id}")
+        return Guard(row.schemes or {}, row.environment)
+
+    async def requirements(self, spec_id: str) -> tuple[Needs, ...]:
+        """Which credentials operations of a document need, and how many need which.
+
+        Those that a person rejected are not counted.
+        """
+        statement = (
+            sa.select(operations.c.security, sa.func.count().label("count"))
+            .where(
+                operations.c.spec_id == spec_id, operations.c.state != ReviewState.REJECTED.value
+            )
+            .group_by(operations.c.security)
+        )
+        async with self._sessions() as session:
+            return tuple(
+                Needs(tuple(row.security), row._mapping["count"])
+                for row in await session.execute(statement)
+            )
 
     async def operations(
         self,
@@ -559,7 +650,10 @@ class PostgresOperations:
         statement = (
             sa.select(*_OPERATION).where(operations.c.id.in_(values)).order_by(operations.c.key)
         )
-        rows = await session.execute(statement)
+        rows = (await session.execute(statement)).all()
+        states = sorted({str(new["state"]) for new in values.values()})
+        facts = {"count": len(values), "states": states, **({"undoes": undoes} if undoes else {})}
+        await _note(session, Act.UNDONE if undoes else Act.DECIDED, by, batch_id, facts)
         return Decided(batch_id=batch_id, operations=tuple(_operation(row) for row in rows))
 
     async def advise(self, suggestions: Mapping[str, Classification]) -> int:
@@ -778,6 +872,14 @@ _SPECS = sa.select(
     .label("waiting_count"),
 )
 
+
+async def _note(
+    session: AsyncSession, act: Act, by: str, subject: str, details: Mapping[str, Any]
+) -> None:
+    """Write down what was done; only operators do such things, from the page or a terminal."""
+    await record(session, act, actor=by, role="operator", subject=subject, details=details)
+
+
 _DECIDED = (
     "state", "classification", "decided_by", "decided_at", "decision_reason", "previous", "changes",
 )  # fmt: skip
@@ -886,6 +988,7 @@ def _described(operation: DraftOperation) -> dict[str, Any]:
         "request_plan": operation.request_plan,
         "hints": dict(operation.hints),
         "suggestion": classification_json(operation.suggestion),
+        "security": [dict(requirement) for requirement in operation.security],
         "starts_at": operation.starts_at,
         "ends_at": operation.ends_at,
     }
@@ -964,6 +1067,7 @@ def _operation(row: sa.Row[Any]) -> Operation:
             "id": OperationId(row.id),
             "spec_id": SpecId(row.spec_id),
             "tags": tuple(row.tags),
+            "security": tuple(row.security),
             "state": ReviewState(row.state),
             "suggestion": classification_of(row.suggestion),
             "classification": classification_of(row.classification),
@@ -986,4 +1090,7 @@ def _spec(row: sa.Row[Any]) -> Spec:
         operation_count=row.operation_count,
         waiting_count=row.waiting_count,
         skipped=tuple(Skipped(**skipped) for skipped in row.skipped),
+        environment=row.environment,
+        environments=row.environments,
+        schemes=row.schemes,
     )

@@ -22,6 +22,7 @@ CLAIMS = ("customer_id", "email", "name")
 """What is known of a signed-in customer and can fill an argument in the model's place."""
 
 DEFAULT_AGENT = "support"
+DEFAULT_ENVIRONMENT = "live"
 
 
 class Access(Enum):
@@ -212,6 +213,9 @@ class DraftOperation:
     """The document's own words on the effect: the `x-` fields that `suggest` understands, and
     `idempotency_header`."""
     suggestion: Classification = UNKNOWN
+    security: tuple[Mapping[str, list[str]], ...] = ()
+    """Which credentials a call needs: one of these, each naming schemes that go together, with
+    their scopes. Empty: none."""
     starts_at: int | None = None
     """Where in the document's text it is described: characters before it, and (`ends_at`) up to
     its end. None if that is not known."""
@@ -281,6 +285,8 @@ class DraftSpec:
     """Absolute, without a trailing slash; None if the document does not say where the API is."""
     operations: tuple[DraftOperation, ...]
     skipped: tuple[Skipped, ...]
+    schemes: JsonObject = field(default_factory=dict)
+    """The document's security schemes by name, as `operations.security.Scheme`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,3 +307,9 @@ class Spec:
     waiting_count: int = 0
     """Operations that wait for a person."""
     skipped: tuple[Skipped, ...] = ()
+    environment: str = DEFAULT_ENVIRONMENT
+    """Which of its environments is called; each has a base URL and credentials of its own."""
+    environments: Mapping[str, str | None] = field(default_factory=dict)
+    """Name -> base URL, as the operator gave them."""
+    schemes: JsonObject | None = None
+    """The document's security schemes; None if it was imported before they were read."""

@@ -23,6 +23,7 @@ from smart_support.operations.records import (
     Skipped,
 )
 from smart_support.operations.schema import Schemas
+from smart_support.operations.security import Scheme, read_requirements, read_schemes
 from smart_support.operations.suggest import HINTS, suggest
 from smart_support.operations.text import DESCRIPTION_LIMIT, clean
 
@@ -76,7 +77,9 @@ class Catalogue:
         self.names = tool_names([(entry.key, entry.operation_id) for entry in self.entries])
         """The tool names of `entries`."""
         self._schemas = Schemas(document)
-        self._reader = ArgumentReader(document, self._schemas, _credentials(document))
+        self.schemes = read_schemes(document, self.base_url)
+        """The security schemes by name."""
+        self._reader = ArgumentReader(document, self._schemas, _credentials(self.schemes))
         self._budget = schema_budget
 
     def convert(self, entry: Entry) -> Converted:
@@ -160,6 +163,7 @@ def convert(
         base_url=catalogue.base_url,
         operations=tuple(operations),
         skipped=tuple(skipped),
+        schemes=catalogue.schemes,
     )
 
 
@@ -222,23 +226,13 @@ def _methods(item: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield method, f"additionalOperations/{method}", operation
 
 
-def _credentials(document: Document) -> set[tuple[str, str]]:
+def _credentials(schemes: Mapping[str, Scheme]) -> set[tuple[str, str]]:
     """`(in, name)` of API keys: they come from the executor, even where also documented."""
-    if document.swagger:
-        schemes = document.root.get("securityDefinitions")
-    else:
-        components = document.root.get("components")
-        schemes = components.get("securitySchemes") if isinstance(components, dict) else None
-    found: set[tuple[str, str]] = set()
-    for entry in schemes.values() if isinstance(schemes, dict) else ():
-        try:
-            scheme = document.resolved(entry)
-        except Unusable:
-            continue
-        if isinstance(scheme, dict) and scheme.get("type") == "apiKey":
-            place, name = str(scheme.get("in")), str(scheme.get("name"))
-            found.add((place, name.lower() if place == "header" else name))
-    return found
+    return {
+        (s["place"], s["name"].lower() if s["place"] == "header" else s["name"])
+        for s in schemes.values()
+        if s["type"] == "apiKey"
+    }
 
 
 def _draft(document: Document, entry: Entry, name: str, converted: Converted) -> DraftOperation:
@@ -259,6 +253,7 @@ def _draft(document: Document, entry: Entry, name: str, converted: Converted) ->
         pointer=entry.pointer,
         schema=converted.schema,
         schema_hash=converted.schema_hash,
+        security=tuple(read_requirements(document, operation)),
         request_plan=converted.plan,
         hints=_hints(document, entry, converted),
     )

@@ -23,6 +23,11 @@ specs = sa.Table(
     sa.Column("address", sa.Text),
     sa.Column("document", sa.LargeBinary, nullable=False),
     sa.Column("skipped", JSONB, nullable=False),
+    # Of the environment that is called; its URL is `address`, the others' stand here too.
+    sa.Column("environment", sa.Text, nullable=False, server_default="live"),
+    sa.Column("environments", JSONB, nullable=False, server_default="{}"),
+    # Null if the document was imported before its security schemes were read.
+    sa.Column("schemes", JSONB(none_as_null=True)),
     sa.Column("imported_by", sa.Text, nullable=False),
     sa.Column("imported_at", _instant, nullable=False, server_default=sa.func.now()),
 )
@@ -69,6 +74,7 @@ operations = sa.Table(
     sa.Column("decided_at", _instant),
     sa.Column("decision_reason", sa.Text),
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("security", JSONB, nullable=False, server_default="[]"),
     sa.Column("starts_at", sa.Integer),
     sa.Column("ends_at", sa.Integer),
     # What was decided on before the document changed it, and how it differs from that.

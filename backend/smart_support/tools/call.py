@@ -32,9 +32,11 @@ from smart_support.resilience.retry import asked_wait
 from smart_support.resilience.upstream import Upstreams
 from smart_support.tools import answer, words
 from smart_support.tools.attempts import Recorder
+from smart_support.tools.authorize import Door
 from smart_support.tools.build import Tool
 from smart_support.tools.consent import demand_of
 from smart_support.tools.linked import LinkBroken, LinkedReads
+from smart_support.tools.oauth import ConnectionNeeded
 from smart_support.tools.paging import next_cursor
 from smart_support.tools.planning import (
     breaker_group,
@@ -102,6 +104,12 @@ class CallResult:
     failure: CallFailed | None = None
     """What `resilience` said of it, if it failed there."""
 
+    @property
+    def connect(self) -> ConnectionNeeded | None:
+        """Set if the customer has to connect their account again."""
+        cause = self.failure.__cause__ if self.failure else None
+        return cause if isinstance(cause, ConnectionNeeded) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Offered:
@@ -135,11 +143,13 @@ class ToolCaller:
         linked: LinkedReads,
         limits: Limits,
         *,
+        door: Door | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._upstreams = upstreams
+        self._door = door or Door(upstreams)
         self._ledger = ledger
         self._stops = stops
         self._linked = linked
@@ -193,7 +203,13 @@ class ToolCaller:
         return build_request(plan, arguments, base_url=tool.base_url, headers=headers)
 
     async def call(
-        self, tool: Tool, planned: PlannedCall, *, actor: str, correlation_id: str
+        self,
+        tool: Tool,
+        planned: PlannedCall,
+        *,
+        actor: str,
+        correlation_id: str,
+        claims: Mapping[str, str] | None = None,
     ) -> CallResult:
         """Make the call that was planned, and write down each attempt and the end of it.
 
@@ -201,9 +217,11 @@ class ToolCaller:
         `actor`, which it uses up. It is in the ledger as sent before its first byte leaves, and
         only then: whatever keeps it from leaving, it has failed, surely. An effect that was
         asked for in this turn already is not asked for again; its result is given again. A
-        failure of the API is a result, not an exception.
+        failure of the API is a result, not an exception. `claims` are what is known of the
+        customer: whose permission is used, and what fills headers.
 
         Raises:
+            CredentialMissing, ConnectionNeeded: the API would not let it in; nothing was sent.
             ApprovalMissing, CallMoved: the call may not be made; nothing was sent.
             SupportError: there is no request; nothing was sent.
             DatabaseUnavailable: the ledger cannot be written; nothing was sent, or, for a write
@@ -250,7 +268,7 @@ class ToolCaller:
         try:
             if not writes:
                 await self._refuse_stopped(planned)
-            end = await self._sent(tool, planned, request, plan, deadline)
+            end = await self._sent(tool, planned, request, plan, deadline, claims or {})
         except CallMade as made:
             return await self._known(planned, made.known, deadline)
         except (Stopped, ApprovalExpired) as error:
@@ -297,9 +315,10 @@ class ToolCaller:
         request: httpx.Request,
         plan: CallPlan,
         deadline: float,
+        claims: Mapping[str, str],
     ) -> _End:
         try:
-            got = await self._upstreams.send(request, plan)
+            got = await self._door.send(request, plan, tool, claims)
         except CallFailed as error:
             code, content = words.failed(error)
             outcome: CallOutcome = "unknown" if error.outcome == "unknown" else "failed"

@@ -13,6 +13,7 @@ from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Classification
 from smart_support.resilience.records import CallFailed, CallPlan
 from smart_support.resilience.upstream import Upstreams
+from smart_support.tools.authorize import NOT_LET_IN, Door
 from smart_support.tools.build import Tool
 from smart_support.tools.planning import breaker_group
 from smart_support.tools.request import build_request
@@ -44,9 +45,10 @@ class LinkedReads:
         *,
         attempt: float,
         max_bytes: int,
+        door: Door | None = None,
     ) -> None:
         """`attempt`: seconds that one request may take."""
-        self._upstreams = upstreams
+        self._door = door or Door(upstreams)
         self._operations = operations
         self._attempt = attempt
         self._max_bytes = max_bytes
@@ -94,11 +96,13 @@ class LinkedReads:
             max_bytes=self._max_bytes,
         )
         try:
-            got = await self._upstreams.send(request, plan)
+            got = await self._door.send(request, plan, tool, known)
         except CallFailed as error:
             if error.answered == 404:
                 return Seen(404, error.headers, None)
             raise
+        except NOT_LET_IN as error:
+            raise LinkBroken(f"{link.operation} does not let us in") from error
         return Seen(got.status, got.headers, _parsed(got.body))
 
     async def _tool(self, link: Lookup | StatusCheck, call: KnownCall) -> Tool:

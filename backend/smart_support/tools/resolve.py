@@ -20,6 +20,8 @@ from smart_support.resilience.records import CallFailed, CallPlan
 from smart_support.resilience.upstream import Upstreams
 from smart_support.tools import answer, words
 from smart_support.tools.attempts import Recorder
+from smart_support.tools.authorize import NOT_LET_IN, Door
+from smart_support.tools.build import Tool
 from smart_support.tools.call import Limits, shown
 from smart_support.tools.linked import LinkedReads, Seen
 from smart_support.tools.planning import breaker_group, version_argument
@@ -61,10 +63,11 @@ class CallResolver:
         linked: LinkedReads,
         limits: Limits,
         *,
+        door: Door | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._upstreams = upstreams
+        self._door = door or Door(upstreams)
         self._operations = operations
         self._stops = stops
         self._linked = linked
@@ -140,8 +143,13 @@ class CallResolver:
             max_bytes=self._limits.max_bytes,
             on_attempt=recorder,
         )
+        bound = operation.classification.bindings
+        claims = {claim: str(call.arguments[name]) for name, claim in bound.items()}
+        tool = Tool(operation.tool_name, operation, address)
         try:
-            got = await self._upstreams.send(request, plan)
+            got = await self._door.send(request, plan, tool, claims)
+        except NOT_LET_IN:
+            return None  # the API says nothing to us
         except CallFailed as error:
             if error.outcome == "rejected" and error.answered not in {*_CONFLICTS, 429, 401, 403}:
                 return Found(

@@ -29,6 +29,10 @@ export type Evidence = Json<paths["/api/operations/{operation_id}/evidence"]["ge
 export type DecisionBatch = Json<paths["/api/specs/{spec_id}/decisions"]["get"]>["batches"][number];
 export type OperationDecision =
   paths["/api/specs/{spec_id}/decisions"]["post"]["requestBody"]["content"]["application/json"]["decisions"][number];
+export type Credentials = Json<paths["/api/specs/{spec_id}/credentials"]["get"]>;
+export type SchemeCredential = Credentials["schemes"][number];
+export type GivenCredential =
+  paths["/api/specs/{spec_id}/credentials/{scheme}"]["put"]["requestBody"]["content"]["application/json"];
 export type ImportResult =
   paths["/api/specs"]["post"]["responses"][201]["content"]["application/json"];
 export type Conflict = components["schemas"]["ConflictingReview"];

@@ -92,6 +92,10 @@ export type CustomEvent =
   | { name: "consent_revoked"; value: { consent_id: string } }
   | { name: "model_switched"; value: { stand_by: boolean } }
   | { name: "agent_changed"; value: { tool_call_id: string; before: string; after: string } }
+  | {
+      name: "connection_asked";
+      value: { tool_call_id: string; spec_id: string; scheme: string; title: string };
+    }
   | { name: "turn_resumed"; value: { run_id: string } }
   | { name: "handoff"; value: { reason: string; note: string } }
   | { name: "person_joined"; value: { person: string } }

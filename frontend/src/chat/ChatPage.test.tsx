@@ -81,6 +81,37 @@ describe("a conversation", () => {
     expectNoSidewaysScroll();
   });
 
+  test("offers to connect the customer's account, and says what to do then", async () => {
+    const { server } = await openConversation(
+      fact.wrote("m1", "Where is my order?"),
+      fact.opened(),
+      fact.called(),
+      fact.connection(),
+      fact.returned("c1", "failed"),
+      fact.answered("r1", "Please connect your account first."),
+      fact.closed(),
+    );
+    const tab = { opener: {}, location: { replace: vi.fn() }, close: vi.fn() };
+    const open = vi.spyOn(window, "open").mockReturnValue(tab as unknown as Window);
+    server.routes["GET /api/connect/0197a4c6-5b3e-7cc8-9d21-000000000001/login"] = () =>
+      problem(404, "VAL_NOT_FOUND", "I could not find that.");
+    await expectAccessible();
+
+    await page.getByRole("button", { name: "Connect my account" }).click();
+    await expect.element(page.getByRole("alert")).toHaveTextContent("I could not find that.");
+    expect(tab.close).toHaveBeenCalled();
+
+    const url = "https://login.shop.test/authorize?state=1";
+    server.routes["GET /api/connect/0197a4c6-5b3e-7cc8-9d21-000000000001/login"] = () =>
+      json({ url });
+    await page.getByRole("button", { name: "Connect my account" }).click();
+
+    await expect.element(page.getByText(/then ask again here/)).toBeVisible();
+    expect(tab.location.replace).toHaveBeenCalledWith(url);
+    expect(tab.opener).toBeNull();
+    open.mockRestore();
+  });
+
   test("asks before a write, with exactly what will be sent", async () => {
     const { server } = await openConversation(
       fact.wrote("m1", "Refund 1002"),

@@ -12,6 +12,7 @@ import { ProblemBanner } from "../ui/ErrorBanner";
 import { Icon } from "../ui/icons";
 import { StatusBadge } from "../ui/StatusBadge";
 import { ApprovalActionsContext } from "../ui/transcript/ApprovalCard";
+import { type WayOut, WayOutContext } from "../ui/transcript/ConnectionCard";
 import type { MessageItem } from "../ui/transcript/items";
 import { TranscriptItem } from "../ui/transcript/TranscriptItem";
 import { usePageTitle } from "../ui/usePageTitle";
@@ -73,6 +74,16 @@ function Conversation({ threadId }: { threadId: string }) {
       connected,
     }),
     [chat, state.deciding, state.decisionErrors, connected],
+  );
+  const wayOut = useCallback<WayOut>(
+    async (spec_id, scheme) => {
+      const { data, error } = await api.client.GET("/api/connect/{spec_id}/{scheme}", {
+        params: { path: { spec_id, scheme } },
+      });
+      if (data === undefined) throw error;
+      return data.url;
+    },
+    [api],
   );
   const onReturned = useCallback(() => chat.takeReturned(threadId), [chat, threadId]);
   const [drawn, setDrawn] = useState(DRAWN);
@@ -181,9 +192,11 @@ function Conversation({ threadId }: { threadId: string }) {
             </Button>
           )}
           <ApprovalActionsContext.Provider value={approvals}>
-            {items.slice(hiddenCount).map((item) => (
-              <TranscriptItem key={`${item.kind}-${item.id}`} item={item} />
-            ))}
+            <WayOutContext.Provider value={wayOut}>
+              {items.slice(hiddenCount).map((item) => (
+                <TranscriptItem key={`${item.kind}-${item.id}`} item={item} />
+              ))}
+            </WayOutContext.Provider>
           </ApprovalActionsContext.Provider>
           {!answering && offer === "hand_off" && !withPerson && !asking && (
             <Offer label="Talk to a person" run={() => setAsking(true)}>

@@ -29,6 +29,8 @@ function wordsFor(item: Item, earlier: Item | undefined): string | null {
       return item.audience === "lead"
         ? `A colleague has to agree: ${item.title}`
         : `Your approval is needed: ${item.title}`;
+    case "connection":
+      return earlier === undefined ? `Connect your account first: ${item.title}` : null;
     case "notice":
       return earlier === undefined ? item.text : null;
     case "call":

@@ -214,6 +214,17 @@ function applyCustom(transcript: Transcript, event: CustomEvent, frame: EventFra
       if (decision !== "approved" || others) return decided;
       return editCall(decided, tool_call_id, (call) => ({ ...call, state: "running" }));
     }
+    case "connection_asked": {
+      const { tool_call_id, spec_id, scheme, title } = event.value;
+      return put(transcript, {
+        kind: "connection",
+        id: tool_call_id,
+        specId: spec_id,
+        scheme,
+        title,
+        at: frame.at,
+      });
+    }
     case "call_resolved": {
       const { tool_call_id, resolution } = event.value;
       const done = resolution === "done";

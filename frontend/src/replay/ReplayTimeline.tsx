@@ -113,6 +113,7 @@ const ICONS: Record<Fact["type"], IconName> = {
   turn_parked: "clock",
   message_finished: "chat",
   agent_changed: "right",
+  connection_asked: "lock",
   handoff_asked: "question",
   person_took_over: "person",
   person_answered: "chat",

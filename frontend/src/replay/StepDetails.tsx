@@ -151,6 +151,16 @@ function About({ fact, steps, onSelect }: AboutProps) {
           ]}
         />
       );
+    case "connection_asked":
+      return (
+        <Facts
+          rows={[
+            ["To be done", fact.title],
+            ["Security scheme", fact.scheme],
+            ["API", <code key="id">{fact.spec_id}</code>],
+          ]}
+        />
+      );
     case "handoff_asked":
       return (
         <Facts

@@ -121,6 +121,16 @@ export function asSeen(events: readonly ReplayEvent[]): Item[] {
           call(fact.tool_call_id, { state: "running" });
         }
         break;
+      case "connection_asked":
+        put({
+          kind: "connection",
+          id: fact.tool_call_id,
+          specId: fact.spec_id,
+          scheme: fact.scheme,
+          title: fact.title,
+          at,
+        });
+        break;
       case "handoff_asked":
         notice("handoff", WORDS.handoff);
         break;

@@ -205,6 +205,13 @@ function wordsFor({ fact, at }: ReplayEvent, known: Known): Words {
         tone: "plain",
         depth: 1,
       };
+    case "connection_asked":
+      return {
+        title: "Asked to connect their account",
+        detail: `${fact.scheme} · for ${fact.title}`,
+        tone: "wait",
+        depth: 1,
+      };
     case "handoff_asked":
       return {
         title: "Person asked for",

@@ -6,6 +6,7 @@ import { type Problem, problemOf, type Spec, useSession } from "../api/client";
 import { ProblemBanner } from "../ui/ErrorBanner";
 import { Icon } from "../ui/icons";
 import { plural } from "../ui/time";
+import { CredentialsPanel } from "./CredentialsPanel";
 import { Skipped } from "./ImportPanel";
 import classes from "./review.module.css";
 
@@ -28,6 +29,7 @@ export function SpecHead({ spec, left, total, children }: SpecHeadProps) {
         <div className={classes.headText}>
           <h1 className={classes.title}>{spec.name}</h1>
           <BaseUrl spec={spec} />
+          <CredentialsPanel specId={spec.id} />
         </div>
         {children}
       </div>

@@ -3,6 +3,7 @@ import { Icon, type IconName } from "../icons";
 import { Json, parsed } from "../Json";
 import { clock, plural } from "../time";
 import { ApprovalCard } from "./ApprovalCard";
+import { ConnectionCard } from "./ConnectionCard";
 import type { CallItem, CallState, Item, MessageItem, NoticeItem } from "./items";
 import { Markdown } from "./Markdown";
 import classes from "./transcript.module.css";
@@ -16,6 +17,8 @@ export const TranscriptItem = memo(function TranscriptItem({ item }: { item: Ite
       return <Call item={item} />;
     case "approval":
       return <ApprovalCard item={item} />;
+    case "connection":
+      return <ConnectionCard item={item} />;
     case "notice":
       return <Notice item={item} />;
   }

@@ -54,6 +54,16 @@ export interface ApprovalItem {
   at: string | null;
 }
 
+/** A call needs the customer's own permission at another service. */
+export interface ConnectionItem {
+  kind: "connection";
+  id: string;
+  specId: string;
+  scheme: string;
+  title: string;
+  at: string | null;
+}
+
 export interface NoticeItem {
   kind: "notice";
   id: string;
@@ -63,7 +73,7 @@ export interface NoticeItem {
   at: string | null;
 }
 
-export type Item = MessageItem | CallItem | ApprovalItem | NoticeItem;
+export type Item = MessageItem | CallItem | ApprovalItem | ConnectionItem | NoticeItem;
 
 export function callStateOf(outcome: unknown): CallState {
   return outcome === "done" || outcome === "failed" || outcome === "declined" ? outcome : "unknown";

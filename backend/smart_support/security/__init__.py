@@ -1,0 +1,1 @@
+"""Secrets at rest, and the record of who did what."""

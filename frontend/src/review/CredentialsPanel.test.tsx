@@ -1,0 +1,141 @@
+import { describe, expect, test } from "vitest";
+import { page } from "vitest/browser";
+import { expectAccessible, expectNoSidewaysScroll, openPage } from "../../tests-support/page";
+import { operationOf, reviewDesk, SPEC } from "../../tests-support/review";
+import { fakeServer, json, problem, ringOf, schemeOf } from "../../tests-support/server";
+
+const AT = "2026-11-23T18:00:00Z";
+const GIVEN = { state: "set", hint: "…6789", set_by: "op_lu", set_at: AT } as const;
+const ORIGINS = ["https://api.shop.test"];
+
+async function openPanel(ring: ReturnType<typeof ringOf>, width = 1280) {
+  const server = fakeServer("operator");
+  server.review(reviewDesk([operationOf(0)]));
+  server.routes["GET /api/specs/*/credentials"] = () => json(ring);
+  await openPage(server, { path: `/review/${SPEC}`, width, height: 844 });
+  await page.getByRole("button", { name: "Credentials" }).click();
+  await expect.element(page.getByRole("heading", { name: "Credentials" })).toBeVisible();
+  return server;
+}
+
+const button = (name: string) => page.getByRole("button", { name, exact: true });
+
+describe("credentials", () => {
+  test("say what is there, what is missing and why, and are accessible", async () => {
+    const trouble = {
+      since: AT,
+      last_at: AT,
+      count: 3,
+      reason: "The API answered 401.",
+      operation: "GET /orders",
+      correlation_id: "cor-7",
+    };
+    await openPanel(
+      ringOf({
+        trouble,
+        schemes: [
+          schemeOf({ ...GIVEN, origins: ORIGINS }),
+          schemeOf({ name: "cert", type: "refused", state: "refused", reason: "No certificates." }),
+          schemeOf({
+            ...GIVEN,
+            name: "login",
+            type: "oauth2",
+            flows: ["authorizationCode"],
+            flow: "authorizationCode",
+            client_id: "shop-client",
+            token_server: "https://login.shop.test",
+            connected: 4,
+            origins: ORIGINS,
+          }),
+        ],
+        headers: [
+          {
+            name: "x-customer",
+            claim: "customer_id",
+            hint: null,
+            origins: ORIGINS,
+            set_by: "op_lu",
+            set_at: AT,
+          },
+        ],
+      }),
+    );
+
+    await expect.element(page.getByText("3 calls failed")).toBeVisible();
+    await expect.element(page.getByText("No certificates.")).toBeVisible();
+    await expect.element(page.getByText(/…6789.*set by op_lu/).first()).toBeVisible();
+    await expect.element(page.getByText(/4 customers connected/)).toBeVisible();
+    await expect.element(page.getByText(/The customer's customer_id/)).toBeVisible();
+    await expect.element(button("Set cert")).not.toBeInTheDocument();
+    await expectAccessible();
+    expectNoSidewaysScroll();
+  });
+
+  test("are given, and the field forgets them", async () => {
+    const server = await openPanel(ringOf({ schemes: [schemeOf()] }));
+    const bodies: unknown[] = [];
+    server.routes["PUT /api/specs/*/credentials/shop-key"] = async (_, request) => {
+      bodies.push(await request.json());
+      return json(ringOf({ schemes: [schemeOf({ ...GIVEN, origins: ORIGINS })] }));
+    };
+
+    await button("Set shop-key").click();
+    await page.getByLabelText("API key").fill("canary-0123456789");
+    await expectAccessible();
+    await button("Save").click();
+
+    await expect.element(page.getByText("Set", { exact: true })).toBeVisible();
+    await expect.element(page.getByLabelText("API key")).not.toBeInTheDocument();
+    expect(bodies).toEqual([{ value: "canary-0123456789", in_body: false }]);
+    expect(document.body.innerHTML).not.toContain("canary");
+    await button("Replace shop-key").click();
+    await expect.element(page.getByLabelText("API key")).toHaveValue("");
+  });
+
+  test("that are refused stay in the form, with the reason", async () => {
+    const login = schemeOf({
+      name: "login",
+      type: "oauth2",
+      flows: ["clientCredentials", "authorizationCode"],
+    });
+    const server = await openPanel(ringOf({ schemes: [login] }), 390);
+    server.routes["PUT /api/specs/*/credentials/login"] = () =>
+      problem(422, "VAL_INVALID_INPUT", "I could not read that.");
+
+    await button("Set login").click();
+    await page.getByRole("combobox", { name: "Who is signed in" }).click();
+    await page.getByRole("option", { name: /Each customer/ }).click();
+    await page.getByLabelText("Client id").fill("shop-client");
+    await button("Save").click();
+
+    await expect.element(page.getByRole("alert")).toHaveTextContent("I could not read that.");
+    await expect.element(page.getByLabelText("Client id")).toHaveValue("shop-client");
+    expectNoSidewaysScroll();
+  });
+
+  test("are deleted", async () => {
+    const server = await openPanel(ringOf({ schemes: [schemeOf({ ...GIVEN, origins: ORIGINS })] }));
+    server.routes["DELETE /api/specs/*/credentials/shop-key"] = () =>
+      json(ringOf({ schemes: [schemeOf()] }));
+
+    await button("Delete shop-key").click();
+
+    await expect.element(page.getByText("Not set")).toBeVisible();
+  });
+
+  test("go with a header that the customer fills", async () => {
+    const server = await openPanel(ringOf());
+    const bodies: unknown[] = [];
+    server.routes["PUT /api/specs/*/headers/X-Customer"] = async (_, request) => {
+      bodies.push(await request.json());
+      return json(ringOf());
+    };
+
+    await page.getByRole("textbox", { name: "Header", exact: true }).fill("X-Customer");
+    await page.getByRole("combobox", { name: "Filled with" }).click();
+    await page.getByRole("option", { name: "The customer's id" }).click();
+    await button("Add").click();
+
+    await expect.poll(() => bodies).toEqual([{ claim: "customer_id" }]);
+  });
+});
