@@ -293,9 +293,12 @@ async def open_parts(
         upstreams = await stack.enter_async_context(
             Upstreams(upstream_settings, hooks=upstream_hooks())
         )
-        # An operator names the address of a document; it must not lead to what only we can reach.
-        reachable = PinnedTransport(CheckedBackend(upstream_settings.addresses), ssl_context=trust)
-        documents = await stack.enter_async_context(_client(trust, reachable))
+        # Documents name addresses, their own and those of token servers; none may lead to what
+        # only we can reach.
+        checked = CheckedBackend(upstream_settings.addresses)
+        documents = await stack.enter_async_context(
+            _client(trust, PinnedTransport(checked, ssl_context=trust))
+        )
         told = await stack.enter_async_context(_client(trust))
 
         conversations = PostgresConversations(
@@ -312,9 +315,10 @@ async def open_parts(
         operations = PostgresOperations(connected)
         audit = PostgresAudit(connected)
         credentials = PostgresCredentials(connected, keys_of(settings))
-        oauth = OAuth(
-            await stack.enter_async_context(_client(trust)), credentials, clock=seams.clock
+        token_servers = await stack.enter_async_context(
+            _client(trust, PinnedTransport(checked, ssl_context=trust))
         )
+        oauth = OAuth(token_servers, credentials, clock=seams.clock)
         stack.push_async_callback(oauth.close)
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
