@@ -21,7 +21,7 @@ from smart_support.cli.catalogue import actions_json, errors_page
 from smart_support.cli.doctor import examine
 from smart_support.cli.reference import reference
 from smart_support.cli.worker import serve_as_worker
-from smart_support.errors import SupportError
+from smart_support.errors import InvalidInput, SupportError
 from smart_support.identity.people import Person, Role
 from smart_support.operations.records import Access, ReviewState, Risk
 from smart_support.operations.review import Correction
@@ -442,6 +442,40 @@ def delete_credential(
     async def work(settings: Settings) -> None:
         await keys.take(settings, spec, name)
         _say(f"Deleted {name}")
+
+    _run(work)
+
+
+@credentials_cli.command("environments")
+def list_environments(spec: SpecName) -> None:
+    """List the environments of an API; the one that is called has a star."""
+
+    async def work(settings: Settings) -> None:
+        for line in keys.environments_described(await keys.environments(settings, spec)):
+            _say(line)
+
+    _run(work)
+
+
+@credentials_cli.command("environment")
+def set_environment(
+    spec: SpecName,
+    environment: Annotated[str, typer.Argument(help="Its name, such as sandbox.")],
+    base_url: Annotated[
+        str | None, typer.Option(help="Where it is; may be left out if it was said before.")
+    ] = None,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Call it from now on, with its own credentials.")
+    ] = False,
+) -> None:
+    """Add an environment, say where it is, or choose it to be called."""
+
+    async def work(settings: Settings) -> None:
+        if base_url is None and not choose:
+            raise InvalidInput("Say --base-url, or --choose it, or both.")
+        changed = await keys.set_environment(settings, spec, environment, base_url, choose=choose)
+        for line in keys.environments_described(changed):
+            _say(line)
 
     _run(work)
 

@@ -208,12 +208,22 @@ async def set_base_url(settings: Settings, name: str, base_url: str) -> Spec:
     Raises:
         SupportError: there is no such spec, or the URL is none.
     """
+    address = base_address(base_url)
+    async with catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        return await operations.set_base_url(spec.id, address, by=BY)
+
+
+def base_address(base_url: str) -> str:
+    """`base_url` without a slash at its end.
+
+    Raises:
+        InvalidInput: it is no http or https URL.
+    """
     parts = urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise InvalidInput(f"{base_url!r} is no http or https URL.")
-    async with catalogue(settings) as operations:
-        spec = await spec_named(operations, name)
-        return await operations.set_base_url(spec.id, base_url.rstrip("/"), by=BY)
+    return base_url.rstrip("/")
 
 
 @asynccontextmanager

@@ -637,8 +637,8 @@ export interface paths {
         };
         get?: never;
         /**
-         * Call another environment
-         * @description From now on. Each has a base URL and credentials of its own.
+         * Set or choose an environment
+         * @description Which is called from now on. Each has a base URL and credentials of its own.
          */
         put: operations["choose_environment"];
         post?: never;
@@ -2579,11 +2579,20 @@ export interface components {
         };
         /**
          * GivenEnvironment
-         * @description Where an environment is; may be left out if it was said before.
+         * @description Where an environment is, and whether it is the one that is called.
          */
         GivenEnvironment: {
-            /** Base Url */
+            /**
+             * Base Url
+             * @description May be left out if it was said before.
+             */
             base_url?: string | null;
+            /**
+             * Choose
+             * @description False: the one that is called stays.
+             * @default true
+             */
+            choose: boolean;
         };
         /**
          * GivenHeader
