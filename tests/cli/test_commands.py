@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.cli.conftest import KEY
+from tests.support.model_endpoint import ModelEndpoint, says
 from tests.support.server import settings_of
 from tests.support.turns import DOCUMENT
 from tests.support.upstream import Upstream, answers
@@ -353,6 +354,31 @@ class TestSpecs:
 
         assert "Imported 'Shop'" in found.stdout, found.output
         refused(missing, "status 404")
+
+
+async def test_the_model_gives_a_second_opinion_where_it_may(
+    installed: Run, document: Path
+) -> None:
+    said = says(json.dumps({"access": "write", "risk": "high", "reason": "It may."}))
+    async with ModelEndpoint() as model:
+        lines = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model.base_url}
+        on = {**lines, "SMART_SUPPORT_MODEL_ADVISES": "true"}
+        await asyncio.to_thread(installed, "import-spec", str(document), "--name", "Shop")
+        count = (await asyncio.to_thread(installed, "operations", "Shop")).stdout.count("[pending]")
+
+        off = await asyncio.to_thread(installed, "advise", "Shop", **lines)
+        nowhere = await asyncio.to_thread(installed, "advise", "Nowhere", **on)
+        model.queue(*[said] * (count - 1), says("I cannot say."))
+        asked = await asyncio.to_thread(installed, "advise", "Shop", **on)
+        now = await asyncio.to_thread(installed, "operations", "Shop")
+
+    refused(off, "SMART_SUPPORT_MODEL_ADVISES")
+    refused(nowhere, "'Nowhere'")
+    assert count > 1
+    assert len(model.requests) == count
+    assert asked.stdout.count("no answer on ") == 1
+    assert f"Asked about {count}; {count - 1} suggestions have" in asked.stdout
+    assert now.stdout.count("because: write, high risk: It may.") == count - 1
 
 
 async def test_a_taken_port_is_told(environment: Environment, tmp_path: Path) -> None:

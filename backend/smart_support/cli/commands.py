@@ -1,5 +1,6 @@
 """The commands of `smart-support`. A failure is a sentence and an exit status, no traceback."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Coroutine
@@ -247,6 +248,24 @@ def approve_reads(
             _say(f"approved {operation.key}")
         _say(f"{len(decided.operations)} approved; take it back with:")
         _say(f"smart-support undo {decided.batch_id}")
+
+    _run(work)
+
+
+@cli.command()
+def advise(
+    spec: Annotated[str, typer.Argument(help="Name or id of an imported document.")],
+) -> None:
+    """Ask the model for a second opinion on what nobody has decided about."""
+
+    async def work(settings: Settings) -> None:
+        asked = advised = 0
+        async with contextlib.aclosing(specs.second_opinion(settings, spec)) as pages:
+            async for page in pages:
+                asked, advised = asked + page.asked, advised + page.advised
+                for key in page.unanswered:
+                    _say(f"no answer on {key}")
+        _say(f"Asked about {asked}; {advised} suggestions have the model's word now.")
 
     _run(work)
 

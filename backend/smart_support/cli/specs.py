@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +12,11 @@ from uuid import UUID
 
 import httpx
 
-from smart_support.app import open_database, open_operations, open_switches
+from smart_support.app import open_adviser, open_database, open_operations, open_switches
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.ledger.stops import Stop, StopScope
 from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.operations.advice import Advised, advise_page
 from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.files import MAIN, is_archive, pack, refers_to_files
 from smart_support.operations.importing import DocumentUnreachable, fetch_document, import_document
@@ -161,6 +162,21 @@ async def approve_clear_reads(settings: Settings, name: str, reason: str | None)
             and is_clear(one.suggestion)
         ]
         return await decide_all(operations, spec.id, verdicts, by=BY) if verdicts else None
+
+
+async def second_opinion(settings: Settings, name: str) -> AsyncGenerator[Advised, None]:
+    """Ask the model about every operation that nobody has decided about, page by page.
+
+    Raises:
+        SupportError: there is no such spec, or the model is not to be asked.
+    """
+    async with open_adviser(settings) as ask, catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        after: str | None = ""
+        while after is not None:
+            done = await advise_page(operations, spec.id, ask, after=after)
+            yield done
+            after = done.next_after
 
 
 async def batches(settings: Settings, name: str) -> tuple[Batch, ...]:
