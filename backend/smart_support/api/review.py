@@ -532,7 +532,7 @@ async def decide_operation(
         parts.operations,
         await parts.operations.operation(str(operation_id)),
         state=ReviewState(decision.state),
-        correction=_correction(decision),
+        correction=correction_of(decision),
         by=person.id,
         reason=decision.reason,
         version=decision.version,
@@ -553,7 +553,7 @@ async def decide_operations(
                 operation_id=str(one.operation_id),
                 version=one.version,
                 state=ReviewState(one.state),
-                correction=_correction(one),
+                correction=correction_of(one),
                 reason=one.reason,
             )
             for one in wanted.decisions
@@ -639,7 +639,8 @@ async def _import(
     return import_result(imported)
 
 
-def _correction(decision: ReviewDecision) -> Correction:
+def correction_of(decision: ReviewDecision) -> Correction:
+    """What a decision changes, as the review takes it."""
     said = {name: getattr(decision, name) for name in Correction.__slots__}
     if decision.answer_fields is not None:
         said["answer_fields"] = tuple(decision.answer_fields)

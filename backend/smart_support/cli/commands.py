@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Annotated, Any, TypeVar
@@ -204,10 +205,26 @@ def decide(
     paged: Annotated[
         bool | None, typer.Option("--paged/--not-paged", help="Walk its pages as suggested.")
     ] = None,
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            "--set",
+            help="JSON object of any field as in REST: idempotency_header, repeatable, lookup, "
+            "status, approval_rules and the like. Where an option says the same, it wins.",
+        ),
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
 ) -> None:
     """Approve or reject an operation, corrected if need be."""
-    bindings = None if not bind else _pairs(bind, "--bind", "ARGUMENT=CLAIM")
+    own: dict[str, Any] = {
+        "access": access,
+        "confirm": confirm,
+        "agent": agent,
+        "risk": risk,
+        "bindings": _pairs(bind, "--bind", "ARGUMENT=CLAIM") if bind else None,
+        "answer_fields": tuple(show) if show else None,
+        "paged": paged,
+    }
 
     async def work(settings: Settings) -> None:
         decided = await specs.decide_operation(
@@ -215,14 +232,9 @@ def decide(
             spec,
             operation,
             state=_STATES[verdict],
-            correction=Correction(
-                access=access,
-                confirm=confirm,
-                agent=agent,
-                risk=risk,
-                bindings=bindings,
-                answer_fields=tuple(show) if show else None,
-                paged=paged,
+            correction=replace(
+                Correction() if fields is None else specs.correction_in(fields),
+                **{name: value for name, value in own.items() if value is not None},
             ),
             reason=reason,
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,7 +12,9 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
+from pydantic import ValidationError
 
+from smart_support.api.review import ReviewDecision, correction_of
 from smart_support.app import open_adviser, open_database, open_operations, open_switches
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.ledger.stops import Stop, StopScope
@@ -138,6 +141,29 @@ async def decide_operation(
             reason=reason,
             version=found.version,
         )
+
+
+def correction_in(text: str) -> Correction:
+    """What a JSON object changes of an operation, field by field as in REST.
+
+    Raises:
+        InvalidInput: it is none, or a field is not known or cannot be that; the text says which.
+    """
+    try:
+        said = json.loads(text)
+        if not isinstance(said, dict):
+            raise InvalidInput("What is to be set is a JSON object.")
+        if unknown := sorted(said.keys() - Correction.__slots__):
+            known = ", ".join(sorted(Correction.__slots__))
+            raise InvalidInput(f"There is no field {unknown[0]!r}; there are: {known}.")
+        decision = {"version": 0, "state": "pending", **said}
+        return correction_of(ReviewDecision.model_validate(decision))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise InvalidInput(f"{place}: {first['msg']}.") from None
+    except ValueError as error:
+        raise InvalidInput(f"What is to be set is no JSON: {error}.") from None
 
 
 async def approve_clear_reads(settings: Settings, name: str, reason: str | None) -> Decided | None:
