@@ -24,7 +24,7 @@ from smart_support.agent.caps import caps_of
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.graph_errors import error_of_agent
-from smart_support.agent.model import open_model
+from smart_support.agent.model import StreamingChatOpenAI, open_model
 from smart_support.agent.model_chain import ModelChain, stand_bys
 from smart_support.agent.model_check import check_model
 from smart_support.agent.model_errors import (
@@ -100,7 +100,7 @@ from smart_support.database.engine import (
 from smart_support.database.errors import map_database_error
 from smart_support.database.life import living
 from smart_support.database.schema import current_revision, migrate
-from smart_support.errors import DatabaseUnavailable, SetupError
+from smart_support.errors import DatabaseUnavailable, InvalidInput, SetupError
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 from smart_support.identity.sign_ins import SignIns
@@ -108,6 +108,7 @@ from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
+from smart_support.operations.advice import SWITCHED_OFF, Ask
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.resilience.transport import CheckedBackend, PinnedTransport
 from smart_support.resilience.upstream import Upstreams, UpstreamSettings
@@ -213,6 +214,31 @@ async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, Pos
         yield PostgresOperations(sessions(engine)), PostgresStops(sessions(engine))
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def open_adviser(settings: Settings) -> AsyncIterator[Ask]:
+    """The model alone, to be asked about imported operations.
+
+    Raises:
+        InvalidInput: that is switched off, or there is no model.
+    """
+    if not _advises(settings):
+        raise InvalidInput(SWITCHED_OFF)
+    model = open_model(settings)
+    try:
+        yield _asker(settings, model)
+    finally:
+        await model.close()
+
+
+def _advises(settings: Settings) -> bool:
+    offline = settings.openai_api_key is None and settings.openai_base_url is None
+    return settings.smart_support_model_advises and not offline
+
+
+def _asker(settings: Settings, model: StreamingChatOpenAI) -> Ask:
+    return partial(ask_model, model, within=settings.smart_support_model_timeout)
 
 
 def tokens_of(settings: Settings) -> Tokens:
@@ -511,9 +537,7 @@ async def open_parts(
             documents=documents,
             check_writable=partial(check_writable, engine),
             check_model=partial(check_model, model),
-            ask_model=partial(ask_model, model, within=settings.smart_support_model_timeout)
-            if settings.smart_support_model_advises and not offline
-            else None,
+            ask_model=_asker(settings, model) if _advises(settings) else None,
             revision=await current_revision(url),
             offline_model=offline,
             model_name=model.model_name,
