@@ -355,6 +355,7 @@ async def open_parts(
                     DATABASE: partial(check_writable, engine),
                     MODEL: lambda: check_model(model, CHECK_SECONDS),
                 },
+                more=partial(installation.looks_at_apis, operations, credentials, documents),
                 gauges=[
                     (metrics.POOL_IN_USE, partial(pool_in_use, engine)),
                     (metrics.POOL_SIZE, lambda: POOL_SIZE + POOL_OVERFLOW),

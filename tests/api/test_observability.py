@@ -161,6 +161,43 @@ class TestHealth:
         assert again["degraded"] == []
 
 
+class TestImportedApis:
+    async def test_are_watched_by_the_look_of_the_settings_page(
+        self, databases: Databases, template: str
+    ) -> None:
+        with databases.one(template) as url:
+            async with running(url) as server:
+                await server.import_company("Shop")
+                watch = server.parts.watch
+
+                async def looked() -> tuple[list[str], list[str], list[str]]:
+                    await watch.monitor.look()
+                    watch.alerts.judge()
+                    health = (await server.http().get("/api/health")).json()
+                    async with server.chat(ADA) as chat:
+                        ready = chat.frames[0]["ready"]
+                    firing = [alert.key for alert in watch.alerts.firing]
+                    return health["degraded"], ready["degraded"], firing
+
+                good = await looked()
+                server.company.queue(answers({}, status=503))
+                bad = await looked()
+                reason = watch.monitor.standing["API Shop"].reason
+                again = await looked()
+                (ended,) = [each for each in watch.alerts.history if each.state == "recovered"]
+                sent = server.company.sent("HEAD")
+
+        key = "service_unavailable/API Shop"
+        assert good[0] == good[1] == []
+        assert key not in good[2]
+        assert (len(bad[0]), bad[1]) == (1, [])
+        assert "Shop" not in bad[0][0]  # anybody may read it
+        assert (key in bad[2], reason) == (True, "It answered 503.")
+        assert (again[0], key in again[2], ended.key) == ([], False, key)
+        assert len(sent) == len(server.company.requests) == 3
+        assert not {"authorization", "cookie"} & {name.lower() for name in sent[0].headers}
+
+
 class TestAlerts:
     async def test_are_shown_while_they_hold_and_afterwards(self, watched: Server) -> None:
         watch = watched.parts.watch
