@@ -98,7 +98,7 @@ async def by_a_bug(server: Server, chat: ChatClient, thread: str) -> None:
 
 
 FAULTS: dict[str, Fault] = {
-    "model answers 500": by_model(fails(500)),
+    "model answers 500": by_model(*[fails(500)] * 3),
     "model refuses the key": by_model(fails(401)),
     "model breaks off": by_model(cut_after(says("one two three four"), 2)),
     "model sends garbage": by_model(streams(b"data: {nonsense\n\n")),

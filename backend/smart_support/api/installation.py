@@ -180,11 +180,18 @@ def _database(parts: Parts) -> Check:
 
 def _model(parts: Parts) -> Check:
     base = None if parts.offline_model else parts.settings.openai_base_url
+
+    async def look() -> None:
+        # That its endpoint lists models does not say that it answers: turns know better.
+        if (why := parts.model_replaced()) is not None:
+            raise NotWell(f"It failed with {why}; a stand-by answers in its place.")
+        await parts.check_model(CHECK_SECONDS)
+
     return Check(
         kind="model",
         name=parts.model_name,
         address=None if base is None else without_credentials(base),
-        look=lambda: parts.check_model(CHECK_SECONDS),
+        look=look,
     )
 
 

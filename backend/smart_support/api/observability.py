@@ -17,7 +17,7 @@ from smart_support.identity.people import Role
 from smart_support.telemetry import metrics
 from smart_support.telemetry.alerts import Notice
 from smart_support.telemetry.debug import DEBUG, LONGEST_SECONDS, MOST_THREADS
-from smart_support.telemetry.watch import API, MODEL
+from smart_support.telemetry.watch import API, FIRST_MODEL, MODEL
 
 metrics_router = APIRouter(tags=["observability"])
 router = APIRouter(prefix="/api/observability", tags=["observability"])
@@ -177,6 +177,8 @@ def degraded_of(parts: Parts) -> list[str]:
     """
     failing = {each.name for each in parts.watch.monitor.failing}
     said = degraded_for_customers(parts)
+    if not said and (FIRST_MODEL in failing or parts.model_replaced()):
+        said.append("The configured language model does not answer; another stands in for it.")
     if any(name.startswith(API) for name in failing):
         said.append("A system that some answers need does not answer.")
     return said

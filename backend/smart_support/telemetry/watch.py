@@ -25,6 +25,9 @@ from smart_support.telemetry.redaction import SECRETS
 
 DATABASE = "database"
 MODEL = "model"
+"""Well if any of the models is."""
+FIRST_MODEL = "configured model"
+"""Looked at by itself where others stand in for it."""
 API = "API "
 """Begins the name of each imported API, so that none can be called as one of the above."""
 
