@@ -255,13 +255,16 @@ const replayListRoute = createRoute({
 export interface ReplaySearch {
   /** The seq of the selected step. */
   step?: number | undefined;
+  /** The id of a tool call: the step with its result is selected, unless `step` says another. */
+  call?: string | undefined;
   view?: "seen" | undefined;
 }
 const replayRoute = createRoute({
   getParentRoute: () => leadRoute,
   path: "/replay/$threadId",
-  validateSearch: ({ step, view }: Record<string, unknown>): ReplaySearch => ({
+  validateSearch: ({ step, call, view }: Record<string, unknown>): ReplaySearch => ({
     step: Number.isSafeInteger(Number(step)) && Number(step) > 0 ? Number(step) : undefined,
+    call: typeof call === "string" && call !== "" ? call : undefined,
     view: view === "seen" ? "seen" : undefined,
   }),
   component: lazyRouteComponent(() => import("./replay/ReplayPage"), "ReplayPage"),

@@ -1,5 +1,6 @@
 /** Figures to test the dashboard with. */
 
+import type { components } from "../src/api/schema.gen";
 import type { Activity, Cohort, Point } from "../src/dashboard/figures";
 import type { FakeServer } from "./server";
 import { json, threadOf } from "./server";
@@ -143,6 +144,16 @@ export const POINTS: Point[] = [
   point("2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z", 20),
 ];
 
+/** An installation without a care, as the settings page tells it. */
+export const HEALTHY: components["schemas"]["Details"] = {
+  version: "0.1.0",
+  revision: "0003",
+  model: { name: "gpt-test", offline: false },
+  dependencies: [],
+  upstreams: [],
+  limits: [],
+};
+
 /** Have `server` answer with these figures, and remember what it was asked. */
 export function giveFigures(server: FakeServer, cohort = COHORT, activity = ACTIVITY): void {
   const range = (url: URL) => ({
@@ -151,6 +162,7 @@ export function giveFigures(server: FakeServer, cohort = COHORT, activity = ACTI
   });
   server.routes["GET /api/dashboard/cohort"] = (url) => json({ ...range(url), cohort });
   server.routes["GET /api/dashboard"] = (url) => json({ ...range(url), activity });
+  server.routes["GET /api/health/details"] = () => json(HEALTHY);
   server.routes["GET /api/dashboard/series"] = () => json({ points: POINTS });
   server.routes["GET /api/dashboard/conversations"] = (url) =>
     json({

@@ -138,6 +138,7 @@ export function fakeServer(role: Role) {
       return found ? json(found) : problem(404, "VAL_NOT_FOUND", "I could not find that.");
     },
     "GET /api/approvals": () => json({ approvals: [] }),
+    "GET /api/tool-calls/unknown": () => json({ calls: [] }),
     "POST /api/threads/*/handoff": () => json(threadOf({ status: "handed_off" })),
     "POST /api/threads/*/resolve": () => json(threadOf({ status: "resolved" })),
     "GET /api/threads/*/replay": (url) => {
@@ -196,7 +197,7 @@ export function fakeServer(role: Role) {
   const fetch = async (request: Request): Promise<Response> => {
     const url = new URL(request.url);
     const path = url.pathname.replace(
-      /\/(threads|specs|operations|reviews|approvals|imports)\/(?!from-url)[^/]+/,
+      /\/(threads|specs|operations|reviews|approvals|imports|tool-calls|stops)\/(?!from-url|unknown)[^/]+/,
       "/$1/*",
     );
     asked.push(`${request.method} ${url.pathname}${url.search}`);

@@ -31,6 +31,7 @@ class Mutant:
 
 CALL = "tests/tools/test_call.py"
 KINDS = "tests/tools/test_call_kinds.py"
+CUT = "tests/tools/test_call_ledger.py"
 LEDGER = "tests/ledger/test_ledger.py"
 UNKNOWN = "tests/ledger/test_unknown.py"
 RECOVERY = "tests/chat/test_recovery.py"
@@ -163,6 +164,20 @@ MUTANTS = [
         "unclear = writes and marked and not recorder.surely_without_effect()",
         "unclear = False",
         f"{CALL}::TestWrites::test_that_are_stopped_on_their_way_are_unknown",
+    ),
+    Mutant(
+        "what the ledger is writing is written to its end, however often the call is stopped",
+        "tools/call.py",
+        "while not task.done():",
+        "if not task.done():",
+        f"{CUT}::TestStoppedWhileTheLedgerWrites",
+    ),
+    Mutant(
+        "nothing is sent while the ledger cannot be written",
+        "tools/call.py",
+        "await _whole(marking)",
+        "await asyncio.wait([asyncio.ensure_future(marking)])",
+        f"{CUT}::TestCutOffBeforeItLeaves",
     ),
     Mutant(
         "the version is that of the same thing, the last one read",

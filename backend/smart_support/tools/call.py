@@ -5,10 +5,11 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import orjson
+import structlog
 
 from smart_support.errors import Severity, SupportError
 from smart_support.events.records import CallOutcome, Event, ToolReturned
@@ -46,6 +47,10 @@ from smart_support.tools.planning import (
     version_argument,
 )
 from smart_support.tools.request import build_request
+
+log = structlog.get_logger()
+
+Result = TypeVar("Result")
 
 __all__ = ["CallResult", "Limits", "ToolCaller", "complete_arguments", "plan_call"]
 
@@ -279,7 +284,7 @@ class ToolCaller:
             outcome: CallOutcome = "unknown" if unclear else "failed"
             content = answer.failure("TOOL_CANCELLED", outcome, "The call was stopped.")
             stopped = _End(outcome, content, "TOOL_CANCELLED")
-            await asyncio.shield(self._finish(planned, recorder, stopped))
+            await _whole(self._finish(planned, recorder, stopped))
             raise
         try:
             events = await self._finish(planned, recorder, end)
@@ -413,15 +418,23 @@ class ToolCaller:
         )
 
 
-async def _whole(work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` to its end, also when cancelled: whether a row was committed must be known."""
+async def _whole(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do `work` to its end, however often cancelled: whether a row was committed must be known.
+
+    Each wait of the ledger has its own limit, so that the end comes.
+    """
     task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if not task.cancelled():
+    stopped: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
             await asyncio.wait([task])
-        raise
+        except asyncio.CancelledError as error:
+            stopped = error
+    if stopped is None:
+        return task.result()
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        log.warning("stopped_ledger_write_failed", error=type(failure).__name__)
+    raise stopped
 
 
 def _returned(planned: PlannedCall, end: _End) -> ToolReturned:

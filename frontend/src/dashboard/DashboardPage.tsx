@@ -13,6 +13,7 @@ import classes from "./dashboard.module.css";
 import { ErrorsSection } from "./Errors";
 import { activityMetrics, cohortMetrics, isQuiet, type Metric, rowsOf } from "./figures";
 import { FailedCard, LoadingCard, MetricCard } from "./MetricCard";
+import { Paused } from "./Paused";
 import { RangeSelector } from "./RangeSelector";
 import { before, type DashboardSearch, type Range, rangeOf } from "./range";
 import { Breakdown, Operations, OverTime } from "./Tables";
@@ -50,6 +51,7 @@ export function DashboardPage() {
           <Title order={1}>Dashboard</Title>
           <RangeSelector search={search} range={range} onSearch={onSearch} />
         </header>
+        <Paused />
         {"wrong" in range ? (
           <ErrorBanner title={range.wrong} />
         ) : (

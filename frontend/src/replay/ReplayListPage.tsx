@@ -14,6 +14,7 @@ import { CountedConversations } from "./CountedConversations";
 import { LeadApprovals } from "./LeadApprovals";
 import classes from "./replay.module.css";
 import { ThreadTable } from "./ThreadTable";
+import { UnknownCalls } from "./UnknownCalls";
 
 const PAGE = 50;
 
@@ -60,6 +61,7 @@ function EveryConversation() {
       <div className={frame.column}>
         <Title order={1}>Conversations</Title>
         <LeadApprovals />
+        <UnknownCalls />
         <div className={classes.filters} role="search">
           <SearchField
             query={query ?? ""}

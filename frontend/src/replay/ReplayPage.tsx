@@ -28,7 +28,16 @@ export function ReplayPage() {
 
   const steps = useMemo(() => stepsOf(events), [events]);
   const failures = useMemo(() => steps.filter((step) => step.failed), [steps]);
-  const wanted = search.step ?? failures[0]?.seq ?? steps[0]?.seq ?? 0;
+  const result = useMemo(
+    () =>
+      steps.findLast(
+        ({ fact }) => fact.type === "tool_returned" && fact.tool_call_id === search.call,
+      ),
+    [steps, search.call],
+  );
+  // A call that was asked for may still be among what is loading.
+  const first = search.call !== undefined && !complete ? 0 : (failures[0]?.seq ?? steps[0]?.seq);
+  const wanted = search.step ?? result?.seq ?? first ?? 0;
   const index = useMemo(() => steps.findIndex((step) => step.seq === wanted), [steps, wanted]);
   const selected = steps[index];
   const note = useMemo(() => {
@@ -37,7 +46,8 @@ export function ReplayPage() {
   }, [events]);
   const desk = thread?.handling?.with_person === true;
   // Who is about to answer reads the conversation, until a step is asked for.
-  const seen = search.view === "seen" || (desk && search.step === undefined);
+  const asked = search.step !== undefined || search.call !== undefined;
+  const seen = search.view === "seen" || (desk && !asked);
 
   const choose = useCallback(
     (seq: number) =>

@@ -277,8 +277,13 @@ function CallDetails({ callId, steps, onSelect }: { callId: string } & Omit<Abou
             {returned.code && <code> {returned.code}</code>}
           </h3>
           <Json value={parsed(returned.content)} label="Result" />
-          {returned.outcome === "unknown" && resolved === undefined && (
-            <ResolveCall callId={callId} />
+          {resolved !== undefined ? (
+            <p className={classes.quiet}>
+              Found out since, by {resolved.by}: it was{" "}
+              {resolved.resolution === "done" ? "done" : "not done"}.
+            </p>
+          ) : (
+            returned.outcome === "unknown" && <ResolveCall callId={callId} />
           )}
         </>
       ) : (

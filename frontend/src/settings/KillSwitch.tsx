@@ -53,7 +53,7 @@ export function KillSwitch() {
                   size="compact-sm"
                   variant="default"
                   disabled={missing || busy}
-                  aria-label={`Switch ${stop.title} on again`}
+                  aria-label={`Switch on ${stop.title} again`}
                   onClick={() =>
                     on.mutate({
                       params: { path: { stop_id: stop.id } },
