@@ -26,7 +26,7 @@ from smart_support.agent.graph import build_graph
 from smart_support.agent.graph_errors import error_of_agent
 from smart_support.agent.model import StreamingChatOpenAI, open_model
 from smart_support.agent.model_chain import ModelChain, stand_bys
-from smart_support.agent.model_check import check_model
+from smart_support.agent.model_check import check_any, check_model
 from smart_support.agent.model_errors import (
     ModelAuth,
     ModelRateLimited,
@@ -122,7 +122,7 @@ from smart_support.telemetry.handler import ErrorContext, ErrorHandler, Remedy
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.telemetry.monitor import CHECK_SECONDS
 from smart_support.telemetry.tracing import configure_tracing
-from smart_support.telemetry.watch import DATABASE, MODEL, hide_secrets_of, open_watch
+from smart_support.telemetry.watch import DATABASE, FIRST_MODEL, MODEL, hide_secrets_of, open_watch
 from smart_support.tools.authorize import Door, SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
 from smart_support.tools.keyring import Keyring
@@ -146,6 +146,7 @@ class Seams:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sweep_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     offline_token_delay: float = 0.012
+    model_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     hello_seconds: float = chat_socket.HELLO_SECONDS
     act_seconds: float = chat_socket.ACT_SECONDS
     restart_grace: float = RESTART_GRACE_SECONDS
@@ -312,7 +313,7 @@ async def open_parts(
         )
         asked = settings.model_copy(update={"openai_model": OFFLINE_MODEL}) if offline else settings
         model = open_model(asked, base_url_override=endpoint)
-        chain = ModelChain([model, *stand_bys(settings, offline=offline)])
+        chain = ModelChain([model, *stand_bys(settings, offline=offline)], sleep=seams.model_sleep)
         stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
         upstream_settings = UpstreamSettings.from_settings(settings)
@@ -379,8 +380,14 @@ async def open_parts(
                 told,
                 looks={
                     DATABASE: partial(check_writable, engine),
-                    MODEL: lambda: check_model(model, CHECK_SECONDS),
+                    MODEL: lambda: check_any([model, *chain.stand_bys], CHECK_SECONDS - 1.0),
+                    **(
+                        {FIRST_MODEL: lambda: check_model(model, CHECK_SECONDS)}
+                        if chain.stand_bys
+                        else {}
+                    ),
                 },
+                more=partial(installation.looks_at_apis, operations, credentials, documents),
                 gauges=[
                     (metrics.POOL_IN_USE, partial(pool_in_use, engine)),
                     (metrics.POOL_SIZE, lambda: POOL_SIZE + POOL_OVERFLOW),
@@ -537,7 +544,14 @@ async def open_parts(
             documents=documents,
             check_writable=partial(check_writable, engine),
             check_model=partial(check_model, model),
+<<<<<<< HEAD
             ask_model=_asker(settings, model) if _advises(settings) else None,
+=======
+            model_replaced=lambda: chain.replaced,
+            ask_model=partial(ask_model, model, within=settings.smart_support_model_timeout)
+            if settings.smart_support_model_advises and not offline
+            else None,
+>>>>>>> errors
             revision=await current_revision(url),
             offline_model=offline,
             model_name=model.model_name,
