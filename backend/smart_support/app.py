@@ -544,14 +544,8 @@ async def open_parts(
             documents=documents,
             check_writable=partial(check_writable, engine),
             check_model=partial(check_model, model),
-<<<<<<< HEAD
             ask_model=_asker(settings, model) if _advises(settings) else None,
-=======
             model_replaced=lambda: chain.replaced,
-            ask_model=partial(ask_model, model, within=settings.smart_support_model_timeout)
-            if settings.smart_support_model_advises and not offline
-            else None,
->>>>>>> errors
             revision=await current_revision(url),
             offline_model=offline,
             model_name=model.model_name,
