@@ -24,9 +24,9 @@ from smart_support.agent.caps import caps_of
 from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.graph_errors import error_of_agent
-from smart_support.agent.model import open_model
+from smart_support.agent.model import StreamingChatOpenAI, open_model
 from smart_support.agent.model_chain import ModelChain, stand_bys
-from smart_support.agent.model_check import check_model
+from smart_support.agent.model_check import check_any, check_model
 from smart_support.agent.model_errors import (
     ModelAuth,
     ModelRateLimited,
@@ -100,7 +100,7 @@ from smart_support.database.engine import (
 from smart_support.database.errors import map_database_error
 from smart_support.database.life import living
 from smart_support.database.schema import current_revision, migrate
-from smart_support.errors import DatabaseUnavailable, SetupError
+from smart_support.errors import DatabaseUnavailable, InvalidInput, SetupError
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 from smart_support.identity.sign_ins import SignIns
@@ -108,6 +108,7 @@ from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
+from smart_support.operations.advice import SWITCHED_OFF, Ask
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.resilience.transport import CheckedBackend, PinnedTransport
 from smart_support.resilience.upstream import Upstreams, UpstreamSettings
@@ -121,7 +122,7 @@ from smart_support.telemetry.handler import ErrorContext, ErrorHandler, Remedy
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.telemetry.monitor import CHECK_SECONDS
 from smart_support.telemetry.tracing import configure_tracing
-from smart_support.telemetry.watch import DATABASE, MODEL, hide_secrets_of, open_watch
+from smart_support.telemetry.watch import DATABASE, FIRST_MODEL, MODEL, hide_secrets_of, open_watch
 from smart_support.tools.authorize import Door, SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
 from smart_support.tools.keyring import Keyring
@@ -145,6 +146,7 @@ class Seams:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sweep_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     offline_token_delay: float = 0.012
+    model_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     hello_seconds: float = chat_socket.HELLO_SECONDS
     act_seconds: float = chat_socket.ACT_SECONDS
     restart_grace: float = RESTART_GRACE_SECONDS
@@ -213,6 +215,31 @@ async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, Pos
         yield PostgresOperations(sessions(engine)), PostgresStops(sessions(engine))
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def open_adviser(settings: Settings) -> AsyncIterator[Ask]:
+    """The model alone, to be asked about imported operations.
+
+    Raises:
+        InvalidInput: that is switched off, or there is no model.
+    """
+    if not _advises(settings):
+        raise InvalidInput(SWITCHED_OFF)
+    model = open_model(settings)
+    try:
+        yield _asker(settings, model)
+    finally:
+        await model.close()
+
+
+def _advises(settings: Settings) -> bool:
+    offline = settings.openai_api_key is None and settings.openai_base_url is None
+    return settings.smart_support_model_advises and not offline
+
+
+def _asker(settings: Settings, model: StreamingChatOpenAI) -> Ask:
+    return partial(ask_model, model, within=settings.smart_support_model_timeout)
 
 
 def tokens_of(settings: Settings) -> Tokens:
@@ -286,7 +313,7 @@ async def open_parts(
         )
         asked = settings.model_copy(update={"openai_model": OFFLINE_MODEL}) if offline else settings
         model = open_model(asked, base_url_override=endpoint)
-        chain = ModelChain([model, *stand_bys(settings, offline=offline)])
+        chain = ModelChain([model, *stand_bys(settings, offline=offline)], sleep=seams.model_sleep)
         stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
         upstream_settings = UpstreamSettings.from_settings(settings)
@@ -353,8 +380,14 @@ async def open_parts(
                 told,
                 looks={
                     DATABASE: partial(check_writable, engine),
-                    MODEL: lambda: check_model(model, CHECK_SECONDS),
+                    MODEL: lambda: check_any([model, *chain.stand_bys], CHECK_SECONDS - 1.0),
+                    **(
+                        {FIRST_MODEL: lambda: check_model(model, CHECK_SECONDS)}
+                        if chain.stand_bys
+                        else {}
+                    ),
                 },
+                more=partial(installation.looks_at_apis, operations, credentials, documents),
                 gauges=[
                     (metrics.POOL_IN_USE, partial(pool_in_use, engine)),
                     (metrics.POOL_SIZE, lambda: POOL_SIZE + POOL_OVERFLOW),
@@ -511,9 +544,8 @@ async def open_parts(
             documents=documents,
             check_writable=partial(check_writable, engine),
             check_model=partial(check_model, model),
-            ask_model=partial(ask_model, model, within=settings.smart_support_model_timeout)
-            if settings.smart_support_model_advises and not offline
-            else None,
+            ask_model=_asker(settings, model) if _advises(settings) else None,
+            model_replaced=lambda: chain.replaced,
             revision=await current_revision(url),
             offline_model=offline,
             model_name=model.model_name,

@@ -171,6 +171,11 @@ export function reviewDesk(operations: Operation[], spec: Spec = specOf()) {
         version: before.version + 1,
       });
     },
+    /** The model doubts the suggestion. */
+    advise(id: string) {
+      const before = now.get(id) as Operation;
+      now.set(id, { ...before, clear: false, version: before.version + 1 });
+    },
     decide(decisions: OperationDecision[]): ReturnType<typeof write> | Conflict[] {
       bodies.push(decisions);
       const late = decisions.flatMap(({ operation_id, version }): Conflict[] => {

@@ -156,6 +156,7 @@ export function fakeServer(role: Role) {
       url.pathname.endsWith(SPEC)
         ? json(desk.spec())
         : problem(404, "VAL_NOT_FOUND", "I could not find that."),
+    "GET /api/advice": () => json({ offered: false }),
     "GET /api/specs/*/credentials": () => json(ringOf()),
     "PUT /api/specs/*/base-url": () => json(desk.spec()),
     "GET /api/specs/*/operations": (url: URL) => {

@@ -23,6 +23,7 @@ from tests.support.turns import Clock
 
 from smart_support.agent.model import open_model
 from smart_support.agent.model_chain import ModelChain, Patience, stand_bys
+from smart_support.agent.model_check import check_any
 from smart_support.agent.model_errors import (
     ModelAuth,
     ModelBrokenAnswer,
@@ -127,7 +128,7 @@ class TestWithAStandBy:
         two.primary.queue(*[fails(503)] * 3)
         two.other.queue(ANSWER, ANSWER, ANSWER)
         await two.asked()
-        assert two.chain.degraded == "MODEL_UNAVAILABLE"
+        assert two.chain.degraded == two.chain.replaced == "MODEL_UNAVAILABLE"
 
         for _ in range(2):
             assert [type(piece) for piece in await two.asked()].count(Switched) == 0
@@ -149,7 +150,7 @@ class TestWithAStandBy:
 
         assert read(meanwhile) == "All is well."
         assert read(await probing) == "I am back."
-        assert two.chain.degraded is None
+        assert two.chain.degraded is two.chain.replaced is None
         two.primary.queue(ANSWER)
         assert read(await two.asked()) == "All is well."
         assert len(two.primary.requests) == 5
@@ -287,6 +288,30 @@ class TestAlone:
             await two.asked(two.alone)
 
         assert len(two.primary.requests) == 3
+
+    async def test_of_one_alone_nobody_stands_in(self, two: Two) -> None:
+        two.primary.queue(fails(401))
+
+        with pytest.raises(ModelAuth):
+            await two.asked(two.alone)
+
+        assert (two.alone.degraded, two.alone.replaced) == ("MODEL_AUTH", None)
+
+
+async def test_one_that_hangs_does_not_hide_that_another_is_there(two: Two) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the other side gives up
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        settings = Settings(_env_file=None, openai_api_key=SecretStr("test-key-1234"))
+        port = server.sockets[0].getsockname()[1]
+        hangs = open_model(settings, base_url_override=f"http://127.0.0.1:{port}/v1")
+
+        await check_any([hangs, two.chain.primary], 1.0)
+        with pytest.raises(ModelUnavailable, match="in time"):
+            await check_any([hangs, hangs], 0.05)
+        await hangs.close()
 
 
 class TestConfigured:

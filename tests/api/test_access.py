@@ -48,6 +48,7 @@ RULES: dict[str, set[Role] | None] = {
     "POST /api/operations/{operation_id}/decision": OPERATORS,
     "POST /api/operations/{operation_id}/dry-run": LEADS | OPERATORS,
     "POST /api/specs/{spec_id}/advice": OPERATORS,
+    "GET /api/advice": LEADS | OPERATORS,
     "GET /api/operations/{operation_id}/evidence": LEADS | OPERATORS,
     "GET /api/specs/{spec_id}/decisions": LEADS | OPERATORS,
     "POST /api/specs/{spec_id}/decisions": OPERATORS,

@@ -13,9 +13,13 @@ from tests.support.server import ADA, Server, running
 from tests.support.turns import ORDER_1
 from tests.support.upstream import answers, breaks_off, drops, garbage
 
+from smart_support.app import Seams
 from smart_support.telemetry import metrics
 
 Fault: TypeAlias = Callable[[Server, ChatClient, str], Awaitable[None]]
+
+QUICK = Seams(offline_token_delay=0.0, model_sleep=lambda _seconds: asyncio.sleep(0))
+"""Attempts follow each other at once: what is left of them is looked at, not when they are."""
 
 
 def counts(server: Server) -> dict[str, float]:
@@ -98,7 +102,7 @@ async def by_a_bug(server: Server, chat: ChatClient, thread: str) -> None:
 
 
 FAULTS: dict[str, Fault] = {
-    "model answers 500": by_model(fails(500)),
+    "model answers 500": by_model(*[fails(500)] * 3),
     "model refuses the key": by_model(fails(401)),
     "model breaks off": by_model(cut_after(says("one two three four"), 2)),
     "model sends garbage": by_model(streams(b"data: {nonsense\n\n")),
@@ -118,7 +122,7 @@ FAULTS: dict[str, Fault] = {
 async def test_nothing_is_left_of_any_fault(databases: Databases, template: str) -> None:
     left = {}
     with databases.one(template) as url:
-        async with running(url, smart_support_message_limit=1_000) as server:
+        async with running(url, seams=QUICK, smart_support_message_limit=1_000) as server:
             await server.import_company()
             async with server.chat(ADA) as chat:
                 thread = await server.thread(ADA)
@@ -168,10 +172,10 @@ async def test_a_product_that_stops_leaves_no_task_and_no_descriptor(
         async with running(url):  # what is made once and kept, such as threads
             pass
         tasks, descriptors = asyncio.all_tasks(), process.num_fds()
-        async with running(url) as server, server.chat(ADA) as chat:
+        async with running(url, seams=QUICK) as server, server.chat(ADA) as chat:
             thread = await server.thread(ADA)
             await chat.follow(thread)
-            await by_model(fails(500))(server, chat, thread)
+            await by_model(*[fails(500)] * 3)(server, chat, thread)
 
         assert asyncio.all_tasks() == tasks
         assert process.num_fds() <= descriptors

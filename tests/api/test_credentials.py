@@ -229,10 +229,15 @@ class TestRest:
         path = f"/api/specs/{spec_id}/environments"
         operator = server.http(OPERATOR)
 
+        moved = await operator.put(
+            f"{path}/sandbox", json={"base_url": "http://127.0.0.1:9/v1", "choose": False}
+        )
         sandbox = await operator.put(f"{path}/sandbox", json={"base_url": "http://127.0.0.1:9/v2/"})
         live = await operator.put(f"{path}/live", json={})
         odd = await operator.put(f"{path}/No Name", json={})
 
+        assert moved.json()["environment"] == "live"
+        assert moved.json()["environments"][1]["base_url"] == "http://127.0.0.1:9/v1"
         assert sandbox.json()["environment"] == "sandbox"
         assert sandbox.json()["schemes"][0]["state"] == "missing"
         assert live.json()["schemes"][0]["state"] == "set"

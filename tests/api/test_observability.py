@@ -1,5 +1,6 @@
 """Metrics, alerts, debug mode and health, over the product's own HTTP."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,12 +9,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from tests.support.database import Databases
-from tests.support.model_endpoint import calls, fails
-from tests.support.server import ADA, LEAD, OPERATOR, Server, running
+from tests.support.model_endpoint import ModelEndpoint, calls, fails
+from tests.support.server import ADA, LEAD, OPERATOR, Server, echo, running
 from tests.support.turns import ORDER_1, REFUND
 from tests.support.upstream import answers
 
-from smart_support.agent.model_errors import ModelAuth
+from smart_support.agent.model_errors import ModelAuth, ModelUnavailable
+from smart_support.app import Seams
 from smart_support.telemetry.debug import DEBUG
 
 TOKEN = "the scrape token of this test"
@@ -159,6 +161,146 @@ class TestHealth:
         assert len(health["degraded"]) == len(ready["degraded"]) == 1
         assert "person" in health["degraded"][0]
         assert again["degraded"] == []
+
+    async def test_says_that_the_model_is_gone_once_no_further_attempt_helps(
+        self, databases: Databases, template: str
+    ) -> None:
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            await asyncio.sleep(0)
+
+        seams = Seams(offline_token_delay=0.0, model_sleep=sleep)
+        with databases.one(template) as url:
+            async with running(url, seams=seams) as server, server.chat(ADA) as chat:
+                thread = await server.thread(ADA)
+                await chat.follow(thread)
+
+                async def written(text: str) -> tuple[dict[str, Any], list[str]]:
+                    await chat.write(thread, text)
+                    end = (await chat.turn())[-1]["event"]
+                    await server.settled()
+                    await server.parts.errors.idle()
+                    return end, (await server.http().get("/api/health")).json()["degraded"]
+
+                server.model.queue(fails(500))
+                once = await written("Anybody there?")
+                server.model.queue(*[fails(500)] * 3)
+                stays = await written("Still there?")
+                async with server.chat(ADA) as second:
+                    ready = second.frames[0]["ready"]
+                again = await written("And now?")
+
+        assert (once[0]["type"], once[1]) == ("RUN_FINISHED", [])
+        assert (stays[0]["type"], stays[0]["code"]) == ("RUN_ERROR", ModelUnavailable.code)
+        assert stays[0]["metadata"]["action"] == "hand_off"
+        assert ready["degraded"] == stays[1]
+        assert len(stays[1]) == 1
+        assert "person" in stays[1][0]
+        assert (again[0]["type"], again[1]) == ("RUN_FINISHED", [])
+        assert len(waits) == 3  # one for the first message, two for the second
+
+    async def test_says_that_a_stand_by_answers_and_tells_customers_nothing_of_it(
+        self, databases: Databases, template: str
+    ) -> None:
+        async with ModelEndpoint(respond=echo) as other:
+            with databases.one(template) as url:
+                async with running(
+                    url,
+                    openai_fallback_base_url=other.base_url,
+                    openai_fallback_api_key=SecretStr("sk-other"),
+                ) as server:
+                    before = (await server.http().get("/api/health")).json()
+                    server.model.queue(fails(401))
+                    async with server.chat(ADA) as chat:
+                        thread = await server.thread(ADA)
+                        await chat.follow(thread)
+                        await chat.write(thread, "Anybody there?")
+                        end = (await chat.turn())[-1]["event"]
+                    await server.settled()
+                    after = (await server.http().get("/api/health")).json()
+                    settings = await server.http(OPERATOR).get("/api/health/details")
+                    async with server.chat(ADA) as second:
+                        ready = second.frames[0]["ready"]
+
+        assert (before["degraded"], end["type"]) == ([], "RUN_FINISHED")
+        assert len(after["degraded"]) == 1
+        assert "another stands in" in after["degraded"][0]
+        (model,) = [each for each in settings.json()["dependencies"] if each["kind"] == "model"]
+        assert (model["status"], model["reason"]) == (
+            "failing",
+            "It failed with MODEL_AUTH; a stand-by answers in its place.",
+        )
+        assert ready["degraded"] == []
+
+    @pytest.mark.parametrize("stand_by", ["there", "gone"])
+    async def test_looks_at_the_configured_model_and_at_those_that_stand_in(
+        self, databases: Databases, template: str, stand_by: str
+    ) -> None:
+        async with ModelEndpoint() as dead:
+            gone = dead.base_url
+        async with ModelEndpoint(respond=echo) as other:
+            with databases.one(template) as url:
+                async with running(
+                    url,
+                    openai_base_url=gone,
+                    openai_fallback_base_url=other.base_url if stand_by == "there" else gone,
+                ) as server:
+                    watch = server.parts.watch
+                    await watch.monitor.look()
+                    watch.alerts.judge()
+                    firing = {alert.key for alert in watch.alerts.firing}
+                    health = (await server.http().get("/api/health")).json()
+
+        down = {key for key in firing if key.endswith("model")}
+        if stand_by == "there":
+            assert down == {"service_unavailable/configured model"}
+            assert "another stands in" in health["degraded"][0]
+        else:
+            assert down == {
+                "service_unavailable/configured model",
+                "service_unavailable/model",
+            }
+            assert "person" in health["degraded"][0]
+        assert len(health["degraded"]) == 1
+
+
+class TestImportedApis:
+    async def test_are_watched_by_the_look_of_the_settings_page(
+        self, databases: Databases, template: str
+    ) -> None:
+        with databases.one(template) as url:
+            async with running(url) as server:
+                await server.import_company("Shop")
+                watch = server.parts.watch
+
+                async def looked() -> tuple[list[str], list[str], list[str]]:
+                    await watch.monitor.look()
+                    watch.alerts.judge()
+                    health = (await server.http().get("/api/health")).json()
+                    async with server.chat(ADA) as chat:
+                        ready = chat.frames[0]["ready"]
+                    firing = [alert.key for alert in watch.alerts.firing]
+                    return health["degraded"], ready["degraded"], firing
+
+                good = await looked()
+                server.company.queue(answers({}, status=503))
+                bad = await looked()
+                reason = watch.monitor.standing["API Shop"].reason
+                again = await looked()
+                (ended,) = [each for each in watch.alerts.history if each.state == "recovered"]
+                sent = server.company.sent("HEAD")
+
+        key = "service_unavailable/API Shop"
+        assert good[0] == good[1] == []
+        assert key not in good[2]
+        assert (len(bad[0]), bad[1]) == (1, [])
+        assert "Shop" not in bad[0][0]  # anybody may read it
+        assert (key in bad[2], reason) == (True, "It answered 503.")
+        assert (again[0], key in again[2], ended.key) == ([], False, key)
+        assert len(sent) == len(server.company.requests) == 3
+        assert not {"authorization", "cookie"} & {name.lower() for name in sent[0].headers}
 
 
 class TestAlerts:

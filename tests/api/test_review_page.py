@@ -277,10 +277,12 @@ async def test_the_model_is_asked_only_where_that_is_switched_on(
 ) -> None:
     off = await server.http(OPERATOR).post(f"/api/specs/{spec}/advice")
     assert (off.status_code, "SMART_SUPPORT_MODEL_ADVISES" in off.text) == (422, True)
+    assert (await server.http(OPERATOR).get("/api/advice")).json() == {"offered": False}
 
     with databases.one(template) as url:
         async with running(url, smart_support_model_advises=True) as asked:
             operator = asked.http(OPERATOR)
+            assert (await operator.get("/api/advice")).json() == {"offered": True}
             sent = await operator.post(
                 "/api/specs", params={"name": "Shop"}, content=json.dumps(DOCUMENT)
             )

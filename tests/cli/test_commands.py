@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.cli.conftest import KEY
+from tests.support.model_endpoint import ModelEndpoint, says
 from tests.support.server import settings_of
 from tests.support.turns import DOCUMENT
 from tests.support.upstream import Upstream, answers
@@ -45,7 +46,12 @@ def command(environment: Environment, tmp_path: Path, monkeypatch: pytest.Monkey
 def installed(command: Run, migrated_database: Callable[[], str]) -> Run:
     """The same, on a database of its own."""
     url = migrated_database()
-    return lambda *words, **lines: command(*words, DATABASE_URL=url, **lines)
+
+    def run(*words: str, **lines: Any) -> Any:
+        return command(*words, DATABASE_URL=url, **lines)
+
+    run.url = url  # type: ignore[attr-defined]
+    return run
 
 
 @pytest.fixture
@@ -211,6 +217,46 @@ class TestSpecs:
         assert "[rejected]" in rejected.stdout
         assert "[pending]" in reopened.stdout
 
+    def test_every_field_can_be_set_as_by_rest(self, document: Path, installed: Any) -> None:
+        installed("import-spec", str(document))
+        rule = {"argument": "/body/text", "comparison": "ne", "value": "hi"}
+        said = {
+            "repeatable": False,
+            "idempotency_header": "X-Once",
+            "idempotency_lifetime_s": 600,
+            "lookup": {"operation": "GET /secrets", "items": "/data", "equal": {"/t": "/key"}},
+            "approval_rules": {"thresholds": [rule]},
+            "breaker_group": "slow",
+            "agent": "notes",
+        }
+        stored = "SELECT classification FROM operations WHERE tool_name = 'addNote'"
+
+        decided = installed(
+            "decide", "Shop", "addNote", "approve", "--set", json.dumps(said), "--agent", "other"
+        )
+
+        assert decided.exit_code == 0, decided.output
+        with psycopg.connect(installed.url) as connection:
+            (kept,) = connection.execute(stored).fetchone() or ({},)
+        assert kept["lookup"]["operation"] == "GET /secrets"
+        assert kept["approval_rules"]["thresholds"] == [{**rule, "who": "lead"}]
+        assert kept["agent"] == "other"
+        for name in ("repeatable", "idempotency_header", "idempotency_lifetime_s", "breaker_group"):
+            assert kept[name] == said[name]
+
+    @pytest.mark.parametrize(
+        ("said", "words"),
+        [
+            ("{", "no JSON"),
+            ("[]", "a JSON object"),
+            ('{"version": 7}', "no field 'version'"),
+            ('{"cacheable_s": -1}', "cacheable_s: "),
+            ('{"lookup": {"items": 1}}', "lookup.operation: "),
+        ],
+    )
+    def test_what_cannot_be_set_is_told(self, installed: Run, said: str, words: str) -> None:
+        refused(installed("decide", "Shop", "addNote", "approve", "--set", said), words)
+
     def test_the_clear_reads_are_approved_at_once_and_taken_back(
         self, installed: Run, document: Path
     ) -> None:
@@ -353,6 +399,31 @@ class TestSpecs:
 
         assert "Imported 'Shop'" in found.stdout, found.output
         refused(missing, "status 404")
+
+
+async def test_the_model_gives_a_second_opinion_where_it_may(
+    installed: Run, document: Path
+) -> None:
+    said = says(json.dumps({"access": "write", "risk": "high", "reason": "It may."}))
+    async with ModelEndpoint() as model:
+        lines = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model.base_url}
+        on = {**lines, "SMART_SUPPORT_MODEL_ADVISES": "true"}
+        await asyncio.to_thread(installed, "import-spec", str(document), "--name", "Shop")
+        count = (await asyncio.to_thread(installed, "operations", "Shop")).stdout.count("[pending]")
+
+        off = await asyncio.to_thread(installed, "advise", "Shop", **lines)
+        nowhere = await asyncio.to_thread(installed, "advise", "Nowhere", **on)
+        model.queue(*[said] * (count - 1), says("I cannot say."))
+        asked = await asyncio.to_thread(installed, "advise", "Shop", **on)
+        now = await asyncio.to_thread(installed, "operations", "Shop")
+
+    refused(off, "SMART_SUPPORT_MODEL_ADVISES")
+    refused(nowhere, "'Nowhere'")
+    assert count > 1
+    assert len(model.requests) == count
+    assert asked.stdout.count("no answer on ") == 1
+    assert f"Asked about {count}; {count - 1} suggestions have" in asked.stdout
+    assert now.stdout.count("because: write, high risk: It may.") == count - 1
 
 
 async def test_a_taken_port_is_told(environment: Environment, tmp_path: Path) -> None:

@@ -99,6 +99,35 @@ def test_headers_and_credentials_can_be_deleted(keyed: Any) -> None:
     assert "header x-customer: the customer's customer_id" in left
 
 
+def test_environments_are_added_changed_and_chosen(keyed: Any) -> None:
+    run, _ = keyed
+    run("set", "Shop", "key", typed=CANARY)
+
+    added = run("environment", "Shop", "sandbox", "--base-url", "http://127.0.0.1:8/")
+    changed = run("environment", "Shop", "sandbox", "--base-url", "http://127.0.0.1:7")
+    before = run("list", "Shop").output
+    chosen = run("environment", "Shop", "sandbox", "--choose")
+    after = run("list", "Shop").output
+    listed = run("environments", "Shop")
+
+    assert added.output == "* live: http://127.0.0.1:9\n  sandbox: http://127.0.0.1:8\n"
+    assert changed.output == "* live: http://127.0.0.1:9\n  sandbox: http://127.0.0.1:7\n"
+    assert chosen.output == "  live: http://127.0.0.1:9\n* sandbox: http://127.0.0.1:7\n"
+    assert listed.output == chosen.output
+    assert ("key  [set]" in before, "key  [missing]" in after) == (True, True)
+
+
+def test_an_environment_that_cannot_be_called_is_not_chosen(keyed: Any) -> None:
+    run, _ = keyed
+
+    refused(run("environment", "Shop", "sandbox", "--choose"), "'sandbox'", "no base URL")
+    refused(run("environment", "Shop", "sandbox"), "--base-url", "--choose")
+    refused(run("environment", "Shop", "No Name", "--base-url", "http://127.0.0.1:8"), "no name")
+    refused(run("environment", "Shop", "sandbox", "--base-url", "file:///x"), "no http")
+
+    assert run("environments", "Shop").output == "* live: http://127.0.0.1:9\n"
+
+
 def test_the_key_is_changed_without_losing_anything(keyed: Any) -> None:
     run, _ = keyed
     old, new = new_key(), run("new-key").output.strip()

@@ -64,6 +64,28 @@ def test_the_backend_is_given_settings_that_exist() -> None:
     assert given <= NAMES
 
 
+def test_keys_and_addresses_that_machines_share_can_be_given() -> None:
+    environment = SERVICES["backend"]["environment"]
+    text = (ROOT / "docs" / "deployment.md").read_text()
+
+    for name in ("SMART_SUPPORT_SEALING_KEYS", "SMART_SUPPORT_PUBLIC_URL"):
+        assert environment[name] == f"${{{name}:-}}"
+        assert name in text
+
+
+def test_a_line_that_compose_leaves_empty_counts_as_not_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in SERVICES["backend"]["environment"].items():
+        if value.endswith(":-}"):
+            monkeypatch.setenv(name, "")
+
+    settings = Settings(_env_file=None)
+
+    assert settings.smart_support_sealing_keys is None
+    assert settings.smart_support_public_url is None
+
+
 def test_what_the_dockerfiles_copy_is_there() -> None:
     for dockerfile in ("backend/Dockerfile", "frontend/Dockerfile"):
         for line in (ROOT / dockerfile).read_text().splitlines():

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,7 +69,13 @@ class TestTheImportGuide:
     @pytest.fixture
     def folder(self) -> Iterator[Path]:
         made = Path(tempfile.mkdtemp(prefix="ssg-"))
-        (made / "orders.yaml").write_text(json.dumps(self.document()))
+        document = json.dumps(self.document())
+        (made / "orders.yaml").write_text(document)
+        (made / "specs").mkdir()
+        (made / "specs" / "orders.yaml").write_text(document)
+        with zipfile.ZipFile(made / "specs.zip", "w") as archive:
+            archive.writestr("api/orders.yaml", document)
+            archive.writestr("api/more.yaml", document)
         yield made
         shutil.rmtree(made)
 

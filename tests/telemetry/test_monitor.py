@@ -1,6 +1,7 @@
 """The monitor: how process and dependencies are, whatever one of them does."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from tests.support.turns import Clock
 
 from smart_support.errors import DatabaseUnavailable
 from smart_support.telemetry import metrics, monitor
-from smart_support.telemetry.monitor import Monitor
+from smart_support.telemetry.alerts import Alerts, Limits
+from smart_support.telemetry.monitor import MOST_AT_ONCE, Looks, Monitor, NotWell
 
 
 def value(name: str, /, **labels: str) -> float:
@@ -31,6 +33,20 @@ async def breaks() -> None:
 
 async def hangs() -> None:
     await asyncio.Event().wait()
+
+
+async def ails() -> None:
+    raise NotWell("It answered 503.")
+
+
+class Company:
+    """What there is to look at, which changes as somebody imports or removes it."""
+
+    def __init__(self, **looks: Callable[[], Awaitable[None]]) -> None:
+        self.looks: Looks = looks
+
+    async def __call__(self) -> Looks:
+        return self.looks
 
 
 async def test_each_dependency_stands_for_itself(
@@ -111,3 +127,93 @@ async def test_looks_again_and_again_and_leaves_no_task_behind(tmp_path: Path) -
 
     assert waits[:3] == [30.0] * 3
     assert asyncio.all_tasks() == before
+
+
+class TestWhatComesAndGoes:
+    async def test_is_looked_at_as_it_is_at_the_time(self, tmp_path: Path) -> None:
+        clock, company = Clock(), Company(shop=well)
+        watching = Monitor(looks={"a": well}, more=company, folder=tmp_path, clock=clock)
+        alerts = Alerts(Limits(), [], source="here", clock=clock, monotonic=clock.monotonic)
+        found: list[tuple[dict[str, bool], list[str]]] = []
+        turns: list[Looks] = [{"shop": ails}, {"shop": ails, "post": well}, {"post": well}]
+
+        def after() -> None:
+            alerts.judge()
+            standing = {name: each.ok for name, each in watching.standing.items()}
+            firing = [each.key for each in alerts.firing if each.key.endswith(("shop", "post"))]
+            found.append((standing, firing))
+            if turns:
+                company.looks = turns.pop(0)
+            else:
+                task.cancel()
+
+        task = asyncio.create_task(watching.run(30.0, after, clock.sleep))
+        with logged():
+            async with asyncio.timeout(10):
+                await asyncio.gather(task, return_exceptions=True)
+
+        assert clock.waits[:4] == [30.0] * 4
+        assert found == [
+            ({"a": True, "shop": True}, []),
+            ({"a": True, "shop": False}, ["service_unavailable/shop"]),
+            ({"a": True, "shop": False, "post": True}, ["service_unavailable/shop"]),
+            ({"a": True, "post": True}, []),
+        ]
+
+    async def test_is_looked_at_by_few_at_once(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(monitor, "CHECK_SECONDS", 0.05)
+        at_once, most = 0, 0
+
+        async def hang() -> None:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                at_once -= 1
+
+        count = 2 * MOST_AT_ONCE + 1
+        company = Company(**{f"api {number}": hang for number in range(count)})
+        watching = Monitor(looks={}, more=company, folder=tmp_path, clock=Clock())
+
+        with logged():
+            await watching.look()
+
+        assert (most, at_once) == (MOST_AT_ONCE, 0)
+        assert [each.reason for each in watching.failing] == ["no answer within 0.05 s"] * count
+
+    @pytest.mark.parametrize("listing", [refuses, breaks, hangs])
+    async def test_keeps_its_standing_if_it_cannot_be_listed(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        listing: Callable[[], Awaitable[None]],
+    ) -> None:
+        company = Company(shop=ails)
+
+        async def fail() -> Looks:
+            await listing()
+            raise AssertionError
+
+        lists: list[Callable[[], Awaitable[Looks]]] = [company, fail, company]
+
+        async def more() -> Looks:
+            return await lists.pop(0)()
+
+        watching = Monitor(looks={"a": well}, more=more, folder=tmp_path, clock=Clock())
+
+        with logged() as lines:
+            await watching.look()
+            monkeypatch.setattr(monitor, "CHECK_SECONDS", 0.05)
+            await watching.look()
+            kept = dict(watching.standing)
+            monkeypatch.undo()
+            company.looks = {"shop": well}
+            await watching.look()
+
+        assert (kept["shop"].ok, kept["shop"].reason) == (False, "It answered 503.")
+        assert (kept["a"].ok, watching.failing) == (True, [])
+        assert {"monitor_list_failed", "monitor_list_crashed"} & {line["event"] for line in lines}

@@ -93,6 +93,16 @@ class ModelChain:
         first = self._members[0]
         return first.why if self._monotonic() < first.rests_until else None
 
+    @property
+    def stand_bys(self) -> Sequence[StreamingChatOpenAI]:
+        """Those that stand in for the configured model."""
+        return [member.model for member in self._members[1:]]
+
+    @property
+    def replaced(self) -> str | None:
+        """Why a stand-by is asked in place of the configured model; None if none is."""
+        return self.degraded if self.stand_bys else None
+
     async def close(self) -> None:
         """Close every client."""
         for member in self._members:

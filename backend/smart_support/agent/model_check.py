@@ -1,10 +1,35 @@
 """Is the model's endpoint there, and does it take our key."""
 
+import asyncio
+from collections.abc import Sequence
+
 import httpx
 
 from smart_support.agent.model import StreamingChatOpenAI
 from smart_support.agent.model_errors import ModelUnavailable, error_of_answer
-from smart_support.errors import ErrorCategory
+from smart_support.errors import ErrorCategory, SupportError
+
+
+async def check_any(models: Sequence[StreamingChatOpenAI], within: float) -> None:
+    """Return if at least one of `models` is there. All are asked at once.
+
+    Raises:
+        SupportError: what is wrong with the first; nobody stands in for it.
+    """
+
+    async def check(model: StreamingChatOpenAI) -> SupportError | None:
+        try:
+            async with asyncio.timeout(within):  # the other limit is for each step of it
+                await check_model(model, within)
+        except TimeoutError:
+            return ModelUnavailable("no answer in time", ErrorCategory.TIMEOUT)
+        except SupportError as error:
+            return error
+        return None
+
+    troubles = await asyncio.gather(*(check(model) for model in models))
+    if None not in troubles and troubles[0] is not None:
+        raise troubles[0]
 
 
 async def check_model(model: StreamingChatOpenAI, within: float) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from smart_support.api.agui import Speaker
 from smart_support.api.approvals import answer, check_answer
-from smart_support.api.observability import degraded_of
+from smart_support.api.observability import degraded_for_customers
 from smart_support.api.parts import Parts, parts_of
 from smart_support.api.sockets import TooManySockets
 from smart_support.chat.follow import Moved, TooSlow
@@ -240,7 +240,7 @@ class _Conversation:
         ready = {
             "person": about,
             "offline_model": self._parts.offline_model,
-            "degraded": degraded_of(self._parts),
+            "degraded": degraded_for_customers(self._parts),
         }
         await self._say({"ready": ready})
 

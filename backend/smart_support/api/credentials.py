@@ -10,6 +10,7 @@ from pydantic import AnyHttpUrl, BaseModel, Field, SecretStr
 from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
+from smart_support.operations.records import ENVIRONMENT
 from smart_support.operations.security import Flow, SchemeType
 from smart_support.security.credentials import Credential, Kind
 from smart_support.tools.keyring import Given, Ring, SchemeState
@@ -19,7 +20,7 @@ router = APIRouter(prefix="/api/specs/{spec_id}", tags=["credentials"], response
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=16_384)]
 SchemeName = Annotated[str, Path(min_length=1, max_length=200)]
 HeaderName = Annotated[str, Path(min_length=1, max_length=100)]
-EnvironmentName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+EnvironmentName = Annotated[str, Path(pattern=ENVIRONMENT.pattern)]
 
 
 class SchemeCredential(BaseModel):
@@ -119,9 +120,10 @@ class GivenHeader(BaseModel):
 
 
 class GivenEnvironment(BaseModel):
-    """Where an environment is; may be left out if it was said before."""
+    """Where an environment is, and whether it is the one that is called."""
 
-    base_url: AnyHttpUrl | None = None
+    base_url: AnyHttpUrl | None = Field(None, description="May be left out if it was said before.")
+    choose: bool = Field(default=True, description="False: the one that is called stays.")
 
 
 @router.get("/credentials", summary="What opens an API")
@@ -169,7 +171,7 @@ async def delete_header(
     return await _credentials(parts, spec_id)
 
 
-@router.put("/environments/{environment}", summary="Call another environment")
+@router.put("/environments/{environment}", summary="Set or choose an environment")
 async def choose_environment(
     spec_id: UUID,
     environment: EnvironmentName,
@@ -177,9 +179,11 @@ async def choose_environment(
     person: Operator,
     parts: Running,
 ) -> Credentials:
-    """From now on. Each has a base URL and credentials of its own."""
+    """Which is called from now on. Each has a base URL and credentials of its own."""
     base_url = str(given.base_url).rstrip("/") if given.base_url else None
-    await parts.operations.set_environment(str(spec_id), environment, base_url, by=person.id)
+    await parts.operations.set_environment(
+        str(spec_id), environment, base_url, by=person.id, choose=given.choose
+    )
     return await _credentials(parts, spec_id)
 
 
@@ -206,12 +210,11 @@ async def _credentials(parts: Parts, spec_id: UUID) -> Credentials:
 
 def _shown(ring: Ring) -> Credentials:
     spec = ring.spec
-    known = {**spec.environments, spec.environment: spec.base_url}
     return Credentials(
         environment=spec.environment,
         environments=[
             Environment(name=name, base_url=url, active=name == spec.environment)
-            for name, url in sorted(known.items())
+            for name, url in sorted(spec.known_environments().items())
         ],
         schemes_read=spec.schemes is not None,
         schemes=[_scheme(state) for state in ring.schemes],

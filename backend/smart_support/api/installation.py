@@ -17,10 +17,14 @@ from smart_support.api.access import Staff
 from smart_support.api.health import Model
 from smart_support.api.parts import Parts, Running
 from smart_support.errors import SupportError
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Spec
 from smart_support.resilience.upstream import OriginState
 from smart_support.security.credentials import Trouble
+from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.settings import Settings
+from smart_support.telemetry.monitor import Looks, NotWell
+from smart_support.telemetry.watch import API
 
 log = structlog.get_logger()
 
@@ -108,10 +112,6 @@ class Check:
     reason: str | None = None
 
 
-class _NotWell(Exception):
-    """What is looked at is not there, or says that it is not well."""
-
-
 @router.get("/details", summary="How everything is that this depends on")
 async def read_details(person: Staff, parts: Running) -> Details:  # noqa: ARG001
     """Database, model and each imported API, looked at now, each with a time limit of its own."""
@@ -154,7 +154,7 @@ async def _look(check: Check, within: float) -> Dependency:
                 await check.look()
         except TimeoutError:
             status, reason = "failing", f"No answer within {within:g} s."
-        except (SupportError, _NotWell) as error:
+        except (SupportError, NotWell) as error:
             status, reason = "failing", str(error)
         except Exception:
             # One check that breaks must not hide what the others found.
@@ -180,31 +180,60 @@ def _database(parts: Parts) -> Check:
 
 def _model(parts: Parts) -> Check:
     base = None if parts.offline_model else parts.settings.openai_base_url
+
+    async def look() -> None:
+        # That its endpoint lists models does not say that it answers: turns know better.
+        if (why := parts.model_replaced()) is not None:
+            raise NotWell(f"It failed with {why}; a stand-by answers in its place.")
+        await parts.check_model(CHECK_SECONDS)
+
     return Check(
         kind="model",
         name=parts.model_name,
         address=None if base is None else without_credentials(base),
-        look=lambda: parts.check_model(CHECK_SECONDS),
+        look=look,
     )
 
 
 async def _look_at_apis(parts: Parts) -> list[Dependency]:
-    specs: tuple[Spec, ...] = ()
+    checks: Sequence[Check] = ()
 
     async def read_specs() -> None:
-        nonlocal specs
-        specs = await parts.operations.specs()
+        nonlocal checks
+        checks = await checks_of_apis(parts.operations, parts.credentials, parts.documents)
 
     known = Check(kind="api", name="Imported APIs", address=None, look=read_specs)
     [catalogue] = await look_at([known], within=CHECK_SECONDS)
     if catalogue.status != "ok":
         return [catalogue]
-    troubles = await parts.credentials.troubles()
-    checks = [
-        check_api(parts.documents, spec, place, troubles.get(spec.id))
-        for place, spec in enumerate(specs)
-    ]
     return await look_at(checks, within=CHECK_SECONDS)
+
+
+async def checks_of_apis(
+    operations: PostgresOperations, credentials: PostgresCredentials, client: httpx.AsyncClient
+) -> Sequence[Check]:
+    """How to look at each imported API.
+
+    Raises:
+        DatabaseUnavailable: the catalogue cannot be read.
+    """
+    troubles = await credentials.troubles()
+    return [
+        check_api(client, spec, place, troubles.get(spec.id))
+        for place, spec in enumerate(await operations.specs())
+    ]
+
+
+async def looks_at_apis(
+    operations: PostgresOperations, credentials: PostgresCredentials, client: httpx.AsyncClient
+) -> Looks:
+    """The same, as the monitor takes it; without those that cannot be looked at.
+
+    Raises:
+        DatabaseUnavailable: the catalogue cannot be read.
+    """
+    checks = await checks_of_apis(operations, credentials, client)
+    return {API + check.name: check.look for check in checks if check.look is not None}
 
 
 def check_api(
@@ -227,7 +256,7 @@ def check_api(
 
 def _locked_out(trouble: Trouble) -> Callable[[], Awaitable[None]]:
     async def look() -> None:
-        raise _NotWell(
+        raise NotWell(
             f"It does not let us in: {trouble.reason} {trouble.count} calls failed, the last "
             f"{trouble.operation}; correlation id {trouble.correlation_id}."
         )
@@ -244,10 +273,10 @@ def _reaching(client: httpx.AsyncClient, url: str) -> Callable[[], Awaitable[Non
         except httpx.TimeoutException:
             raise TimeoutError from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _NotWell(f"It cannot be reached ({type(error).__name__}).") from None
+            raise NotWell(f"It cannot be reached ({type(error).__name__}).") from None
         # 501 is how some say that they have no HEAD.
         if answer.status_code >= 500 and answer.status_code != 501:
-            raise _NotWell(f"It answered {answer.status_code}.")
+            raise NotWell(f"It answered {answer.status_code}.")
 
     return look
 

@@ -71,6 +71,8 @@ class Parts:
     check_writable: Callable[[], Awaitable[None]]
     check_model: Callable[[float], Awaitable[None]]
     """Within so many seconds."""
+    model_replaced: Callable[[], str | None]
+    """Why a stand-by is asked in place of the configured model; None if none is."""
     ask_model: Ask | None = None
     """Asks the model about imported operations; None: that is off."""
     revision: str | None

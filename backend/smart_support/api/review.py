@@ -13,7 +13,7 @@ from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
 from smart_support.errors import InvalidInput
-from smart_support.operations.advice import MOST, advise
+from smart_support.operations.advice import MOST, SWITCHED_OFF, advise_page
 from smart_support.operations.approval_rules import ApprovalRules
 from smart_support.operations.binding import arguments_of
 from smart_support.operations.changes import turned_write
@@ -357,6 +357,12 @@ class Advice(BaseModel):
     next_after: str | None = Field(description="Give it as `after` to ask about the next ones.")
 
 
+class AdviceOffer(BaseModel):
+    """Whether the model can be asked."""
+
+    offered: bool
+
+
 class DryRunWanted(BaseModel):
     """For which arguments, and for whom, a request is to be shown."""
 
@@ -498,21 +504,17 @@ async def advise_on_operations(
 ) -> Advice:
     """On operations that nobody has decided about. It can ask for more care, never for less."""
     if parts.ask_model is None:
-        raise InvalidInput(
-            "The model gives no second opinions: set SMART_SUPPORT_MODEL_ADVISES and a model's key."
-        )
-    await parts.operations.spec(str(spec_id))
-    found = await parts.operations.operations(
-        str(spec_id), state=ReviewState.PENDING, after=after, limit=limit
+        raise InvalidInput(SWITCHED_OFF)
+    done = await advise_page(
+        parts.operations, str(spec_id), parts.ask_model, after=after, limit=limit
     )
-    open_ = [operation for operation in found if operation.decided_by is None]
-    suggestions, unanswered = await advise(open_, parts.ask_model)
-    return Advice(
-        asked=len(open_),
-        advised=await parts.operations.advise(suggestions),
-        unanswered=unanswered,
-        next_after=found[-1].key if len(found) == limit else None,
-    )
+    return Advice(**asdict(done))
+
+
+@router.get("/advice", summary="Whether the model gives second opinions")
+async def read_advice_offer(person: Staff, parts: Running) -> AdviceOffer:  # noqa: ARG001
+    """It does if SMART_SUPPORT_MODEL_ADVISES is set and there is a model."""
+    return AdviceOffer(offered=parts.ask_model is not None)
 
 
 @router.get("/operations/{operation_id}", summary="One operation")
@@ -530,7 +532,7 @@ async def decide_operation(
         parts.operations,
         await parts.operations.operation(str(operation_id)),
         state=ReviewState(decision.state),
-        correction=_correction(decision),
+        correction=correction_of(decision),
         by=person.id,
         reason=decision.reason,
         version=decision.version,
@@ -551,7 +553,7 @@ async def decide_operations(
                 operation_id=str(one.operation_id),
                 version=one.version,
                 state=ReviewState(one.state),
-                correction=_correction(one),
+                correction=correction_of(one),
                 reason=one.reason,
             )
             for one in wanted.decisions
@@ -637,7 +639,8 @@ async def _import(
     return import_result(imported)
 
 
-def _correction(decision: ReviewDecision) -> Correction:
+def correction_of(decision: ReviewDecision) -> Correction:
+    """What a decision changes, as the review takes it."""
     said = {name: getattr(decision, name) for name in Correction.__slots__}
     if decision.answer_fields is not None:
         said["answer_fields"] = tuple(decision.answer_fields)

@@ -252,9 +252,19 @@ class TurnRunner:
         if received.duplicate:
             parts.limiter.give_back(thread_id, admitted)
             return Accepted(received.turn.id, "duplicate")
+        correlation_id = new_correlation_id() if received.turn.status is TurnStatus.OPEN else None
+        # One that waits gets an id of its own once it is answered, by whatever process.
+        log.info(
+            "message_accepted",
+            thread_id=thread_id,
+            message_id=message_id,
+            turn_id=received.turn.id,
+            status=received.turn.status.value,
+            turn_correlation_id=correlation_id,
+        )
         self.publish(thread_id, received.events)
         if received.turn.status is TurnStatus.OPEN:
-            self._spawn(received.turn)
+            self._spawn(received.turn, correlation_id=correlation_id)
         elif received.turn.status is TurnStatus.QUEUED and parts.limits.interrupt:
             self.stop(thread_id)
         status = received.turn.status
@@ -421,10 +431,15 @@ class TurnRunner:
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    def _spawn(self, turn: Turn, taken_over: float | None = None) -> None:
+    def _spawn(
+        self, turn: Turn, taken_over: float | None = None, correlation_id: str | None = None
+    ) -> None:
         self._open[turn.thread_id] = turn.id
         self._settling.discard(turn.id)
-        task = asyncio.create_task(self._run(turn, taken_over), name=f"turn {turn.id}")
+        correlation_id = correlation_id or new_correlation_id()
+        task = asyncio.create_task(
+            self._run(turn, taken_over, correlation_id), name=f"turn {turn.id}"
+        )
         self._tasks[turn.id] = task
         task.add_done_callback(lambda done: self._ended(turn, done))
 
@@ -443,8 +458,8 @@ class TurnRunner:
             )
             self._parts.errors.handle(error, context)
 
-    async def _run(self, turn: Turn, taken_over: float | None) -> None:
-        run = _Run(turn, new_correlation_id(), self._parts.monotonic(), taken_over)
+    async def _run(self, turn: Turn, taken_over: float | None, correlation_id: str) -> None:
+        run = _Run(turn, correlation_id, self._parts.monotonic(), taken_over)
         with (
             structlog.contextvars.bound_contextvars(
                 thread_id=turn.thread_id, turn_id=turn.id, correlation_id=run.correlation_id
@@ -452,6 +467,7 @@ class TurnRunner:
             fenced(Fence(turn.thread_id, turn.epoch or 0, self._parts.alive)),
             span("invoke_agent", _traced(turn), correlation_id=run.correlation_id),
         ):
+            log.info("turn_begun", run=turn.run)
             try:
                 await self._answer_and_settle(run)
             except WriterReplaced:

@@ -1,8 +1,10 @@
 """The commands of `smart-support`. A failure is a sentence and an exit status, no traceback."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Annotated, Any, TypeVar
@@ -21,7 +23,7 @@ from smart_support.cli.catalogue import actions_json, errors_page
 from smart_support.cli.doctor import examine
 from smart_support.cli.reference import reference
 from smart_support.cli.worker import serve_as_worker
-from smart_support.errors import SupportError
+from smart_support.errors import InvalidInput, SupportError
 from smart_support.identity.people import Person, Role
 from smart_support.operations.records import Access, ReviewState, Risk
 from smart_support.operations.review import Correction
@@ -203,10 +205,26 @@ def decide(
     paged: Annotated[
         bool | None, typer.Option("--paged/--not-paged", help="Walk its pages as suggested.")
     ] = None,
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            "--set",
+            help="JSON object of any field as in REST: idempotency_header, repeatable, lookup, "
+            "status, approval_rules and the like. Where an option says the same, it wins.",
+        ),
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Why; kept with the decision.")] = None,
 ) -> None:
     """Approve or reject an operation, corrected if need be."""
-    bindings = None if not bind else _pairs(bind, "--bind", "ARGUMENT=CLAIM")
+    own: dict[str, Any] = {
+        "access": access,
+        "confirm": confirm,
+        "agent": agent,
+        "risk": risk,
+        "bindings": _pairs(bind, "--bind", "ARGUMENT=CLAIM") if bind else None,
+        "answer_fields": tuple(show) if show else None,
+        "paged": paged,
+    }
 
     async def work(settings: Settings) -> None:
         decided = await specs.decide_operation(
@@ -214,14 +232,9 @@ def decide(
             spec,
             operation,
             state=_STATES[verdict],
-            correction=Correction(
-                access=access,
-                confirm=confirm,
-                agent=agent,
-                risk=risk,
-                bindings=bindings,
-                answer_fields=tuple(show) if show else None,
-                paged=paged,
+            correction=replace(
+                Correction() if fields is None else specs.correction_in(fields),
+                **{name: value for name, value in own.items() if value is not None},
             ),
             reason=reason,
         )
@@ -247,6 +260,24 @@ def approve_reads(
             _say(f"approved {operation.key}")
         _say(f"{len(decided.operations)} approved; take it back with:")
         _say(f"smart-support undo {decided.batch_id}")
+
+    _run(work)
+
+
+@cli.command()
+def advise(
+    spec: Annotated[str, typer.Argument(help="Name or id of an imported document.")],
+) -> None:
+    """Ask the model for a second opinion on what nobody has decided about."""
+
+    async def work(settings: Settings) -> None:
+        asked = advised = 0
+        async with contextlib.aclosing(specs.second_opinion(settings, spec)) as pages:
+            async for page in pages:
+                asked, advised = asked + page.asked, advised + page.advised
+                for key in page.unanswered:
+                    _say(f"no answer on {key}")
+        _say(f"Asked about {asked}; {advised} suggestions have the model's word now.")
 
     _run(work)
 
@@ -442,6 +473,40 @@ def delete_credential(
     async def work(settings: Settings) -> None:
         await keys.take(settings, spec, name)
         _say(f"Deleted {name}")
+
+    _run(work)
+
+
+@credentials_cli.command("environments")
+def list_environments(spec: SpecName) -> None:
+    """List the environments of an API; the one that is called has a star."""
+
+    async def work(settings: Settings) -> None:
+        for line in keys.environments_described(await keys.environments(settings, spec)):
+            _say(line)
+
+    _run(work)
+
+
+@credentials_cli.command("environment")
+def set_environment(
+    spec: SpecName,
+    environment: Annotated[str, typer.Argument(help="Its name, such as sandbox.")],
+    base_url: Annotated[
+        str | None, typer.Option(help="Where it is; may be left out if it was said before.")
+    ] = None,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Call it from now on, with its own credentials.")
+    ] = False,
+) -> None:
+    """Add an environment, say where it is, or choose it to be called."""
+
+    async def work(settings: Settings) -> None:
+        if base_url is None and not choose:
+            raise InvalidInput("Say --base-url, or --choose it, or both.")
+        changed = await keys.set_environment(settings, spec, environment, base_url, choose=choose)
+        for line in keys.environments_described(changed):
+            _say(line)
 
     _run(work)
 

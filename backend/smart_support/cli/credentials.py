@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from getpass import getpass
 
 from smart_support.app import OpenKeyring, open_database, open_keyring
-from smart_support.cli.specs import BY, spec_named
+from smart_support.cli.specs import BY, base_address, catalogue, spec_named
 from smart_support.errors import InvalidInput
-from smart_support.operations.records import Spec
+from smart_support.operations.records import ENVIRONMENT, Spec
 from smart_support.security.credentials import Kind
 from smart_support.settings import Settings
 from smart_support.tools.keyring import Given, Ring
@@ -80,6 +80,35 @@ async def take(settings: Settings, name: str, scheme: str) -> None:
         headers = {header.slot.name for header in found.headers}
         kind = Kind.HEADER if scheme.lower() in headers else Kind.SCHEME
         await opened.keyring.take(spec.id, scheme, kind, by=BY)
+
+
+async def environments(settings: Settings, name: str) -> Spec:
+    """The spec, with where its environments are."""
+    async with catalogue(settings) as operations:
+        return await spec_named(operations, name)
+
+
+async def set_environment(
+    settings: Settings, name: str, environment: str, base_url: str | None, *, choose: bool
+) -> Spec:
+    """Say where an environment is, and call it from now on if it is chosen.
+
+    Raises:
+        InvalidInput: its name or address is none, or nobody has said where it is.
+    """
+    if not ENVIRONMENT.fullmatch(environment):
+        raise InvalidInput(f"{environment!r} is no name: use at most 40 of a-z, 0-9 and -.")
+    address = None if base_url is None else base_address(base_url)
+    async with catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        return await operations.set_environment(spec.id, environment, address, by=BY, choose=choose)
+
+
+def environments_described(spec: Spec) -> Iterator[str]:
+    """Each environment on a line, with a mark on the one that is called."""
+    for name, base_url in sorted(spec.known_environments().items()):
+        mark = "*" if name == spec.environment else " "
+        yield f"{mark} {name}: {base_url or 'no base URL'}"
 
 
 async def reseal(settings: Settings) -> int:

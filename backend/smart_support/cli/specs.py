@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +12,14 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
+from pydantic import ValidationError
 
-from smart_support.app import open_database, open_operations, open_switches
+from smart_support.api.review import ReviewDecision, correction_of
+from smart_support.app import open_adviser, open_database, open_operations, open_switches
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.ledger.stops import Stop, StopScope
 from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.operations.advice import Advised, advise_page
 from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.files import MAIN, is_archive, pack, refers_to_files
 from smart_support.operations.importing import DocumentUnreachable, fetch_document, import_document
@@ -139,6 +143,29 @@ async def decide_operation(
         )
 
 
+def correction_in(text: str) -> Correction:
+    """What a JSON object changes of an operation, field by field as in REST.
+
+    Raises:
+        InvalidInput: it is none, or a field is not known or cannot be that; the text says which.
+    """
+    try:
+        said = json.loads(text)
+        if not isinstance(said, dict):
+            raise InvalidInput("What is to be set is a JSON object.")
+        if unknown := sorted(said.keys() - Correction.__slots__):
+            known = ", ".join(sorted(Correction.__slots__))
+            raise InvalidInput(f"There is no field {unknown[0]!r}; there are: {known}.")
+        decision = {"version": 0, "state": "pending", **said}
+        return correction_of(ReviewDecision.model_validate(decision))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise InvalidInput(f"{place}: {first['msg']}.") from None
+    except ValueError as error:
+        raise InvalidInput(f"What is to be set is no JSON: {error}.") from None
+
+
 async def approve_clear_reads(settings: Settings, name: str, reason: str | None) -> Decided | None:
     """Approve at once every waiting read on which all rules agree; None if there is none.
 
@@ -161,6 +188,21 @@ async def approve_clear_reads(settings: Settings, name: str, reason: str | None)
             and is_clear(one.suggestion)
         ]
         return await decide_all(operations, spec.id, verdicts, by=BY) if verdicts else None
+
+
+async def second_opinion(settings: Settings, name: str) -> AsyncGenerator[Advised, None]:
+    """Ask the model about every operation that nobody has decided about, page by page.
+
+    Raises:
+        SupportError: there is no such spec, or the model is not to be asked.
+    """
+    async with open_adviser(settings) as ask, catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        after: str | None = ""
+        while after is not None:
+            done = await advise_page(operations, spec.id, ask, after=after)
+            yield done
+            after = done.next_after
 
 
 async def batches(settings: Settings, name: str) -> tuple[Batch, ...]:
@@ -208,12 +250,22 @@ async def set_base_url(settings: Settings, name: str, base_url: str) -> Spec:
     Raises:
         SupportError: there is no such spec, or the URL is none.
     """
+    address = base_address(base_url)
+    async with catalogue(settings) as operations:
+        spec = await spec_named(operations, name)
+        return await operations.set_base_url(spec.id, address, by=BY)
+
+
+def base_address(base_url: str) -> str:
+    """`base_url` without a slash at its end.
+
+    Raises:
+        InvalidInput: it is no http or https URL.
+    """
     parts = urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise InvalidInput(f"{base_url!r} is no http or https URL.")
-    async with catalogue(settings) as operations:
-        spec = await spec_named(operations, name)
-        return await operations.set_base_url(spec.id, base_url.rstrip("/"), by=BY)
+    return base_url.rstrip("/")
 
 
 @asynccontextmanager

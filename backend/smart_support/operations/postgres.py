@@ -347,12 +347,12 @@ class PostgresOperations:
         return spec
 
     async def set_environment(
-        self, spec_id: str, name: str, base_url: str | None, *, by: str
+        self, spec_id: str, name: str, base_url: str | None, *, by: str, choose: bool = True
     ) -> Spec:
-        """Call another environment of an API from now on; each has credentials of its own.
+        """Say where an environment of an API is, and call it from now on if it is chosen.
 
-        `base_url`: where it is; None if that was said before. The address of the one before is
-        kept under its name.
+        Each has credentials of its own. `base_url`: where it is; None if that was said before.
+        The address of the one before is kept under its name.
 
         Raises:
             InvalidInput: nobody has said where it is.
@@ -372,14 +372,15 @@ class PostgresOperations:
             known[name] = base_url or known.get(name)
             if known[name] is None:
                 raise InvalidInput(f"Say where the environment {name!r} is: it has no base URL.")
+            called = name if choose else row.environment
             await session.execute(
                 sa.update(specs)
                 .where(specs.c.id == spec_id)
-                .values(environment=name, environments=known, address=known[name])
+                .values(environment=called, environments=known, address=known[called])
             )
             spec = _spec(await self._spec_row(session, spec_id))
-            chosen = {"environment": name, "base_url": known[name]}
-            await _note(session, Act.ENVIRONMENT_CHOSEN, by, spec_id, chosen)
+            act = Act.ENVIRONMENT_CHOSEN if choose else Act.ADDRESS_SET
+            await _note(session, act, by, spec_id, {"environment": name, "base_url": known[name]})
         return spec
 
     async def guard(self, spec_id: str) -> Guard:

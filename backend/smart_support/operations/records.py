@@ -5,6 +5,7 @@ becomes a `Spec` and its `Operation`s, which carry a review. Everything here sur
 (reading runs in a child process) and, field by field, JSON.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,8 @@ CLAIMS = ("customer_id", "email", "name")
 
 DEFAULT_AGENT = "support"
 DEFAULT_ENVIRONMENT = "live"
+ENVIRONMENT = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")
+"""What an environment may be called."""
 
 
 class Access(Enum):
@@ -313,3 +316,7 @@ class Spec:
     """Name -> base URL, as the operator gave them."""
     schemes: JsonObject | None = None
     """The document's security schemes; None if it was imported before they were read."""
+
+    def known_environments(self) -> dict[str, str | None]:
+        """Name -> base URL of all of them, the one that is called among them."""
+        return {**self.environments, self.environment: self.base_url}

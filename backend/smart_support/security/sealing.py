@@ -33,8 +33,9 @@ Context = Sequence[str]
 class SealBroken(SupportError):
     """A stored secret cannot be opened: changed, moved, in plain, or its key is not here."""
 
-    code = "SEC_SEAL_BROKEN"
+    code = "CONF_SEAL_BROKEN"
     severity = Severity.CRITICAL
+    hint = "Give SMART_SUPPORT_SEALING_KEYS the key it was sealed with, or store it anew."
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from smart_support.telemetry.redaction import redacted
 log = structlog.get_logger()
 
 CHECK_SECONDS = 5.0
+MOST_AT_ONCE = 10
+"""Of those that are asked for anew; many that hang must not hold up the others for long."""
 LAG_SECONDS = 1.0
 """How often the lateness of the event loop is measured."""
 
@@ -37,6 +39,14 @@ Looks = Mapping[str, Callable[[], Awaitable[None]]]
 """Name -> what returns if the dependency is well and raises if it is not."""
 
 
+class NotWell(Exception):
+    """What was looked at is not there, or says that it is not well; the text is for operators."""
+
+
+async def _none() -> Looks:
+    return {}
+
+
 class Monitor:
     """Keeps the gauges of this process up to date and knows how its dependencies stand."""
 
@@ -44,6 +54,7 @@ class Monitor:
         self,
         *,
         looks: Looks,
+        more: Callable[[], Awaitable[Looks]] = _none,
         folder: "os.PathLike[str]",
         gauges: Sequence[tuple[Gauge, Callable[[], float]]] = (),
         counts: Sequence[tuple[Gauge, Callable[[], Awaitable[float]]]] = (),
@@ -52,10 +63,13 @@ class Monitor:
     ) -> None:
         """`folder`: whose disk is watched. `counts`: gauges that take a question to be answered.
 
+        `more`: asked before each look for those that come and go; who is gone is forgotten.
         `notes`: called to set gauges that have labels of their own.
         """
         self._notes = notes
         self._looks = looks
+        self._more = more
+        self._found: Looks = {}
         self._folder = folder
         self._gauges = gauges
         self._counts = counts
@@ -112,6 +126,7 @@ class Monitor:
         await asyncio.gather(
             *(self._look(name, look) for name, look in self._looks.items()),
             *(self._count(gauge, count) for gauge, count in self._counts),
+            self._look_at_more(),
         )
 
     def measure(self) -> None:
@@ -131,6 +146,32 @@ class Monitor:
         for note in self._notes:
             note()
 
+    async def _look_at_more(self) -> None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                found = await self._more()
+        except (TimeoutError, SupportError) as error:  # the database's own standing says it too
+            log.info("monitor_list_failed", error=type(error).__name__)
+            return
+        except Exception:
+            log.exception("monitor_list_crashed")
+            return
+        for name in self._found.keys() - found.keys():
+            self._forget(name)
+        self._found = found
+        room = asyncio.Semaphore(MOST_AT_ONCE)
+
+        async def look_in_turn(name: str, look: Callable[[], Awaitable[None]]) -> None:
+            async with room:  # waiting for it is none of the time that the look has
+                await self._look(name, look)
+
+        await asyncio.gather(*(look_in_turn(name, look) for name, look in found.items()))
+
+    def _forget(self, name: str) -> None:
+        if self._standing.pop(name, None) is not None:
+            # Values of several processes cannot be taken away; what is gone must not alert.
+            metrics.DEPENDENCY_UP.labels(name).set(1)
+
     async def _look(self, name: str, look: Callable[[], Awaitable[None]]) -> None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
@@ -139,6 +180,8 @@ class Monitor:
             self.note(name, ok=False, reason=f"no answer within {CHECK_SECONDS:g} s")
         except SupportError as error:
             self.note(name, ok=False, reason=f"{error.code}: {error}")
+        except NotWell as error:
+            self.note(name, ok=False, reason=str(error))
         except Exception as error:
             log.exception("monitor_look_crashed", name=name)
             self.note(name, ok=False, reason=type(error).__name__)

@@ -25,6 +25,11 @@ from smart_support.telemetry.redaction import SECRETS
 
 DATABASE = "database"
 MODEL = "model"
+"""Well if any of the models is."""
+FIRST_MODEL = "configured model"
+"""Looked at by itself where others stand in for it."""
+API = "API "
+"""Begins the name of each imported API, so that none can be called as one of the above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,7 @@ async def open_watch(
     client: httpx.AsyncClient,
     *,
     looks: Looks,
+    more: Callable[[], Awaitable[Looks]],
     gauges: Sequence[tuple[Gauge, Callable[[], float]]],
     counts: Sequence[tuple[Gauge, Callable[[], Awaitable[float]]]],
     notes: Sequence[Callable[[], None]] = (),
@@ -62,6 +68,7 @@ async def open_watch(
     """
     monitor = Monitor(
         looks=looks,
+        more=more,
         folder=_existing(settings),
         gauges=gauges,
         counts=counts,

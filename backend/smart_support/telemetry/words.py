@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from smart_support.errors import SupportError
+from smart_support.errors import InternalError, SupportError
 
 ENGLISH = "en"
 _LONGEST_HEADER = 1_000  # characters of Accept-Language that are looked at
@@ -21,7 +21,10 @@ def message_of(error: SupportError, language: str = ENGLISH) -> str:
     kind = type(error)
     if "user_message" in error.__dict__:
         return error.user_message
-    return translations(language).get(kind.code, kind.user_message)
+    known = translations(language)
+    if kind.user_message == SupportError.user_message:  # it has no words of its own
+        return known.get(kind.code) or known.get(InternalError.code, kind.user_message)
+    return known.get(kind.code, kind.user_message)
 
 
 @cache

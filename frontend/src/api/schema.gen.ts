@@ -436,6 +436,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/advice": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whether the model gives second opinions
+         * @description It does if SMART_SUPPORT_MODEL_ADVISES is set and there is a model.
+         */
+        get: operations["read_advice_offer"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/operations/{operation_id}": {
         parameters: {
             query?: never;
@@ -637,8 +657,8 @@ export interface paths {
         };
         get?: never;
         /**
-         * Call another environment
-         * @description From now on. Each has a base URL and credentials of its own.
+         * Set or choose an environment
+         * @description Which is called from now on. Each has a base URL and credentials of its own.
          */
         put: operations["choose_environment"];
         post?: never;
@@ -1222,6 +1242,14 @@ export interface components {
              * @description Give it as `after` to ask about the next ones.
              */
             next_after: string | null;
+        };
+        /**
+         * AdviceOffer
+         * @description Whether the model can be asked.
+         */
+        AdviceOffer: {
+            /** Offered */
+            offered: boolean;
         };
         /**
          * AgentChanged
@@ -2579,11 +2607,20 @@ export interface components {
         };
         /**
          * GivenEnvironment
-         * @description Where an environment is; may be left out if it was said before.
+         * @description Where an environment is, and whether it is the one that is called.
          */
         GivenEnvironment: {
-            /** Base Url */
+            /**
+             * Base Url
+             * @description May be left out if it was said before.
+             */
             base_url?: string | null;
+            /**
+             * Choose
+             * @description False: the one that is called stays.
+             * @default true
+             */
+            choose: boolean;
         };
         /**
          * GivenHeader
@@ -6120,6 +6157,106 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Advice"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_advice_offer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdviceOffer"];
                 };
             };
             /** @description Not signed in */

@@ -9,6 +9,9 @@ import {
 } from "../../tests-support/figures";
 import { expectAccessible, expectNoSidewaysScroll, openPage } from "../../tests-support/page";
 import { fakeServer, json, problem } from "../../tests-support/server";
+// What the page loads when it is needed is fetched here, so that no test waits for it.
+import "./Charts";
+import "./DashboardPage";
 
 const card = (name: string) => page.getByRole("region", { name, exact: true });
 

@@ -150,8 +150,10 @@ export function Correction(props: CorrectionProps) {
         </span>
       </label>
       <ExecutorFields
+        key={operation.version}
         now={now}
         pages={operation.suggestion.pagination}
+        names={detail?.arguments ?? []}
         draft={draft}
         onDraft={set}
       />

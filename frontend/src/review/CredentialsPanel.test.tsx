@@ -138,4 +138,46 @@ describe("credentials", () => {
 
     await expect.poll(() => bodies).toEqual([{ claim: "customer_id" }]);
   });
+
+  test("belong to an environment, which is added, changed and chosen", async () => {
+    const server = await openPanel(ringOf());
+    const live = { name: "live", base_url: "https://api.shop.test", active: true };
+    const sandbox = { name: "sandbox", base_url: "https://sandbox.shop.test", active: false };
+    const bodies: unknown[] = [];
+    server.routes["PUT /api/specs/*/environments/sandbox"] = async (_, request) => {
+      const body = await request.json();
+      bodies.push(body);
+      if (bodies.length === 1) return problem(422, "VAL_INVALID_INPUT", "Not there.");
+      const called = body.choose ? "sandbox" : "live";
+      return json(
+        ringOf({
+          environment: called,
+          environments: [live, sandbox].map((one) => ({ ...one, active: one.name === called })),
+        }),
+      );
+    };
+    const list = page.getByRole("list", { name: "Environments" });
+    await expect.element(list).toHaveTextContent("liveIs calledhttps://api.shop.test");
+
+    await page.getByRole("textbox", { name: /^Environment/ }).fill("sandbox");
+    await page.getByRole("textbox", { name: "Where it is" }).fill(sandbox.base_url);
+    await button("Save the address").click();
+    await expect.element(page.getByRole("alert")).toHaveTextContent("Not there.");
+    await expect
+      .element(page.getByRole("textbox", { name: /^Environment/ }))
+      .toHaveValue("sandbox");
+    await button("Save the address").click();
+    await expect.element(list).toHaveTextContent("sandboxCall");
+    await expectAccessible();
+    expectNoSidewaysScroll();
+    await button("Call sandbox").click();
+
+    await expect.element(button("Call live")).toBeVisible();
+    await expect.element(page.getByText("For the environment sandbox.")).toBeVisible();
+    expect(bodies).toEqual([
+      { base_url: sandbox.base_url, choose: false },
+      { base_url: sandbox.base_url, choose: false },
+      { base_url: null, choose: true },
+    ]);
+  });
 });

@@ -1,10 +1,9 @@
 import { Button, Group, PasswordInput, Select, Skeleton, TextInput } from "@mantine/core";
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import {
   type Credentials,
   type GivenCredential,
-  type Problem,
   problemOf,
   type SchemeCredential,
   useSession,
@@ -12,7 +11,9 @@ import {
 import { ProblemBanner } from "../ui/ErrorBanner";
 import { dayAndTime, plural } from "../ui/time";
 import classes from "./credentials.module.css";
+import { Environments } from "./Environments";
 import { SidePanel } from "./SidePanel";
+import { keyOf, useChange } from "./useCredentials";
 
 const STATES: Record<SchemeCredential["state"], string> = {
   set: "Set",
@@ -50,8 +51,6 @@ export function CredentialsPanel({ specId }: { specId: string }) {
   );
 }
 
-const keyOf = (specId: string) => ["credentials", specId];
-
 function Ring({ specId }: { specId: string }) {
   const { api } = useSession();
   const ring = useQuery({
@@ -69,9 +68,10 @@ function Ring({ specId }: { specId: string }) {
     return <ProblemBanner problem={problemOf(ring.error)} retry={() => void ring.refetch()} />;
   if (ring.data === undefined)
     return <Skeleton height={160} radius="md" aria-label="Loading credentials" />;
-  const { schemes, headers, trouble, environment, schemes_read } = ring.data;
+  const { schemes, headers, trouble, environment, environments, schemes_read } = ring.data;
   return (
     <>
+      <Environments specId={specId} environments={environments} />
       <p className={classes.facts}>
         For the environment <strong>{environment}</strong>. Secrets are sealed, sent to the servers
         that they are given for alone, and never shown again.
@@ -98,27 +98,6 @@ function Ring({ specId }: { specId: string }) {
       <Headers specId={specId} headers={headers} />
     </>
   );
-}
-
-type Answered = Promise<{ data?: Credentials; error?: unknown }>;
-
-/** Sends a change and shows what became of it; true if it was made. */
-function useChange(specId: string) {
-  const queries = useQueryClient();
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const [busy, setBusy] = useState(false);
-  const change = async (send: () => Answered) => {
-    setBusy(true);
-    const { data, error } = await send().catch((failure: unknown) => ({
-      data: undefined,
-      error: failure,
-    }));
-    setBusy(false);
-    setProblem(data === undefined ? problemOf(error) : null);
-    if (data !== undefined) queries.setQueryData(keyOf(specId), data);
-    return data !== undefined;
-  };
-  return { problem, busy, change };
 }
 
 function Scheme({ specId, scheme }: { specId: string; scheme: SchemeCredential }) {

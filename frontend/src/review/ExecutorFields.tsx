@@ -2,11 +2,12 @@ import { NativeSelect, NumberInput, Textarea, TextInput } from "@mantine/core";
 import { useState } from "react";
 import type { Operation } from "../api/client";
 import type { Draft } from "./Correction";
+import { RulesFields } from "./RulesFields";
 import classes from "./review.module.css";
 
 type Classification = Operation["classification"];
 
-type JsonName = "lookup" | "status" | "approval_rules";
+type JsonName = "lookup" | "status";
 
 const JSONS: readonly { name: JsonName; label: string; hint: string }[] = [
   {
@@ -19,7 +20,6 @@ const JSONS: readonly { name: JsonName; label: string; hint: string }[] = [
     label: "What says how far an accepted request is",
     hint: '{"operation": "GET /jobs/{id}", "arguments": {"id": "/answer/id"}}',
   },
-  { name: "approval_rules", label: "What is demanded beyond a yes", hint: "{}" },
 ];
 const SECONDS: readonly { name: "idempotency_lifetime_s" | "cacheable_s"; label: string }[] = [
   { name: "idempotency_lifetime_s", label: "Keys are remembered for, seconds" },
@@ -30,15 +30,22 @@ interface ExecutorFieldsProps {
   now: Classification;
   /** How its pages could be walked, if they could. */
   pages: Classification["pagination"];
+  /** Names of its arguments. */
+  names: readonly string[];
   draft: Draft;
   onDraft: (more: Draft) => void;
 }
 
 /** What whoever makes the call must know: repeating, looking up, caching, shortening. */
-export function ExecutorFields({ now, pages, draft, onDraft }: ExecutorFieldsProps) {
-  const fields = draft.answer_fields ?? now.answer_fields;
+export function ExecutorFields({ now, pages, names, draft, onDraft }: ExecutorFieldsProps) {
   return (
-    <details className={classes.fold}>
+    <details
+      className={classes.fold}
+      // A field that is wrong and out of sight would hold the form up without a word.
+      onInvalidCapture={(event) => {
+        event.currentTarget.open = true;
+      }}
+    >
       <summary>How it is called</summary>
       <div className={classes.fields}>
         <NativeSelect
@@ -70,18 +77,9 @@ export function ExecutorFields({ now, pages, draft, onDraft }: ExecutorFieldsPro
             onChange={(value) => onDraft({ [name]: typeof value === "number" ? value : 0 })}
           />
         ))}
-        <TextInput
-          label="Fields of the answer that the model sees"
-          placeholder="All of them; or data.id, data.state"
-          value={fields.join(", ")}
-          onChange={(event) =>
-            onDraft({
-              answer_fields: event.currentTarget.value
-                .split(",")
-                .map((field) => field.trimStart())
-                .filter((field, index, all) => field !== "" || index < all.length - 1),
-            })
-          }
+        <AnswerFields
+          fields={draft.answer_fields ?? now.answer_fields}
+          onFields={(answer_fields) => onDraft({ answer_fields })}
         />
       </div>
       {JSONS.map(({ name, label, hint }) => (
@@ -89,10 +87,15 @@ export function ExecutorFields({ now, pages, draft, onDraft }: ExecutorFieldsPro
           key={name}
           label={label}
           hint={hint}
-          value={now[name]}
+          value={draft[name] ?? now[name]}
           onValue={(value) => onDraft({ [name]: value })}
         />
       ))}
+      <RulesFields
+        rules={draft.approval_rules ?? now.approval_rules}
+        names={names}
+        onRules={(approval_rules) => onDraft({ approval_rules })}
+      />
       {pages !== null && (
         <label className={classes.tick}>
           <input
@@ -113,16 +116,44 @@ export function ExecutorFields({ now, pages, draft, onDraft }: ExecutorFieldsPro
   );
 }
 
+interface AnswerFieldsProps {
+  fields: readonly string[];
+  onFields: (fields: string[]) => void;
+}
+
+/** A list, written with commas between; the text is kept, as a comma comes before what follows. */
+function AnswerFields({ fields, onFields }: AnswerFieldsProps) {
+  const [text, setText] = useState(fields.join(", "));
+  return (
+    <TextInput
+      label="Fields of the answer that the model sees"
+      placeholder="All of them; or data.id, data.state"
+      value={text}
+      onChange={(event) => {
+        const written = event.currentTarget.value;
+        setText(written);
+        onFields(
+          written
+            .split(",")
+            .map((field) => field.trim())
+            .filter((field) => field !== ""),
+        );
+      }}
+    />
+  );
+}
+
 interface JsonFieldProps {
   label: string;
   hint: string;
-  value: object | null;
-  onValue: (value: object) => void;
+  value: { operation: string } | null;
+  /** Undefined while what is written is no object. */
+  onValue: (value: object | undefined) => void;
 }
 
-/** One field that is an object, corrected as the JSON that it is. */
+/** A link to another operation, corrected as the JSON that it is. Left empty, there is none. */
 function JsonField({ label, hint, value, onValue }: JsonFieldProps) {
-  const [text, setText] = useState(value === null ? "" : JSON.stringify(value));
+  const [text, setText] = useState(value?.operation ? JSON.stringify(value) : "");
   const [wrong, setWrong] = useState(false);
   return (
     <Textarea
@@ -131,25 +162,29 @@ function JsonField({ label, hint, value, onValue }: JsonFieldProps) {
       autosize
       maxRows={8}
       mt={8}
-      error={wrong && "Write a JSON object."}
+      error={wrong && WRONG}
       value={text}
       onChange={(event) => {
-        const written = event.currentTarget.value;
-        const read = objectOf(written);
-        setText(written);
-        setWrong(read === null && written.trim() !== "");
-        if (read !== null) onValue(read);
+        const field = event.currentTarget;
+        const read = field.value.trim() === "" ? NONE : objectOf(field.value);
+        setText(field.value);
+        setWrong(read === undefined);
+        field.setCustomValidity(read === undefined ? WRONG : "");
+        onValue(read);
       }}
     />
   );
 }
 
-function objectOf(text: string): object | null {
+const NONE = { operation: "" };
+const WRONG = "Write a JSON object.";
+
+function objectOf(text: string): object | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : null;
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
   } catch {
-    return null;
+    return undefined;
   }
 }
 

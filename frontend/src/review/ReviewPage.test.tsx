@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { page, userEvent } from "vitest/browser";
 import { expectAccessible, expectNoSidewaysScroll, openPage } from "../../tests-support/page";
-import { operationOf, reviewDesk, SPEC, specOf } from "../../tests-support/review";
+import { classified, operationOf, reviewDesk, SPEC, specOf } from "../../tests-support/review";
 import { fakeServer, problem } from "../../tests-support/server";
 
 const PATH = `/review/${SPEC}`;
@@ -325,7 +325,9 @@ describe("an operation", () => {
     await lookup.fill('{"operation": "GET /things/0"}');
     await form.getByRole("textbox", { name: "Fails together with" }).fill("slow");
     await form.getByRole("textbox", { name: /Keys are remembered/ }).fill("600");
-    await form.getByRole("textbox", { name: /Fields of the answer/ }).fill("id, data.state");
+    // Key by key: a comma must stand before what comes after it.
+    await form.getByRole("textbox", { name: /Fields of the answer/ }).click();
+    await userEvent.keyboard("id, data.state");
     await form.getByRole("checkbox", { name: /nothing says whose/ }).click();
     await expectAccessible();
     await form.getByRole("button", { name: "Approve as corrected" }).click();
@@ -338,6 +340,90 @@ describe("an operation", () => {
       idempotency_lifetime_s: 600,
       answer_fields: ["id", "data.state"],
       unbindable: true,
+    });
+  });
+
+  test("is told how far an accepted request is, how old an answer may be, and to walk pages", async () => {
+    const pages = { style: "cursor", parameter: "after", size: null, next: ["next"], start: 0 };
+    const suggestion = classified({ pagination: pages });
+    const { desk } = await openOne({ suggestion, classification: suggestion });
+    await page.getByText("How it is called").click();
+    const form = page.getByRole("form", { name: "Correct and decide" });
+
+    await expect.element(form.getByText(JSON.stringify(pages))).toBeVisible();
+    await form.getByRole("checkbox", { name: /Its pages are walked/ }).click();
+    await form
+      .getByRole("textbox", { name: "What says how far" })
+      .fill('{"operation": "GET /jobs/{id}", "arguments": {"id": "/answer/id"}}');
+    await form.getByRole("textbox", { name: /An answer may be used again/ }).fill("30");
+    await form.getByRole("button", { name: "Approve as corrected" }).click();
+
+    await vi.waitFor(() => expect(desk.bodies).toHaveLength(1));
+    expect(desk.bodies[0]?.[0]).toMatchObject({
+      paged: false,
+      status: { operation: "GET /jobs/{id}", arguments: { id: "/answer/id" } },
+      cacheable_s: 30,
+    });
+  });
+
+  test("loses a link whose field is emptied, and is not approved on one that cannot be read", async () => {
+    const lookup = { operation: "GET /a", arguments: {}, items: "", equal: {}, since: null };
+    const { desk } = await openOne({ classification: classified({ lookup }) });
+    const fold = page.getByText("How it is called");
+    await fold.click();
+    const form = page.getByRole("form", { name: "Correct and decide" });
+    const field = form.getByRole("textbox", { name: "What shows whether a write took effect" });
+    await expect.element(field).toHaveValue(JSON.stringify(lookup));
+
+    await field.fill("[]");
+    await fold.click();
+    await form.getByRole("button", { name: /^Approve/ }).click();
+    await expect.element(field).toBeVisible();
+    await expect.element(form.getByText("Write a JSON object.")).toBeVisible();
+    expect(desk.bodies).toEqual([]);
+    await field.fill("");
+    await form.getByRole("button", { name: "Approve as corrected" }).click();
+
+    await vi.waitFor(() => expect(desk.bodies).toHaveLength(1));
+    expect(desk.bodies[0]?.[0]).toMatchObject({ lookup: { operation: "" } });
+  });
+
+  test("demands more than a yes by rules that a person can write", async () => {
+    const { server, desk } = await openOne({});
+    await page.getByText("How it is called").click();
+    const form = page.getByRole("form", { name: "Correct and decide" });
+
+    await form.getByRole("checkbox", { name: /yes once for a whole conversation/ }).click();
+    await form.getByRole("button", { name: "Add a threshold" }).click();
+    const threshold = form.getByRole("group", { name: "Threshold 1" });
+    await threshold.getByRole("combobox", { name: "If" }).fill("/body/amount");
+    await threshold.getByRole("combobox", { name: "is" }).selectOptions("at least");
+    await threshold.getByRole("textbox", { name: "a number or text" }).fill("99.5");
+    await threshold
+      .getByRole("combobox", { name: "then asks" })
+      .selectOptions("the customer, each time");
+    await form.getByRole("button", { name: "Add a limit per customer" }).click();
+    await form.getByRole("button", { name: "Add a limit per customer" }).click();
+    await form.getByRole("button", { name: "Delete limit 1" }).click();
+    const limit = form.getByRole("group", { name: "Limit 1" });
+    await limit.getByRole("spinbutton", { name: "passes" }).fill("3");
+    await limit.getByRole("spinbutton", { name: "in hours" }).fill("48");
+    await expectAccessible();
+    expectNoSidewaysScroll();
+    const good = server.routes["POST /api/specs/*/decisions"];
+    server.routes["POST /api/specs/*/decisions"] = () =>
+      problem(422, "CONF_RULE_INVALID", "Only what has a low risk takes standing consent.");
+    await form.getByRole("button", { name: "Approve as corrected" }).click();
+    await expect.element(page.getByRole("alert")).toHaveTextContent("takes standing consent");
+    if (good) server.routes["POST /api/specs/*/decisions"] = good;
+    await form.getByRole("checkbox", { name: /yes once for a whole conversation/ }).click();
+    await form.getByRole("button", { name: "Approve as corrected" }).click();
+
+    await vi.waitFor(() => expect(desk.bodies).toHaveLength(1));
+    expect(desk.bodies[0]?.[0]?.approval_rules).toEqual({
+      standing_consent: false,
+      thresholds: [{ argument: "/body/amount", comparison: "ge", value: 99.5, who: "customer" }],
+      limits: [{ argument: null, limit: 3, window_hours: 48 }],
     });
   });
 });

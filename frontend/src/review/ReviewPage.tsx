@@ -23,6 +23,7 @@ import { HistoryDrawer } from "./HistoryDrawer";
 import { OperationDetails } from "./OperationDetails";
 import { OperationList } from "./OperationList";
 import classes from "./review.module.css";
+import { SecondOpinion } from "./SecondOpinion";
 import { SelectionBar } from "./SelectionBar";
 import { SidePanel } from "./SidePanel";
 import { SpecHead } from "./SpecHead";
@@ -270,6 +271,7 @@ function Review({ spec, operations, patch }: ReviewProps) {
     <main className={classes.review} data-open={search.open === true && current !== undefined}>
       <SpecHead spec={spec} left={waiting} total={operations.length}>
         <div className={classes.headActions}>
+          <SecondOpinion specId={spec.id} />
           <Button
             size="compact-sm"
             variant="default"
