@@ -189,6 +189,7 @@ async def bench(plan: Plan, folder: Path) -> list[Figure]:
             "OPENAI_BASE_URL": f"{model}/v1",
             "OPENAI_MODEL": "bench",
             "SMART_SUPPORT_PORT": "0",
+            "SMART_SUPPORT_TOOL_ALLOWED_HOSTS": "127.0.0.1",  # where the company is
             "SMART_SUPPORT_SECRET_KEY": KEY,
             "SMART_SUPPORT_REST_LIMIT": "1000000/minute",  # each thread is opened by a REST call
         }

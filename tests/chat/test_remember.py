@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.support.model_endpoint import calls, fails, says
 from tests.support.turns import ORDER_1, REFUND, Desk, wire_problems
-from tests.support.upstream import answers
+from tests.support.upstream import drops
 
 from smart_support.agent.tokens import tokens_of_message
 from smart_support.chat.remember import Remembering
@@ -91,7 +91,7 @@ async def test_what_was_written_is_never_forgotten(drawn: tuple[Desk, Rememberin
 
 async def test_an_unknown_outcome_stays_unknown(drawn: tuple[Desk, Remembering]) -> None:
     desk, remember = drawn
-    desk.api.queue(answers({}, status=503))
+    desk.api.queue(*(drops() for _ in range(10)))  # it takes a key, and is asked again
     desk.model.queue(calls(REFUND), says("I do not know."))
     await desk.say("Refund order 1002")
     await desk.decide()

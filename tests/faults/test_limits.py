@@ -129,7 +129,7 @@ async def test_who_is_not_signed_in_any_more_is_told_and_closed(
     migrated_database: Callable[[], str],
 ) -> None:
     async with running(migrated_database()) as server:
-        soon = datetime.now(UTC) - timedelta(seconds=598)
+        soon = datetime.now(UTC) - timedelta(seconds=594)
         async with connected(server.address) as chat, server.chat(BOB) as other:
             await chat.hello(server.token(ADA, now=soon, ttl=600))
             frames, code = await chat.closed()

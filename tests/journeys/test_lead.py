@@ -92,7 +92,8 @@ async def _read_back(
 async def test_nobody_hides_that_an_outcome_is_unknown(
     browser: Browser, product: Product, pictures: Path
 ) -> None:
-    await product.fault("createRefund", "drop_after")
+    # It takes a key, so that a lost answer is asked for again: each of them is lost.
+    await product.fault("createRefund", "drop_after", times=20)
     async with person(browser) as ada:
         await ada.sign_in(product.links["customer"])
         await ada.say("I want a refund for order 1002")
@@ -108,7 +109,7 @@ async def test_nobody_hides_that_an_outcome_is_unknown(
         await expect(lead.page.get_by_text("Failed at step")).to_be_visible()
         await expect(lead.steps.filter(has_text="Outcome unknown")).to_have_count(1)
         attempts = lead.steps.filter(has_text="/refunds").filter(has_text="Attempt")
-        await expect(attempts).to_have_count(1)
+        await expect(attempts).not_to_have_count(0)
         await lead.picture(pictures / "lead-6-unknown-replay.png")
 
     assert "I do not know whether it took effect" in told
@@ -116,10 +117,8 @@ async def test_nobody_hides_that_an_outcome_is_unknown(
     returned = [fact for fact in facts if fact["type"] == "tool_returned"][-1]
     sent = [fact for fact in facts if fact["type"] == "attempt_made" and "POST" in fact["request"]]
     assert (returned["outcome"], returned["code"]) == ("unknown", "TOOL_OUTCOME_UNKNOWN")
-    assert [(one["number"], one["status"], one["outcome"]) for one in sent] == [
-        (1, None, "unknown")
-    ]
-    assert [call["effect"] for call in await product.calls("createRefund")] == [True]
+    assert {(one["status"], one["outcome"]) for one in sent} == {(None, "unknown")}
+    assert [call["effect"] for call in await product.calls("createRefund")].count(True) == 1
     assert len(await product.refunds("1002")) == 1
 
 

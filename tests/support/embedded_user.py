@@ -1,6 +1,7 @@
 """A program that uses an embedded PostgreSQL: says where it is, and leaves when its input ends."""
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ async def main(folder: Path) -> None:
         await asyncio.to_thread(sys.stdin.read)
 
 
+# A run in the background begins with SIGINT ignored, and asyncio leaves it so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     asyncio.run(main(Path(sys.argv[1])))
 except KeyboardInterrupt:
