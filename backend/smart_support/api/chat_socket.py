@@ -5,6 +5,7 @@ One place turns an exception into a frame, and the socket outlives all of them.
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -493,7 +494,8 @@ def _error(handled: Handled, ref: str | None) -> dict[str, Any]:
     if isinstance(handled.error, InvalidInput):
         said["detail"] = str(handled.error)
     if handled.retry_after is not None:
-        said["retry_after"] = round(handled.retry_after, 3)
+        # Rounded up: a client that waits so long must not come too early.
+        said["retry_after"] = math.ceil(handled.retry_after * 1000) / 1000
     if ref is not None:
         said["ref"] = ref
     return said
