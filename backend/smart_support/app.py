@@ -118,6 +118,7 @@ from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.security.sealing import Keys, kept_keys, parse_keys
 from smart_support.settings import Settings
 from smart_support.telemetry import metrics
+from smart_support.telemetry.debug import DEBUG
 from smart_support.telemetry.handler import ErrorContext, ErrorHandler, Remedy
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.telemetry.monitor import CHECK_SECONDS
@@ -291,6 +292,7 @@ async def open_parts(
     """Everything behind the edge, running on the migrated database at `url`."""
     seams = seams or Seams()
     async with AsyncExitStack() as stack:
+        stack.callback(DEBUG.switch, whole=False)  # it was switched on for this life of ours
         hide_secrets_of(settings)
         stack.enter_context(
             configure_tracing(settings.smart_support_trace_endpoint, version=__version__)

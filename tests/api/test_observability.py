@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -334,6 +334,17 @@ class TestDebug:
         assert (on.json()["threads"], on.json()["whole"]) == (["t1"], False)
         assert 0 < on.json()["seconds"] <= 60
         assert off.json() == {"whole": False, "threads": [], "seconds": 0.0}
+
+    async def test_ends_with_the_service_that_it_was_switched_on_in(
+        self, migrated_database: Callable[[], str]
+    ) -> None:
+        body = {"whole": True, "threads": [], "seconds": 60}
+        async with running(migrated_database()) as server:
+            await server.http(OPERATOR).put("/api/observability/debug", json=body)
+            meanwhile = DEBUG.whole
+
+        assert meanwhile
+        assert not DEBUG.whole
 
     async def test_has_limits(self, watched: Server) -> None:
         for body in (
