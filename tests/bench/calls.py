@@ -112,7 +112,7 @@ async def open_desk(server_url: str, company: str) -> AsyncIterator[Desk]:
                 LinkedReads(upstreams, operations, attempt=10.0, max_bytes=1 << 20),
                 Limits(),
             ),
-            tools=build_tools(await operations.approved(), {}),
+            tools=build_tools(await operations.approved(), {"customer_id": "cus_bench"}),
             conversations=PostgresConversations(connected, owner=1),
             connection=connection,
             writable=partial(check_writable, engine),
