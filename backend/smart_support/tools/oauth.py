@@ -62,7 +62,7 @@ class OAuthUnavailable(SupportError):
     code = "API_UNAVAILABLE"
     status = 502
     category = ErrorCategory.RETRYABLE
-    severity = Severity.MEDIUM
+    severity = Severity.HIGH
 
 
 class ConnectionNeeded(SupportError):
