@@ -50,9 +50,9 @@ def test_what_a_customer_reads_names_nothing_of_ours(kind: type[SupportError]) -
 
 
 def test_a_code_names_one_error_or_those_that_look_the_same() -> None:
-    said: dict[str, set[int]] = {}
+    said: dict[str, set[tuple[int, Severity]]] = {}
     for kind in CATALOGUE:
-        said.setdefault(kind.code, set()).add(kind.status)
+        said.setdefault(kind.code, set()).add((kind.status, kind.severity))
 
     assert {code: found for code, found in said.items() if len(found) > 1} == {}
 

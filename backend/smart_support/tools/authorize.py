@@ -42,7 +42,7 @@ class CredentialMissing(SupportError):
     code = "API_AUTH"
     status = 502
     category = ErrorCategory.AUTH_FAILURE
-    severity = Severity.HIGH
+    severity = Severity.CRITICAL
     user_message = "I cannot reach that service at the moment. Our team has been told."
 
     def __init__(self, reason: str) -> None:

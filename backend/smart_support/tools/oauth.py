@@ -47,7 +47,7 @@ class OAuthRefused(SupportError):
     code = "API_AUTH"
     status = 502
     category = ErrorCategory.AUTH_FAILURE
-    severity = Severity.HIGH
+    severity = Severity.CRITICAL
 
     def __init__(self, server: str, error: str) -> None:
         super().__init__(
