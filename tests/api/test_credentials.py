@@ -385,3 +385,26 @@ async def test_many_approvals_and_decisions_at_once_do_not_wait_for_each_other(
     assert len(set(spec_ids)) == 6
     check = (await server.http(OPERATOR).get("/api/audit/check")).json()
     assert check["whole"]
+
+
+async def test_an_operator_tries_a_credential_out(server: Server, company: Company) -> None:
+    spec_id = await imported(server, company, [{"key": []}])
+    await give(server, spec_id, "key", value=KEY)
+    path = f"/api/specs/{spec_id}/credentials/key/test"
+
+    accepted = await server.http(OPERATOR).post(path, json={})
+    company.guard = lambda _: False
+    refused = await server.http(OPERATOR).post(path, json={"operation": "GET /orders"})
+    unknown = await server.http(OPERATOR).post(path, json={"operation": "POST /orders"})
+    not_theirs = await server.http(LEAD).post(path, json={})
+
+    assert accepted.json()["result"] == "accepted"
+    assert refused.json() == {
+        "result": "refused",
+        "asked": "GET /orders",
+        "status": 401,
+        "said": refused.json()["said"],
+        "correlation_id": company.calls[-1].headers["x-correlation-id"],
+    }
+    assert (unknown.status_code, not_theirs.status_code) == (404, 403)
+    assert "canary" not in accepted.text + refused.text + unknown.text

@@ -277,7 +277,9 @@ class ReviewDecision(BaseModel):
     idempotency_lifetime_s: int | None = Field(
         None, ge=0, le=366 * 86_400, description="0: nobody knows."
     )
-    repeatable: bool | None = None
+    repeatable: bool | Literal["unknown"] | None = Field(
+        None, description="`unknown`: nobody says any more."
+    )
     lookup: LookupLink | None = None
     status: StatusLink | None = None
     breaker_group: str | None = Field(None, max_length=100, description="Empty: by its tag.")
