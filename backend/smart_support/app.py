@@ -63,6 +63,7 @@ from smart_support.api import (
 from smart_support.api import (
     troubles as trouble_routes,
 )
+from smart_support.api.degraded import Degradation
 from smart_support.api.limits import install_limits
 from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
@@ -376,6 +377,7 @@ async def open_parts(
             model=None if offline else chain,
         )
         stack.push_async_callback(remember.close)
+        apis = installation.WatchedApis(operations, credentials, documents)
         watch = await stack.enter_async_context(
             open_watch(
                 settings,
@@ -389,7 +391,7 @@ async def open_parts(
                         else {}
                     ),
                 },
-                more=partial(installation.looks_at_apis, operations, credentials, documents),
+                more=apis.looks,
                 gauges=[
                     (metrics.POOL_IN_USE, partial(pool_in_use, engine)),
                     (metrics.POOL_SIZE, lambda: POOL_SIZE + POOL_OVERFLOW),
@@ -416,6 +418,9 @@ async def open_parts(
             per_person=settings.smart_support_sockets_per_person,
             per_address=settings.smart_support_sockets_per_address,
         )
+        degradation = Degradation(sockets)
+        watch.monitor.when_changed(degradation.notice)
+        await stack.enter_async_context(_task(degradation.run(), "degradation", errors))
         # Each needs the other: a turn is stopped through the relay, and by it.
         relay: Relay | None = None
 
@@ -457,6 +462,7 @@ async def open_parts(
                     linked,
                     call_limits,
                     door=door,
+                    away=lambda base_url: apis.is_away(base_url, watch.monitor.standing),
                     clock=seams.clock,
                 ),
                 followers=followers,

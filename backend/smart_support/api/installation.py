@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -23,7 +23,7 @@ from smart_support.resilience.upstream import OriginState
 from smart_support.security.credentials import Trouble
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.settings import Settings
-from smart_support.telemetry.monitor import Looks, NotWell
+from smart_support.telemetry.monitor import Away, Looks, NotWell, Standing
 from smart_support.telemetry.watch import API
 
 log = structlog.get_logger()
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 router = APIRouter(prefix="/api/health", tags=["health"])
 
 CHECK_SECONDS = 3.0
+_NOBODY_THERE = frozenset({502, 503, 504})
+"""Statuses with which what stands before an API says that it is away (RFC 9110, 15.6)."""
 MOST_APIS = 50
 """Imported APIs that are looked at; more would be a flood of requests."""
 
@@ -224,16 +226,35 @@ async def checks_of_apis(
     ]
 
 
-async def looks_at_apis(
-    operations: PostgresOperations, credentials: PostgresCredentials, client: httpx.AsyncClient
-) -> Looks:
-    """The same, as the monitor takes it; without those that cannot be looked at.
+class WatchedApis:
+    """The imported APIs as the monitor looks at them."""
 
-    Raises:
-        DatabaseUnavailable: the catalogue cannot be read.
-    """
-    checks = await checks_of_apis(operations, credentials, client)
-    return {API + check.name: check.look for check in checks if check.look is not None}
+    def __init__(
+        self,
+        operations: PostgresOperations,
+        credentials: PostgresCredentials,
+        client: httpx.AsyncClient,
+    ) -> None:
+        self._operations = operations
+        self._credentials = credentials
+        self._client = client
+        self._names: Mapping[str, str] = {}
+
+    async def looks(self) -> Looks:
+        """How each is looked at, without those that cannot be.
+
+        Raises:
+            DatabaseUnavailable: the catalogue cannot be read.
+        """
+        checks = await checks_of_apis(self._operations, self._credentials, self._client)
+        looked_at = [check for check in checks if check.look is not None]
+        self._names = {check.address: API + check.name for check in looked_at if check.address}
+        return {API + check.name: check.look for check in looked_at if check.look is not None}
+
+    def is_away(self, base_url: str, standing: Mapping[str, Standing]) -> bool:
+        """Whether nothing answered at the API at `base_url` when it was looked at last."""
+        found = standing.get(self._names.get(without_credentials(base_url), ""))
+        return found is not None and found.away
 
 
 def check_api(
@@ -273,10 +294,11 @@ def _reaching(client: httpx.AsyncClient, url: str) -> Callable[[], Awaitable[Non
         except httpx.TimeoutException:
             raise TimeoutError from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NotWell(f"It cannot be reached ({type(error).__name__}).") from None
+            raise Away(f"It cannot be reached ({type(error).__name__}).") from None
         # 501 is how some say that they have no HEAD.
         if answer.status_code >= 500 and answer.status_code != 501:
-            raise NotWell(f"It answered {answer.status_code}.")
+            kind = Away if answer.status_code in _NOBODY_THERE else NotWell
+            raise kind(f"It answered {answer.status_code}.")
 
     return look
 

@@ -28,6 +28,8 @@ MODEL = "model"
 """Well if any of the models is."""
 FIRST_MODEL = "configured model"
 """Looked at by itself where others stand in for it."""
+MODEL_HOLDS_SECONDS = 60.0
+"""For how long a question that failed counts for more than that the endpoint is there."""
 API = "API "
 """Begins the name of each imported API, so that none can be called as one of the above."""
 
@@ -40,9 +42,15 @@ class Watch:
     alerts: Alerts
 
     async def degrade(self, error: SupportError, _context: ErrorContext) -> None:
-        """A recovery for errors of the model or the database: note it before the next look does."""
-        name = DATABASE if error.code.startswith("DB_") else MODEL
-        self.monitor.note(name, ok=False, reason=error.code)
+        """A recovery for errors of the model or the database: note it before the next look does.
+
+        That an endpoint lists its models does not say that it answers, so the look at it does not
+        take this back at once. An answer does.
+        """
+        if error.code.startswith("DB_"):
+            self.monitor.note(DATABASE, ok=False, reason=error.code)
+        else:
+            self.monitor.note(MODEL, ok=False, reason=error.code, holds=MODEL_HOLDS_SECONDS)
 
     def model_answered(self) -> None:
         """Note that the model works: a turn was answered."""
