@@ -4,11 +4,12 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
 import pytest
 from tests.support.chat_client import ChatClient
 from tests.support.database import Databases
 from tests.support.model_endpoint import calls, fails
-from tests.support.server import ADA, LEAD, Server, running
+from tests.support.server import ADA, LEAD, OPERATOR, Server, running
 from tests.support.turns import ORDER_1
 from tests.support.upstream import answers, drops
 
@@ -16,7 +17,7 @@ from smart_support.api import sockets
 from smart_support.api.degraded import Degradation
 from smart_support.api.sockets import Sockets
 from smart_support.errors import SupportError
-from smart_support.resilience.upstream import Upstreams
+from smart_support.resilience.upstream import CallFailed, CallPlan, Upstreams
 from smart_support.telemetry.watch import MODEL
 from smart_support.tools import call as tool_calls
 
@@ -203,6 +204,61 @@ class TestToolsOfAnApiThatIsAway:
 
         assert ORDER_1[0] in just_now
         assert ORDER_1[0] not in later
+
+
+class TestTwoProcesses:
+    async def test_know_of_each_others_model_and_breakers(
+        self, databases: Databases, template: str
+    ) -> None:
+        with databases.one(template) as url:
+            async with (
+                running(url, smart_support_workers=2) as one,
+                running(url, smart_support_workers=2) as other,
+                one.chat(ADA) as asking,
+                other.chat(ADA) as looking,
+            ):
+                thread = await one.thread(ADA)
+                await asking.follow(thread)
+                one.model.queue(fails(401))
+                await written(one, asking, thread, "Anybody there?")
+                gone = await looking.only("degraded")
+                await written(one, asking, thread, "And now?")
+                back = await looking.only("degraded")
+
+                await break_circuit(one)
+                shown = await until_paused(other)
+                processes = (await details(other))["processes"]
+
+        assert (len(gone), back) == (1, [])
+        assert len(processes) == 2
+        assert shown["state"] == "open"
+        assert shown["processes"] == [processes[1]]
+
+
+async def break_circuit(server: Server) -> None:
+    """Have calls of this process fail until its breaker opens."""
+    upstreams = server.parts.upstreams
+    plan = CallPlan(
+        group="orders", writes=True, repeatable=False, total=5.0, attempt=5.0, max_bytes=1_000
+    )
+    while not upstreams.open_groups():
+        server.company.queue(answers({}, status=503))
+        request = httpx.Request("POST", f"{server.company.base_url}/orders")
+        with pytest.raises(CallFailed):
+            await upstreams.send(request, plan)
+
+
+async def details(server: Server) -> Any:
+    return (await server.http(OPERATOR).get("/api/health/details")).json()
+
+
+async def until_paused(server: Server) -> Any:
+    async with asyncio.timeout(10):
+        while True:
+            for api in (await details(server))["upstreams"]:
+                for breaker in api["breakers"]:
+                    return breaker
+            await asyncio.sleep(0.02)
 
 
 async def test_an_origin_that_nobody_called_has_not_worked() -> None:

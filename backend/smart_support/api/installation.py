@@ -19,7 +19,7 @@ from smart_support.api.parts import Parts, Running
 from smart_support.errors import SupportError
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Spec
-from smart_support.resilience.upstream import OriginState
+from smart_support.resilience.upstream import BreakerState, OriginState
 from smart_support.security.credentials import Trouble
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.settings import Settings
@@ -79,17 +79,28 @@ class Breaker(BaseModel):
 
     origin: str
     group: str
-    state: str = Field(description="closed, open or half_open")
-    retry_in: float = Field(description="Seconds until the next call is let through.")
+    state: str = Field(description="closed, open or half_open: the worst of all processes.")
+    retry_in: float = Field(description="Seconds until all of them let the next call through.")
+    processes: list[str] = Field(description="Those in which it is not closed.")
+
+
+class CallsOfProcess(BaseModel):
+    """What one process does with an API."""
+
+    process: str
+    running: int = Field(description="Calls that are under way.")
+    waiting: int = Field(description="Calls that wait for room.")
+    retry_budget: float = Field(description="Retries that it may still make now.")
 
 
 class UpstreamApi(BaseModel):
-    """A company's API as the calls of this process have found it."""
+    """A company's API as the calls of all processes have found it."""
 
     origin: str
     running: int = Field(description="Calls that are under way.")
     waiting: int = Field(description="Calls that wait for room.")
     breakers: list[Breaker]
+    processes: list[CallsOfProcess] = Field(description="Those that have called it.")
 
 
 class Details(BaseModel):
@@ -99,6 +110,9 @@ class Details(BaseModel):
     revision: str | None = Field(description="The newest migration that the database has.")
     model: Model
     dependencies: list[Dependency]
+    processes: list[str] = Field(
+        description="The process that answers, then the others that were heard of lately."
+    )
     upstreams: list[UpstreamApi]
     limits: list[Limit]
 
@@ -120,26 +134,56 @@ async def read_details(person: Staff, parts: Running) -> Details:  # noqa: ARG00
     own, apis = await asyncio.gather(
         look_at([_database(parts), _model(parts)], within=CHECK_SECONDS), _look_at_apis(parts)
     )
+    states = parts.peers.states()
     return Details(
         version=__version__,
         revision=parts.revision,
         model=Model(name=parts.model_name, offline=parts.offline_model),
         dependencies=[*own, *apis],
-        upstreams=[_upstream(state) for state in parts.upstreams.states()],
+        processes=list(states),
+        upstreams=together(states),
         limits=limits_of(parts.settings),
     )
 
 
-def _upstream(state: OriginState) -> UpstreamApi:
-    return UpstreamApi(
-        origin=state.origin,
-        running=state.running,
-        waiting=state.waiting,
-        breakers=[
-            Breaker.model_validate(breaker, from_attributes=True)
-            for breaker in state.breakers.values()
-        ],
-    )
+def together(states: Mapping[str, Sequence[OriginState]]) -> list[UpstreamApi]:
+    """The APIs as all processes have found them, from what each (by its name) has."""
+    found: dict[str, UpstreamApi] = {}
+    for process, origins in states.items():
+        for state in origins:
+            api = found.setdefault(
+                state.origin,
+                UpstreamApi(origin=state.origin, running=0, waiting=0, breakers=[], processes=[]),
+            )
+            api.running += state.running
+            api.waiting += state.waiting
+            api.processes.append(
+                CallsOfProcess(
+                    process=process,
+                    running=state.running,
+                    waiting=state.waiting,
+                    retry_budget=state.retry_budget,
+                )
+            )
+            for breaker in state.breakers.values():
+                _add(api.breakers, breaker, process)
+    return list(found.values())
+
+
+_WORSE = ("closed", "half_open", "open")
+
+
+def _add(breakers: list[Breaker], state: BreakerState, process: str) -> None:
+    known = next((one for one in breakers if one.group == state.group), None)
+    if known is None:
+        known = Breaker(
+            origin=state.origin, group=state.group, state="closed", retry_in=0.0, processes=[]
+        )
+        breakers.append(known)
+    known.state = max(known.state, state.state, key=_WORSE.index)
+    known.retry_in = max(known.retry_in, state.retry_in)
+    if state.state != "closed":
+        known.processes.append(process)
 
 
 async def look_at(checks: Sequence[Check], *, within: float) -> list[Dependency]:

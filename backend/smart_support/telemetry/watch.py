@@ -52,6 +52,10 @@ class Watch:
         else:
             self.monitor.note(MODEL, ok=False, reason=error.code, holds=MODEL_HOLDS_SECONDS)
 
+    def hear_model(self, ok: bool, why: str | None) -> None:  # noqa: FBT001 - as it is carried
+        """Note of the model what another process has found."""
+        self.monitor.note(MODEL, ok=ok, reason=why, holds=0.0 if ok else MODEL_HOLDS_SECONDS)
+
     def model_answered(self) -> None:
         """Note that the model works: a turn was answered."""
         self.monitor.note(MODEL, ok=True)
@@ -84,9 +88,7 @@ async def open_watch(
         clock=clock,
     )
     outboxes = outboxes_of(settings, client)
-    alerts = Alerts(
-        limits_of(settings), outboxes, source=f"{socket.gethostname()}:{os.getpid()}", clock=clock
-    )
+    alerts = Alerts(limits_of(settings), outboxes, source=process_name(), clock=clock)
     async with receivers.opened(outboxes):
         every = settings.smart_support_monitor_interval
         task = asyncio.create_task(monitor.run(every, alerts.judge), name="monitor")
@@ -96,6 +98,11 @@ async def open_watch(
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def process_name() -> str:
+    """How people know this process from others."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def limits_of(settings: Settings) -> Limits:
