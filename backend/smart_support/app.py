@@ -61,6 +61,12 @@ from smart_support.api import (
     credentials as credential_routes,
 )
 from smart_support.api import (
+    operations as operation_routes,
+)
+from smart_support.api import (
+    specs as spec_routes,
+)
+from smart_support.api import (
     troubles as trouble_routes,
 )
 from smart_support.api import (
@@ -699,6 +705,8 @@ def create_app(
         threads,
         replay,
         approvals,
+        spec_routes,
+        operation_routes,
         review,
         credential_routes,
         connect,
