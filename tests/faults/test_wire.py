@@ -133,10 +133,11 @@ async def test_floods_below_the_protocol_are_closed_too(
         await gone(server)
 
 
-async def hello(server: Server, hostile: RawSocket) -> None:
+async def hello(server: Server, hostile: RawSocket, *, ttl: float = 600.0) -> None:
     """Sign in, byte by byte; from here on nothing answers a ping."""
     await hostile.upgrade(urlsplit(server.address).netloc)
-    await hostile.send(frame(json.dumps({"type": "hello", "token": server.token(ADA)}).encode()))
+    greeting = {"type": "hello", "token": server.token(ADA, ttl=ttl)}
+    await hostile.send(frame(json.dumps(greeting).encode()))
     assert b"ready" in await said(hostile)
 
 
@@ -152,9 +153,9 @@ async def said(hostile: RawSocket) -> bytes:
     return heard
 
 
-async def gone(server: Server) -> None:
+async def gone(server: Server, within: float = 20.0) -> None:
     """Wait until nothing of any socket is left: no place taken, nobody followed."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(within):
         while len(server.parts.sockets) or server.parts.followers.followed():
             await asyncio.sleep(0.02)
 
@@ -164,6 +165,24 @@ async def follow(server: Server, hostile: RawSocket, thread: str) -> None:
     async with asyncio.timeout(10):
         while thread not in server.parts.followers.followed():
             await asyncio.sleep(0.01)
+
+
+async def say_much(server: Server, lazy: RawSocket, thread: str) -> None:
+    """Have far more said in the thread than the way to one that reads no more can hold."""
+    lazy.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    for number in range(8):
+        answers = [
+            PersonAnswered(message_id=f"p{number}.{n}", text="x" * 16_000, by="lead", name="L")
+            for n in range(50)
+        ]
+        await server.parts.runner.record(thread, answers)
+
+
+def connections(server: Server) -> int:
+    """How many the server has; those whose clients hung up are not counted."""
+    port = urlsplit(server.address).port
+    found = psutil.Process().net_connections("tcp4")
+    return sum(each.laddr[1] == port and each.status == "ESTABLISHED" for each in found)
 
 
 async def test_a_dead_peer_is_found_and_leaves_nothing_behind(
@@ -186,27 +205,33 @@ async def test_a_dead_peer_with_much_on_its_way_to_it_is_let_go_too(
         running(migrated_database(), smart_support_heartbeat=1.0) as server,
         server.chat(BOB) as other,
     ):
-        thread, process = await server.thread(), psutil.Process()
-        before = process.num_fds()
+        thread = await server.thread()
         async with raw_socket(server.address, buffer=4_096) as dead:
             await hello(server, dead)
             await follow(server, dead, thread)
-            dead.writer.transport.pause_reading()  # type: ignore[attr-defined]
-            for number in range(20):
-                answers = [
-                    PersonAnswered(
-                        message_id=f"p{number}.{n}", text="x" * 16_000, by="lead", name="L"
-                    )
-                    for n in range(50)
-                ]
-                await server.parts.runner.record(thread, answers)
+            await say_much(server, dead, thread)
             async with asyncio.timeout(20):
                 while len(server.parts.sockets) > 1:
                     await asyncio.sleep(0.02)
-                while process.num_fds() > before + 1:  # its own end is still open
-                    await asyncio.sleep(0.02)
+                while connections(server) > 1:
+                    await asyncio.sleep(0.05)
         assert server.parts.followers.followed() == []
         assert await other.alive()
+
+
+async def test_who_does_not_read_that_they_are_signed_out_is_put_out_all_the_same(
+    migrated_database: Callable[[], str],
+) -> None:
+    """Long before it would count as dead, or as too slow."""
+    async with (
+        running(migrated_database(), smart_support_heartbeat=3_600.0) as server,
+        raw_socket(server.address, buffer=4_096) as lazy,
+    ):
+        thread = await server.thread()
+        await hello(server, lazy, ttl=3.0)
+        await follow(server, lazy, thread)
+        await say_much(server, lazy, thread)
+        await gone(server, within=15.0)
 
 
 async def test_a_client_that_lives_is_kept_however_long_it_says_nothing(

@@ -235,6 +235,7 @@ class _Conversation:
 
     def __init__(self, socket: WebSocket, parts: Parts, person: Person, token: str) -> None:
         self.token = token
+        self.valid_until = parts.tokens.valid_until(token)
         self._socket = socket
         self._parts = parts
         self._person = person
@@ -293,6 +294,7 @@ class _Conversation:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.refuse(error, CLOSE_NOT_SIGNED_IN)
+        self._listen_no_more()
 
     async def listen(self) -> None:
         """Read frames until the client is gone. A bad one costs an error frame, no more."""
@@ -311,6 +313,10 @@ class _Conversation:
     async def _close(self, code: int) -> None:
         """Close, and listen no more, whether or not the client reads that."""
         await _close(self._socket, code)
+        self._listen_no_more()
+
+    def _listen_no_more(self) -> None:
+        """Be done with the client; its connection ends with that, whatever it still has to read."""
         if self._listening is not None:
             self._listening.reschedule(asyncio.get_running_loop().time())
 

@@ -29,6 +29,11 @@ class Wire(WebSocketsSansIOProtocol):
         self._control: FrameBucket | None = None
         self._last_resort: asyncio.TimerHandle | None = None
 
+    def start_keepalive(self) -> None:
+        """Begin to ping; the handshake is over, and what it was about is not needed any more."""
+        super().start_keepalive()
+        del self.request, self.response
+
     def handle_ping(self) -> None:
         """Count it, and answer."""
         if not self._too_many():
