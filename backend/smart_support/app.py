@@ -115,6 +115,7 @@ from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens, signing_key
+from smart_support.ledger.departures import Departures
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
@@ -350,7 +351,10 @@ async def open_parts(
         event_log = PostgresEventLog(connected)
         webhook = webhook_of(settings)
         handoffs = PostgresHandoffs(connected, announce=webhook is not None)
-        ledger = PostgresLedger(connected)
+        ledger = PostgresLedger(connected, owner=life.owner)
+        departures = stack.enter_context(
+            Departures(settings.smart_support_data_dir / "departures", life.owner).kept()
+        )
         operations = PostgresOperations(connected)
         audit = PostgresAudit(connected)
         credentials = PostgresCredentials(connected, keys_of(settings))
@@ -448,6 +452,7 @@ async def open_parts(
             ),
             tell,
             clock=seams.clock,
+            departures=departures,
         )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
@@ -467,6 +472,7 @@ async def open_parts(
                     linked,
                     call_limits,
                     door=door,
+                    leaves=departures.leaves,
                     clock=seams.clock,
                 ),
                 followers=followers,
