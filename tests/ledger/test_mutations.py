@@ -204,8 +204,8 @@ MUTANTS = [
     Mutant(
         "a living process may just be about to send",
         "ledger/departures.py",
-        "                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)\n                return f",
-        "                return f",
+        "fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)\n                return f",
+        "return f",
         DEPARTURES,
     ),
     Mutant(
