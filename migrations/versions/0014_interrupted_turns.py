@@ -1,8 +1,7 @@
-"""Who has sent a call; an index of turns that failed after they were taken over, for a lead.
+"""An index of the turns that failed after they were taken over, which a lead looks at.
 
-Locks: tool_calls, exclusively, for an instant; turns never against reads or writes, since the index
-is built beside them.
-Down: of calls that are on their way it is lost who has sent them; the index can be built again.
+Locks: turns, never against reads or writes: the index is built beside them.
+Down: the index goes, which can be built again.
 """
 
 from collections.abc import Sequence
@@ -10,15 +9,12 @@ from collections.abc import Sequence
 from alembic import op
 
 revision: str = "0014"
-down_revision: str | None = "0012"
+down_revision: str | None = "0013"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '2s'")
-    # Not again, if the index could not be built the last time.
-    op.execute("ALTER TABLE tool_calls ADD COLUMN IF NOT EXISTS sent_by BIGINT")
     with op.get_context().autocommit_block():
         # It waits for whoever is in the middle of something, and keeps nobody waiting meanwhile.
         op.execute("SET lock_timeout = '10min'")
@@ -34,4 +30,3 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '2s'")
     op.execute("DROP INDEX ix_turns_interrupted")
-    op.drop_column("tool_calls", "sent_by")
