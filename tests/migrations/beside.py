@@ -60,6 +60,8 @@ _RULES: tuple[tuple[str, str], ...] = (
     (rf"(?:UPDATE|DELETE FROM) (?:ONLY )?{_TABLE}", "changes rows of {table} as it changes shape"),
 )
 _OF_ALEMBIC = {"alembic_version"}
+_LOCKS = r"ALTER|CREATE (?!FUNCTION|OR REPLACE FUNCTION)|DROP|UPDATE|DELETE"
+"""Statements that want a lock which others have, or wait for."""
 
 
 def harms(sql: str) -> list[str]:
@@ -95,7 +97,7 @@ def _harms_of(statement: str, made: set[str]) -> Iterator[str]:
 
 def _waits(statements: list[str]) -> Iterator[str]:
     """Whether a transaction bounds its waits before it asks for the first lock."""
-    locking = [each for each in statements if re.match(r"ALTER|CREATE|DROP|UPDATE|DELETE", each)]
+    locking = [each for each in statements if re.match(_LOCKS, each)]
     if not any("alembic_version" not in each and "CONCURRENTLY" not in each for each in locking):
         return
     bound = next(

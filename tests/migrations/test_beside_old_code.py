@@ -103,6 +103,7 @@ class TestTheRule:
             "CREATE INDEX CONCURRENTLY i ON turns (text)",
             "DROP INDEX CONCURRENTLY IF EXISTS i",
             "INSERT INTO turns SELECT * FROM turns WHERE false",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$",
         ],
     )
     def test_lets_what_only_adds_pass(self, up: str, tmp_path: Path) -> None:
