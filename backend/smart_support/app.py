@@ -117,6 +117,7 @@ from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens, signing_key
+from smart_support.ledger.departures import Departures
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
@@ -361,7 +362,10 @@ async def open_parts(
         event_log = PostgresEventLog(connected)
         webhook = webhook_of(settings)
         handoffs = PostgresHandoffs(connected, announce=webhook is not None)
-        ledger = PostgresLedger(connected)
+        ledger = PostgresLedger(connected, owner=life.owner)
+        departures = stack.enter_context(
+            Departures(settings.smart_support_data_dir / "departures", life.owner).kept()
+        )
         operations = PostgresOperations(connected)
         audit = PostgresAudit(connected)
         credentials = PostgresCredentials(connected, keys_of(settings))
@@ -463,6 +467,7 @@ async def open_parts(
             ),
             tell,
             clock=seams.clock,
+            departures=departures,
         )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
@@ -482,6 +487,7 @@ async def open_parts(
                     linked,
                     call_limits,
                     door=door,
+                    leaves=departures.leaves,
                     away=lambda base_url: apis.is_away(base_url, watch.monitor.standing),
                     clock=seams.clock,
                 ),
