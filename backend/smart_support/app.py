@@ -61,6 +61,12 @@ from smart_support.api import (
     credentials as credential_routes,
 )
 from smart_support.api import (
+    operations as operation_routes,
+)
+from smart_support.api import (
+    specs as spec_routes,
+)
+from smart_support.api import (
     troubles as trouble_routes,
 )
 from smart_support.api import (
@@ -146,6 +152,7 @@ from smart_support.telemetry.watch import (
 )
 from smart_support.tools.authorize import Door, SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
+from smart_support.tools.credential_check import CredentialCheck
 from smart_support.tools.keyring import Keyring
 from smart_support.tools.linked import LinkedReads
 from smart_support.tools.oauth import OAuth
@@ -226,6 +233,62 @@ async def open_keyring(settings: Settings, url: str) -> AsyncIterator[OpenKeyrin
             yield OpenKeyring(operations, credentials, keyring, PostgresAudit(connected))
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def open_credential_check(
+    settings: Settings, url: str
+) -> AsyncIterator[tuple[PostgresOperations, CredentialCheck]]:
+    """What tries credentials out, on the migrated database at `url`."""
+    upstream_settings = UpstreamSettings.from_settings(settings)
+    trust = ssl.create_default_context()
+    transport = PinnedTransport(CheckedBackend(upstream_settings.addresses), ssl_context=trust)
+    engine = open_engine(url)
+    try:
+        connected = sessions(engine)
+        operations = PostgresOperations(connected)
+        credentials = PostgresCredentials(connected, keys_of(settings))
+        async with _client(trust, transport) as client, Upstreams(upstream_settings) as upstreams:
+            oauth = OAuth(client, credentials)
+            yield (
+                operations,
+                _credential_check(
+                    settings,
+                    Keyring(operations, credentials, oauth),
+                    operations,
+                    credentials,
+                    oauth,
+                    PostgresStops(connected),
+                    PostgresAudit(connected),
+                    Door(upstreams, SpecAuthorizer(operations, credentials, oauth)),
+                ),
+            )
+    finally:
+        await engine.dispose()
+
+
+def _credential_check(
+    settings: Settings,
+    keyring: Keyring,
+    operations: PostgresOperations,
+    credentials: PostgresCredentials,
+    oauth: OAuth,
+    stops: PostgresStops,
+    audit: PostgresAudit,
+    door: Door,
+) -> CredentialCheck:
+    return CredentialCheck(
+        keyring,
+        operations,
+        credentials,
+        oauth,
+        stops,
+        audit,
+        door,
+        total=settings.smart_support_tool_timeout,
+        attempt=settings.smart_support_tool_attempt_timeout,
+        max_bytes=settings.smart_support_tool_max_bytes,
+    )
 
 
 @asynccontextmanager
@@ -386,6 +449,7 @@ async def open_parts(
             max_bytes=settings.smart_support_tool_max_bytes,
         )
         door = Door(upstreams, SpecAuthorizer(operations, credentials, oauth))
+        keyring = Keyring(operations, credentials, oauth)
         linked = LinkedReads(
             upstreams,
             operations,
@@ -580,7 +644,10 @@ async def open_parts(
             sign_ins=SignIns(audit),
             credentials=credentials,
             oauth=oauth,
-            keyring=Keyring(operations, credentials, oauth),
+            keyring=keyring,
+            credential_check=_credential_check(
+                settings, keyring, operations, credentials, oauth, switched_off, audit, door
+            ),
             agents=agents,
             runner=runner,
             desk=Desk(handoffs, runner.publish),
@@ -644,6 +711,8 @@ def create_app(
         threads,
         replay,
         approvals,
+        spec_routes,
+        operation_routes,
         review,
         credential_routes,
         connect,
