@@ -35,6 +35,7 @@ from smart_support.agent.model_errors import (
 )
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
+from smart_support.analytics.outside_postgres import OutsideErrors
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api import (
@@ -440,6 +441,10 @@ async def open_parts(
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
         troubles = PostgresTroubles(connected)
+        outside = OutsideErrors(connected, clock=seams.clock)
+        errors.count_with(outside.count)
+        stack.push_async_callback(outside.store)
+        await stack.enter_async_context(_task(outside.run(), "errors outside", errors))
         derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
         followers = Followers()
         switched_off = PostgresStops(connected)
@@ -632,6 +637,7 @@ async def open_parts(
             tracker=tracker,
             recorder=recorder,
             troubles=troubles,
+            outside=outside,
             derivation=derivation,
             log=event_log,
             ledger=ledger,
