@@ -456,6 +456,7 @@ async def open_parts(
                     switched_off,
                     linked,
                     call_limits,
+                    operations=operations,
                     door=door,
                     clock=seams.clock,
                 ),

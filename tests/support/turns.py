@@ -475,6 +475,7 @@ async def open_desk(
                 stops,
                 linked,
                 chosen,
+                operations=operations,
                 clock=clock,
                 monotonic=clock.monotonic,
                 sleep=clock.sleep,

@@ -179,6 +179,7 @@ def _keyed(
             PostgresStops(sessions, monotonic=clock.monotonic),
             LinkedReads(upstreams, operations, attempt=limits.attempt, max_bytes=limits.max_bytes),
             limits,
+            operations=operations,
             door=Door(upstreams, authorizer),
             clock=clock,
             monotonic=clock.monotonic,
