@@ -448,7 +448,8 @@ async def open_desk(
                 chance=lambda: 0.5,
             )
         )
-        ledger, operations = PostgresLedger(sessions), PostgresOperations(sessions)
+        ledger = PostgresLedger(sessions)
+        operations = PostgresOperations(sessions, monotonic=clock.monotonic)
         chosen = call_limits or Limits()
         stops = PostgresStops(sessions, monotonic=clock.monotonic)
         linked = LinkedReads(

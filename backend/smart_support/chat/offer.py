@@ -73,8 +73,9 @@ class _Shelf:
     ) -> list[Offer]:
         """What an agent with many tools is offered, the surest first."""
         by_id, pinned = self.by_id[agent], self.pinned[agent]
-        wanted = dict.fromkeys(id_ for id_ in (*pinned, *recent, *ranked) if id_ in by_id)
         room = min(max(per_turn, len(pinned)), MAX_TOOLS)
+        likeliest = islice((id_ for id_ in ranked if id_ in by_id), room)
+        wanted = dict.fromkeys((*pinned, *(id_ for id_ in recent if id_ in by_id), *likeliest))
         return [by_id[id_] for id_ in islice(wanted, room)]
 
     async def tools(

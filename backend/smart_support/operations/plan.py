@@ -56,6 +56,8 @@ _CREDENTIAL_HEADER = re.compile(
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEMPLATE = re.compile(r"\{([?&+#./;])([^{}/]+)\}|\{()([^{}/]+\*)\}")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
+_TEXTUAL = re.compile(r"xml|json|yaml|csv|javascript|graphql|html|sql|text")
 
 _FILE_TYPES = ("image/", "audio/", "video/", "application/octet-stream", "application/pdf")
 
@@ -430,7 +432,7 @@ class ArgumentReader:
                 explode = encoding.get("explode")
                 plan["explode"] = explode if isinstance(explode, bool) else plan["style"] == "form"
                 plan["allow_reserved"] = encoding.get("allowReserved") is True
-            elif isinstance(content_type, str) and re.fullmatch(r"[\x20-\x7e]+", content_type):
+            elif isinstance(content_type, str) and _PRINTABLE.fullmatch(content_type):
                 plan["content_type"] = content_type.partition(",")[0].strip()
             if multipart and self._is_file(properties.get(name), plan.get("content_type", "")):
                 plan["binary"] = True
@@ -541,7 +543,7 @@ def _rank(media_type: str) -> int | None:
         return 3
     if essence == _MULTIPART:
         return 4
-    if essence.startswith("multipart/") or not re.fullmatch(r"[\x20-\x7e]+", media_type):
+    if essence.startswith("multipart/") or not _PRINTABLE.fullmatch(media_type):
         return None
     return 5 if essence.startswith("text/") else 6
 
@@ -552,7 +554,7 @@ def _form_field(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_textual(media_type: str) -> bool:
-    return re.search(r"xml|json|yaml|csv|javascript|graphql|html|sql|text", media_type) is not None
+    return _TEXTUAL.search(media_type) is not None
 
 
 def _file(part: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The rows of the catalogue, and what they say as records."""
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
@@ -124,15 +125,10 @@ def spec_of(row: sa.Row[Any]) -> Spec:
 
 
 def classification_json(classification: Classification) -> dict[str, Any]:
-    """The classification as plain JSON."""
-    return asdict(classification) | {
-        "access": classification.access.value,
-        "risk": classification.risk.value,
-        "bindings": dict(classification.bindings),
-        "reasons": list(classification.reasons),
-        "grounds": [asdict(ground) for ground in classification.grounds],
-        "answer_fields": list(classification.answer_fields),
-    }
+    """The classification as plain JSON, equal to what is read back of it."""
+    said = asdict(classification)
+    plain: dict[str, Any] = json.loads(json.dumps(said, default=lambda kind: kind.value))
+    return plain
 
 
 def classification_of(stored: Mapping[str, Any]) -> Classification:

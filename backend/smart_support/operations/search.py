@@ -43,25 +43,33 @@ class Index:
 
     def __init__(self, found: Iterable[tuple[OperationId, Mapping[str, float]]]) -> None:
         """Each operation comes with its stems and how much each counts (`WEIGHTS`)."""
-        self._postings: dict[str, list[tuple[OperationId, float]]] = {}
-        self._count = 0
-        for id_, weights in found:
-            self._count += 1
-            for lexeme, weight in weights.items():
-                self._postings.setdefault(lexeme, []).append((id_, weight))
+        known = sorted(found, key=lambda each: each[0])
+        self._ids = [id_ for id_, _ in known]
+        # Stem -> how rare it is, and at which weight which operations have it.
+        self._places: dict[str, tuple[float, dict[float, list[int]]]] = {}
+        having: dict[str, dict[float, list[int]]] = {}
+        for place, (_, weights) in enumerate(known):
+            for stem, weight in weights.items():
+                having.setdefault(stem, {}).setdefault(weight, []).append(place)
+        for stem, places in having.items():
+            count = sum(map(len, places.values()))
+            rarity = log1p((len(known) - count + 0.5) / (count + 0.5))
+            self._places[stem] = (rarity, places)
 
     def ranked(self, asked: Mapping[str, float]) -> tuple[OperationId, ...]:
         """The operations that have some of the stems `asked`, the likeliest first."""
-        scores: dict[OperationId, float] = {}
-        for lexeme, count in asked.items():
-            postings = self._postings.get(lexeme)
-            if postings is None:
+        scores = [0.0] * len(self._ids)
+        for stem, count in asked.items():
+            if stem not in self._places:
                 continue
-            having = len(postings)
-            worth = count * log1p((self._count - having + 0.5) / (having + 0.5))
-            for id_, weight in postings:
-                scores[id_] = scores.get(id_, 0.0) + worth * weight
-        return tuple(sorted(scores, key=lambda id_: (-scores[id_], id_)))
+            rarity, places = self._places[stem]
+            for weight, those in places.items():
+                worth = rarity * count * weight
+                for place in those:
+                    scores[place] += worth
+        hits = [place for place, score in enumerate(scores) if score]
+        hits.sort(key=scores.__getitem__, reverse=True)  # keeps the order of what scores the same
+        return tuple(self._ids[place] for place in hits)
 
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
