@@ -555,6 +555,7 @@ async def open_parts(
                     switched_off,
                     linked,
                     call_limits,
+                    operations=operations,
                     door=door,
                     leaves=departures.leaves,
                     away=lambda base_url: apis.is_away(base_url, watch.monitor.standing),
