@@ -35,6 +35,7 @@ from smart_support.agent.model_errors import (
 )
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
+from smart_support.analytics.outside_postgres import OutsideErrors
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api import (
@@ -123,6 +124,7 @@ from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens, signing_key
+from smart_support.ledger.departures import Departures
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
@@ -424,7 +426,10 @@ async def open_parts(
         event_log = PostgresEventLog(connected)
         webhook = webhook_of(settings)
         handoffs = PostgresHandoffs(connected, announce=webhook is not None)
-        ledger = PostgresLedger(connected)
+        ledger = PostgresLedger(connected, owner=life.owner)
+        departures = stack.enter_context(
+            Departures(settings.smart_support_data_dir / "departures", life.owner).kept()
+        )
         operations = PostgresOperations(connected)
         audit = PostgresAudit(connected)
         credentials = PostgresCredentials(connected, keys_of(settings))
@@ -436,6 +441,10 @@ async def open_parts(
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
         troubles = PostgresTroubles(connected)
+        outside = OutsideErrors(connected, clock=seams.clock)
+        errors.count_with(outside.count)
+        stack.push_async_callback(outside.store)
+        await stack.enter_async_context(_task(outside.run(), "errors outside", errors))
         derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
         followers = Followers()
         switched_off = PostgresStops(connected)
@@ -527,6 +536,7 @@ async def open_parts(
             ),
             tell,
             clock=seams.clock,
+            departures=departures,
         )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
@@ -545,7 +555,9 @@ async def open_parts(
                     switched_off,
                     linked,
                     call_limits,
+                    operations=operations,
                     door=door,
+                    leaves=departures.leaves,
                     away=lambda base_url: apis.is_away(base_url, watch.monitor.standing),
                     clock=seams.clock,
                 ),
@@ -626,6 +638,7 @@ async def open_parts(
             tracker=tracker,
             recorder=recorder,
             troubles=troubles,
+            outside=outside,
             derivation=derivation,
             log=event_log,
             ledger=ledger,

@@ -10,6 +10,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from smart_support.agent.agents import LiveAgents
+from smart_support.analytics.outside_postgres import OutsideErrors
 from smart_support.analytics.records import AnalyticsRecorder
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api.sockets import Sockets
@@ -52,6 +53,7 @@ class Parts:
     tracker: ConversationTracker
     recorder: AnalyticsRecorder
     troubles: PostgresTroubles
+    outside: OutsideErrors
     derivation: Derivation
     log: PostgresEventLog
     ledger: PostgresLedger

@@ -10,7 +10,7 @@ import structlog
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.ledger.stops import Stopped
 from smart_support.ledger.stops_postgres import PostgresStops
-from smart_support.operations.offers_postgres import address_of
+from smart_support.operations.offers import address_of
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation, ReviewState, Spec
 from smart_support.operations.schema import tool_schema

@@ -2692,6 +2692,8 @@ export interface components {
             patterns: components["schemas"]["ErrorPattern"][];
             /** Hours */
             hours: components["schemas"]["ErrorHour"][];
+            /** @description Beside those: errors of no conversation. */
+            outside: components["schemas"]["OutsideErrors"];
         };
         /**
          * FromUrl
@@ -3575,6 +3577,60 @@ export interface components {
              * @description Give it as `after` for the next page.
              */
             next_after: string | null;
+        };
+        /**
+         * OutsideCode
+         * @description Errors of one code that belong to no conversation.
+         */
+        OutsideCode: {
+            /** Code */
+            code: string;
+            /** Errors */
+            errors: number;
+            severity: components["schemas"]["Severity"];
+            /**
+             * Hint
+             * @description Where an operator looks first.
+             */
+            hint: string;
+            /**
+             * Last At
+             * Format: date-time
+             */
+            last_at: string;
+            /**
+             * Last Correlation Id
+             * @description Of the last one; the log has it.
+             */
+            last_correlation_id: string;
+        };
+        /**
+         * OutsideErrors
+         * @description What went wrong in requests, sockets and jobs.
+         */
+        OutsideErrors: {
+            /** Total */
+            total: number;
+            /** By Severity */
+            by_severity: {
+                [key: string]: number;
+            };
+            /** By Code */
+            by_code: components["schemas"]["OutsideCode"][];
+            /** By Place */
+            by_place: components["schemas"]["OutsidePlace"][];
+        };
+        /**
+         * OutsidePlace
+         * @description Errors of one route, kind of frame, or job.
+         */
+        OutsidePlace: {
+            /** Place */
+            place: string;
+            /** Operation */
+            operation: string;
+            /** Errors */
+            errors: number;
         };
         /**
          * PastReview
