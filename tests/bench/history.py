@@ -4,31 +4,16 @@ Each page is asked of the running product over HTTP, and of the database alone, 
 lookup by primary key; docs/benchmarks.md says what the columns mean.
 """
 
-import argparse
 import asyncio
-import json
-import logging
-import os
-import platform
-import shutil
-import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
-import structlog
-import uvloop
-from tests.bench.figures import digits
-from tests.bench.processes import ROOT, product
-from tests.bench.years import Teller, Years, check
-from tests.support.database import FAST
+from tests.bench.years import Years
 
 from smart_support.analytics.listings import Listing, Selection
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
@@ -36,9 +21,7 @@ from smart_support.analytics.troubles import Which
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.conversations.lifecycle import ThreadFilter
 from smart_support.conversations.postgres import PostgresConversationTracker
-from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import open_engine, sessions
-from smart_support.database.schema import migrate
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.standing import Status
 from smart_support.identity.people import Person, Role
@@ -154,20 +137,35 @@ def cases(years: Years, replay: int, sessions_: Any) -> list[Case]:
     found.append(listed("all"))
     found.append(listed("all, far down", years.middle_thread))
     found += [listed(f"state {each.value}", status=each.value) for each in Status]
-    for words, text in (("a common word", "kettle"), ("one number", years.number),
-                        ("nothing found", "zebra crossing")):
+    for words, text in (
+        ("a common word", "kettle"),
+        ("one number", years.number),
+        ("nothing found", "zebra crossing"),
+    ):
         found.append(listed(words, query=text))
         found.append(listed(f"{words}, resolved", query=text, status="resolved"))
 
     span = {"start": years.start.isoformat(), "end": years.end.isoformat()}
     start, end = years.start, years.end
     found += [
-        Case("dashboard, 90 days: what happened", "/api/dashboard", span,
-             lambda: recorder.activity(start, end)),
-        Case("dashboard, 90 days: what became of it", "/api/dashboard/cohort", span,
-             lambda: recorder.cohort(start, end)),
-        Case("dashboard, 90 days: over time", "/api/dashboard/series", span | {"bucket": "day"},
-             lambda: recorder.series(start, end, "day")),
+        Case(
+            "dashboard, 90 days: what happened",
+            "/api/dashboard",
+            span,
+            lambda: recorder.activity(start, end),
+        ),
+        Case(
+            "dashboard, 90 days: what became of it",
+            "/api/dashboard/cohort",
+            span,
+            lambda: recorder.cohort(start, end),
+        ),
+        Case(
+            "dashboard, 90 days: over time",
+            "/api/dashboard/series",
+            span | {"bucket": "day"},
+            lambda: recorder.series(start, end, "day"),
+        ),
     ]
     for listing, dimension in (
         (Listing.CONVERSATIONS, None),
@@ -189,12 +187,17 @@ def cases(years: Years, replay: int, sessions_: Any) -> list[Case]:
         )
     errors = span
     found += [
-        Case("errors, 90 days", "/api/dashboard/errors", errors,
-             lambda: troubles.summary(start, end)),
-        Case("errors, the conversations of a code", "/api/dashboard/errors/conversations",
-             errors | {"code": "API_UNAVAILABLE", "limit": 30},
-             lambda: troubles.conversations(
-                 Which(start=start, end=end, code="API_UNAVAILABLE"), limit=31)),
+        Case(
+            "errors, 90 days", "/api/dashboard/errors", errors, lambda: troubles.summary(start, end)
+        ),
+        Case(
+            "errors, the conversations of a code",
+            "/api/dashboard/errors/conversations",
+            errors | {"code": "API_UNAVAILABLE", "limit": 30},
+            lambda: troubles.conversations(
+                Which(start=start, end=end, code="API_UNAVAILABLE"), limit=31
+            ),
+        ),
     ]
     return found
 

@@ -103,7 +103,7 @@ class Story:
 
 
 def prefix_of(start: datetime, number: int) -> str:
-    """The beginning of UUIDs of version 7 made at `start`; `number` below 2**26 tells them apart."""
+    """How UUIDs of version 7 made at `start` begin; `number`, below 2**26, tells threads apart."""
     at = f"{int(start.timestamp() * 1000):012x}"
     return f"{at[:8]}-{at[8:]}-7{number >> 14:03x}-{0x8000 | number & 0x3FFF:04x}-"
 
@@ -266,9 +266,7 @@ class _Teller:
             outcome = "declined"
         else:
             outcome, code = self.attempt(turn_id, call_id, f"{method} {url}")
-        content = '{"id":"%s","state":"shipped","items":[{"sku":"K-7","quantity":2}]}' % (
-            arguments["order_id"]
-        )
+        content = f'{{"id":"{arguments["order_id"]}","state":"shipped","weight":2.5}}'
         if outcome != "done":
             content = "The call did not work."
         self.add(
@@ -314,9 +312,7 @@ class _Teller:
             "fields": fields,
         }
         asked_at = self.now
-        self.add(
-            ApprovalAsked(approval_id=approval_id, expires_at=expires.isoformat(), **asked)
-        )
+        self.add(ApprovalAsked(approval_id=approval_id, expires_at=expires.isoformat(), **asked))
         self.wait(2, 60)
         decision = "approved" if self.chance.random() < 0.85 else "rejected"
         self.add(

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import orjson
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 from sqlalchemy.dialects.postgresql import JSONB
 from tests.bench.stories import PREFIX_LENGTH, UNNUMBERED, Story, prefix_of, stories, tell
 
@@ -22,7 +23,6 @@ from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.tables import (
     episode_figures,
     episodes,
-    figures_hourly,
     trouble_readings,
     troubles,
 )
@@ -30,6 +30,7 @@ from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.conversations.postgres import PostgresConversationTracker
 from smart_support.conversations.tables import conversation_states, threads, turns
 from smart_support.database import Sessions
+from smart_support.database.schema import migrations_folder
 from smart_support.events.records import payload_of
 from smart_support.events.tables import event_logs, events
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
@@ -125,7 +126,7 @@ class Teller:
                 group.create_task(self._copy(tables, copies))
         connection = await asyncpg.connect(self._url)
         try:
-            await connection.execute(_SUMS)
+            await connection.execute(f"TRUNCATE figure_changes, figure_sums; {_sums()}")
             await connection.execute("VACUUM ANALYZE")
         finally:
             await connection.close()
@@ -165,9 +166,7 @@ class Teller:
         self._middle = found[len(found) // 2]
         return found
 
-    async def _copy(
-        self, tables: Sequence[sa.Table], copies: Sequence[tuple[Any, ...]]
-    ) -> None:
+    async def _copy(self, tables: Sequence[sa.Table], copies: Sequence[tuple[Any, ...]]) -> None:
         connection = await asyncpg.connect(self._url)
         try:
             await connection.execute(_SETTINGS)
@@ -189,12 +188,6 @@ CREATE TEMP TABLE copies
     (story text, prefix text, later interval, customer text, number text);
 """
 """Keys of others are not checked row by row: `check` does it for all of them afterwards."""
-
-_SUMS = """
-TRUNCATE figures_hourly;
-INSERT INTO figures_hourly (hour, figure, dimension, count, total)
-SELECT hour, figure, dimension, sum(count), sum(total) FROM episode_figures GROUP BY 1, 2, 3
-"""
 
 _WHOSE: Mapping[str, str] = {"threads": "id", "tool_attempts": "tool_call_id"}
 """The column that says which thread a row is of, where it is not `thread_id`."""
@@ -258,6 +251,12 @@ def _copied_value(table: sa.Table, column: sa.Column[Any]) -> str:
     if column.name in {"turn_id", "correlation_id"}:
         return f"replace({value}, c.story, c.prefix)"
     return value
+
+
+def _sums() -> str:
+    """The statement that counts everything anew, which the database's own history has."""
+    scripts = ScriptDirectory(str(migrations_folder()))
+    return str(scripts.get_revision("0018").module.SUMS)
 
 
 def _busy(hour: datetime) -> float:
