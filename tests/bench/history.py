@@ -4,16 +4,32 @@ Each page is asked of the running product over HTTP, and of the database alone, 
 lookup by primary key; docs/benchmarks.md says what the columns mean.
 """
 
+import argparse
 import asyncio
+import json
+import logging
+import os
+import platform
+import shutil
+import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
-from tests.bench.years import Years
+import structlog
+import uvloop
+from tests.bench.__main__ import interruptible, machine, say
+from tests.bench.figures import digits
+from tests.bench.processes import ROOT, cpus, product
+from tests.bench.years import Teller, Years, check
+from tests.support.database import FAST
 
 from smart_support.analytics.listings import Listing, Selection
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
@@ -21,7 +37,10 @@ from smart_support.analytics.troubles import Which
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.conversations.lifecycle import ThreadFilter
 from smart_support.conversations.postgres import PostgresConversationTracker
+from smart_support.database import Sessions
+from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import open_engine, sessions
+from smart_support.database.schema import migrate
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.standing import Status
 from smart_support.identity.people import Person, Role
@@ -30,6 +49,8 @@ from smart_support.identity.tokens import Tokens
 KEY = "a key of this benchmark that signs tokens"
 LEAD = Person(id="lead_1", role=Role.LEAD, name="Lee")
 ROUNDS = 200
+REPLAYED = 500
+"""Events that the replay page asks for at once."""
 MOST = 20.0
 """Times a lookup by primary key that a page may take, each at its 95th percentile."""
 
@@ -98,6 +119,11 @@ class Row:
         """How many lookups `samples` is, both at the 95th percentile."""
         return at(samples, 0.95) / at(self.floor, 0.95)
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is as quick as it shall be."""
+        return self.ratio(self.rest) <= MOST
+
 
 def at(samples: Sequence[float], share: float) -> float:
     """The sample that `share` of them do not exceed."""
@@ -105,104 +131,116 @@ def at(samples: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def cases(years: Years, replay: int, sessions_: Any) -> list[Case]:
-    """Every page that a support lead opens, as the page asks for it."""
-    tracker = PostgresConversationTracker(sessions_)
-    recorder = PostgresAnalyticsRecorder(sessions_)
-    troubles = PostgresTroubles(sessions_)
-    log = PostgresEventLog(sessions_)
-    found: list[Case] = []
+def cases(years: Years, on: Sessions) -> list[Case]:
+    """Every page that a support lead opens, as the browser asks for it."""
+    return [*_replay(years, on), *_lists(years, on), *_dashboard(years, on), *_errors(years, on)]
 
-    thread = years.long_thread
+
+def _replay(years: Years, on: Sessions) -> Iterator[Case]:
+    log, thread = PostgresEventLog(on), years.long_thread
     for name, after in (("first page", 0), ("in the middle", years.long_events // 2)):
-        found.append(
-            Case(
-                f"replay, {name}",
-                f"/api/threads/{thread}/replay",
-                {"limit": replay, "after": after},
-                lambda after=after: log.read(thread, after=after, limit=replay),
-            )
+        yield Case(
+            f"replay of {years.long_events:,} events, {name}",
+            f"/api/threads/{thread}/replay",
+            {"limit": REPLAYED, "after": after},
+            partial(log.read, thread, after=after, limit=REPLAYED),
         )
 
-    def listed(name: str, after: str | None = None, **narrow: Any) -> Case:
-        status = narrow.get("status")
-        which = ThreadFilter(status=Status(status) if status else None, text=narrow.get("query"))
+
+def _lists(years: Years, on: Sessions) -> Iterator[Case]:
+    tracker = PostgresConversationTracker(on)
+
+    def listed(
+        name: str,
+        *,
+        status: Status | None = None,
+        text: str | None = None,
+        after: str | None = None,
+    ) -> Case:
         return Case(
             f"conversations, {name}",
             "/api/threads",
-            {"limit": 50, "cursor": after, **narrow},
-            lambda: tracker.threads(which, after, 50),
+            {
+                "limit": 50,
+                "cursor": after,
+                "query": text,
+                "status": status.value if status else None,
+            },
+            partial(tracker.threads, ThreadFilter(status=status, text=text), after, 50),
         )
 
-    found.append(listed("all"))
-    found.append(listed("all, far down", years.middle_thread))
-    found += [listed(f"state {each.value}", status=each.value) for each in Status]
+    yield listed("all")
+    yield listed("all, far down", after=years.middle_thread)
+    for status in Status:
+        yield listed(f"state {status.value}", status=status)
     for words, text in (
         ("a common word", "kettle"),
         ("one number", years.number),
-        ("nothing found", "zebra crossing"),
+        ("a word that no title has", "zebra crossing"),
     ):
-        found.append(listed(words, query=text))
-        found.append(listed(f"{words}, resolved", query=text, status="resolved"))
+        yield listed(words, text=text)
+        yield listed(f"{words}, resolved", text=text, status=Status.RESOLVED)
+    yield listed("a common word, far down", text="kettle", after=years.middle_thread)
 
-    span = {"start": years.start.isoformat(), "end": years.end.isoformat()}
-    start, end = years.start, years.end
-    found += [
-        Case(
-            "dashboard, 90 days: what happened",
-            "/api/dashboard",
-            span,
-            lambda: recorder.activity(start, end),
-        ),
-        Case(
-            "dashboard, 90 days: what became of it",
-            "/api/dashboard/cohort",
-            span,
-            lambda: recorder.cohort(start, end),
-        ),
-        Case(
-            "dashboard, 90 days: over time",
-            "/api/dashboard/series",
-            span | {"bucket": "day"},
-            lambda: recorder.series(start, end, "day"),
-        ),
-    ]
+
+def _dashboard(years: Years, on: Sessions) -> Iterator[Case]:
+    recorder, start, end = PostgresAnalyticsRecorder(on), years.start, years.end
+    span = {"start": start.isoformat(), "end": end.isoformat()}
+    yield Case(
+        "dashboard of 90 days, what happened",
+        "/api/dashboard",
+        span,
+        partial(recorder.activity, start, end),
+    )
+    yield Case(
+        "dashboard of 90 days, what became of it",
+        "/api/dashboard/cohort",
+        span,
+        partial(recorder.cohort, start, end),
+    )
+    yield Case(
+        "dashboard of 90 days, over time",
+        "/api/dashboard/series",
+        span | {"bucket": "day"},
+        partial(recorder.series, start, end, "day"),
+    )
     for listing, dimension in (
         (Listing.CONVERSATIONS, None),
         (Listing.REOPENED, None),
         (Listing.HANDED_OFF, "policy"),
         (Listing.TOOL_CALLS, None),
-        (Listing.TOOL_CALLS_FAILED, "getInvoice"),
+        (Listing.TOOL_CALLS_FAILED, "getOrder"),
         (Listing.TURNS_FAILED, "SYS_INTERNAL"),
         (Listing.TOKENS, None),
     ):
         which = Selection(listing=listing, start=start, end=end, dimension=dimension)
-        found.append(
-            Case(
-                f"behind a figure: {listing.value} {dimension or ''}".rstrip(),
-                "/api/dashboard/conversations",
-                span | {"figure": listing.value, "dimension": dimension, "limit": 50},
-                lambda which=which: recorder.counted(which, None, 50),
-            )
+        yield Case(
+            f"behind a figure, {listing.value} {dimension or ''}".rstrip(),
+            "/api/dashboard/conversations",
+            span | {"figure": listing.value, "dimension": dimension, "limit": 50},
+            partial(recorder.counted, which, None, 50),
         )
-    errors = span
-    found += [
-        Case(
-            "errors, 90 days", "/api/dashboard/errors", errors, lambda: troubles.summary(start, end)
-        ),
-        Case(
-            "errors, the conversations of a code",
-            "/api/dashboard/errors/conversations",
-            errors | {"code": "API_UNAVAILABLE", "limit": 30},
-            lambda: troubles.conversations(
-                Which(start=start, end=end, code="API_UNAVAILABLE"), limit=31
-            ),
-        ),
-    ]
-    return found
 
 
-async def measure(url: str, address: str, years: Years, *, rounds: int, replay: int) -> list[Row]:
+def _errors(years: Years, on: Sessions) -> Iterator[Case]:
+    troubles, code = PostgresTroubles(on), "API_UNAVAILABLE"
+    span = {"start": years.start.isoformat(), "end": years.end.isoformat()}
+    which = Which(start=years.start, end=years.end, code=code)
+    yield Case(
+        "errors of 90 days",
+        "/api/dashboard/errors",
+        span,
+        partial(troubles.summary, years.start, years.end),
+    )
+    yield Case(
+        "errors of 90 days, the conversations of a code",
+        "/api/dashboard/errors/conversations",
+        span | {"code": code, "limit": 30},
+        partial(troubles.conversations, which, limit=31),
+    )
+
+
+async def measure(url: str, address: str, years: Years, *, rounds: int) -> list[Row]:
     """Every case, `rounds` times over HTTP and alone, each time after a lookup by primary key."""
     engine = open_engine(url, statement_timeout=60)
     connection = await asyncpg.connect(url)
@@ -212,7 +250,7 @@ async def measure(url: str, address: str, years: Years, *, rounds: int, replay: 
     ids = [row[0] for row in await connection.fetch("SELECT id FROM threads LIMIT 1000")]
     rows = []
     try:
-        for case in cases(years, replay, sessions(engine)):
+        for case in cases(years, sessions(engine)):
             row = Row(case.name, years.events)
             row.body = len(await page.get(case.path, **case.query))  # and caches are warm
             for number in range(rounds):
@@ -234,3 +272,150 @@ async def measure(url: str, address: str, years: Years, *, rounds: int, replay: 
         await connection.close()
         await engine.dispose()
     return rows
+
+
+@asynccontextmanager
+async def serving(url: str) -> AsyncIterator[str]:
+    """The product on the database at `url`; yields its address."""
+    folder = Path(tempfile.mkdtemp(prefix="ssh-"))
+    try:
+        settings = {
+            "DATABASE_URL": url,
+            "OPENAI_API_KEY": "",
+            "OPENAI_BASE_URL": "",
+            "SMART_SUPPORT_PORT": "0",
+            "SMART_SUPPORT_SECRET_KEY": KEY,
+            "SMART_SUPPORT_REST_LIMIT": "1000000/minute",
+            "SMART_SUPPORT_ABANDON_AFTER": "999999999",  # nothing changes while we look
+        }
+        async with product(folder, settings, cpus(pinned=False)[0]) as (_, address):
+            yield address
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_COLUMNS = ("page", "KiB", "lookup", "database alone", "x", "over HTTP", "x")
+
+
+def shown(rows: Sequence[Row]) -> str:
+    """The rows in columns: median and 95th percentile in milliseconds, then the multiples."""
+    lines: list[tuple[str, ...]] = []
+    for row in rows:
+        alone = (_both(row.alone), digits(row.ratio(row.alone))) if row.alone else ("", "")
+        lines.append(
+            (
+                row.name,
+                digits(row.body / 1024),
+                _both(row.floor),
+                *alone,
+                _both(row.rest),
+                digits(row.ratio(row.rest)),
+            )
+        )
+    table = [_COLUMNS, *lines]
+    widths = [max(len(line[place]) for line in table) for place in range(len(_COLUMNS))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in table
+    )
+
+
+def _both(samples: Sequence[float]) -> str:
+    return f"{digits(at(samples, 0.5))} / {digits(at(samples, 0.95))}"
+
+
+def flatness(small: Sequence[Row], large: Sequence[Row]) -> str:
+    """How much longer each page takes with all of the data than with a tenth, at the median."""
+    grown = {
+        row.name: at(row.rest, 0.5) / at(before.rest, 0.5)
+        for before, row in zip(small, large, strict=True)
+    }
+    worst = max(grown, key=lambda name: grown[name])
+    middle = sorted(grown.values())[len(grown) // 2]
+    return (
+        f"With ten times the data a page takes {digits(middle)} times as long in the middle,"
+        f" at most {digits(grown[worst])} times ({worst})."
+    )
+
+
+async def run(size: int, rounds: int, folder: Path) -> list[list[Row]]:
+    """Fill a database with a tenth of `size` events, measure, fill it up, measure again."""
+    options = {**FAST, "max_wal_size": "8GB", "autovacuum": "off"}  # VACUUM is asked for
+    found = []
+    async with embedded_postgres(folder, options=options) as url:
+        await migrate(url)
+        engine = open_engine(url, statement_timeout=60)
+        try:
+            end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+            teller = Teller(url, sessions(engine), end=end)
+            await teller.tell()
+        finally:
+            await engine.dispose()
+        for events in (size // 10, size):
+            began = time.monotonic()
+            years = await teller.grow(events)
+            if wrong := await check(url):
+                raise RuntimeError(f"the data is not as it should be: {wrong}")
+            say(
+                f"\n{years.events:,} events of {years.turns:,} turns in {years.threads:,}"
+                f" conversations, made up in {time.monotonic() - began:.0f} s"
+            )
+            async with serving(url) as address:
+                found.append(await measure(url, address, years, rounds=rounds))
+            say(shown(found[-1]))
+    return found
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    """Measure, print the tables, write the JSON."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    now, load, began = datetime.now(UTC), os.getloadavg()[0], time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="ssy-"))  # short, as the path of a socket must be
+    try:
+        async with interruptible():
+            found = await run(int(arguments.size * 1_000_000), arguments.rounds, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    seconds = time.monotonic() - began
+    say(f"\n{flatness(*found)}")
+    late = [f"{row.name} ({digits(row.ratio(row.rest))})" for row in found[-1] if not row.kept]
+    said = f"Beyond {MOST:.0f} lookups over HTTP: {', '.join(late)}." if late else "All are within"
+    say(said if late else f"{said} {MOST:.0f} lookups over HTTP.")
+    say(f"Milliseconds: median / 95th percentile of {arguments.rounds}; x: the latter in lookups.")
+    say(
+        f"{os.cpu_count()} CPUs, Python {platform.python_version()}, load average {load:.2f} before"
+        f", {os.getloadavg()[0]:.2f} after; {seconds:.0f} s"
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / f"history-{now:%Y%m%dT%H%M%SZ}.json"
+    path.write_text(
+        json.dumps(
+            {
+                "at": now.isoformat(timespec="seconds"),
+                "seconds": round(seconds, 1),
+                "machine": machine(),
+                "sizes": [[asdict(row) for row in rows] for rows in found],
+            }
+        )
+        + "\n"
+    )
+    say(f"Written to {path}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.history", description=__doc__)
+    parser.add_argument(
+        "--size", type=float, default=10.0, help="millions of events; a tenth is measured as well"
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="times that a page is asked for")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / ".benchmarks", help="folder for the JSON"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(parse()))
