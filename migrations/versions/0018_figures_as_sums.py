@@ -12,7 +12,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "0018"
-down_revision: str | None = "0012"
+down_revision: str | None = "0014"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -22,7 +22,7 @@ WITH told AS (
            (extract(epoch FROM t.recovered_at - t.at) * 1000000)::bigint AS took
     FROM troubles t
 ), counted (kind, hour, figure, dimension, times, amount) AS (
-    SELECT 'activity', hour, f.key, d.key, (d.value->>0)::bigint, (d.value->>1)::bigint
+    SELECT 'activity', hour, f.key, d.key, d.value::bigint, 0
     FROM episode_figures CROSS JOIN LATERAL jsonb_each(figures) f
     CROSS JOIN LATERAL jsonb_each(f.value) d
     UNION ALL
@@ -64,12 +64,16 @@ WITH told AS (
     UNION ALL
     SELECT kind, 'day', date_trunc('day', hour, 'UTC'), figure, dimension, sum(times), sum(amount)
     FROM hourly GROUP BY 1, 2, 3, 4, 5
+), numbers AS (
+    SELECT kind, bucket, start, figure, dimension, times AS number FROM summed WHERE times <> 0
+    UNION ALL
+    SELECT kind, bucket, start, figure || ' amount', dimension, amount FROM summed
+    WHERE amount <> 0
 )
 INSERT INTO figure_sums (kind, bucket, start, figures)
 SELECT kind, bucket, start, jsonb_object_agg(figure, dimensions) FROM (
-    SELECT kind, bucket, start, figure,
-           jsonb_object_agg(dimension, jsonb_build_array(times, amount)) AS dimensions
-    FROM summed WHERE (times, amount) <> (0, 0) GROUP BY 1, 2, 3, 4
+    SELECT kind, bucket, start, figure, jsonb_object_agg(dimension, number) AS dimensions
+    FROM numbers GROUP BY 1, 2, 3, 4
 ) f GROUP BY 1, 2, 3
 """
 """Everything that was counted, from the conversations' own rows."""
@@ -123,9 +127,11 @@ def upgrade() -> None:
         CREATE TEMP TABLE counted ON COMMIT DROP AS SELECT p.thread_id, p.hour, p.figures, k.keys
         FROM (
             SELECT thread_id, hour, jsonb_object_agg(figure, dimensions) AS figures FROM (
-                SELECT thread_id, hour, figure,
-                       jsonb_object_agg(dimension, jsonb_build_array(count, total)) AS dimensions
-                FROM episode_figures GROUP BY 1, 2, 3
+                SELECT thread_id, hour, n.name AS figure,
+                       jsonb_object_agg(dimension, n.number) AS dimensions
+                FROM episode_figures CROSS JOIN LATERAL
+                    (VALUES (figure, count), (figure || ' amount', total)) n (name, number)
+                WHERE n.number <> 0 GROUP BY 1, 2, 3
             ) f GROUP BY 1, 2
         ) p JOIN (
             SELECT thread_id, hour, coalesce(array_agg(DISTINCT n.name COLLATE "C") FILTER (
@@ -167,10 +173,12 @@ def downgrade() -> None:
     op.execute(
         """
         CREATE TEMP TABLE counted ON COMMIT DROP AS
-        SELECT thread_id, hour, f.key AS figure, d.key AS dimension,
-               (d.value->>0)::bigint AS count, (d.value->>1)::bigint AS total
+        SELECT thread_id, hour, regexp_replace(f.key, ' amount$', '') AS figure,
+               d.key AS dimension,
+               coalesce(sum(d.value::bigint) FILTER (WHERE f.key NOT LIKE '% amount'), 0) AS count,
+               coalesce(sum(d.value::bigint) FILTER (WHERE f.key LIKE '% amount'), 0) AS total
         FROM episode_figures CROSS JOIN LATERAL jsonb_each(figures) f
-        CROSS JOIN LATERAL jsonb_each(f.value) d
+        CROSS JOIN LATERAL jsonb_each(f.value) d GROUP BY 1, 2, 3, 4
         """
     )
     op.drop_index("ix_episode_figures_keys", table_name="episode_figures")

@@ -30,9 +30,10 @@ FROM generate_series(1, :many) n
 _PARTS = """
 INSERT INTO episode_figures (thread_id, hour, figures, keys)
 SELECT e.thread_id, date_trunc('hour', e.opened_at, 'UTC'),
-    jsonb_object_agg(f.figure, f.dimensions), array_agg(f.figure)
+    jsonb_object_agg(f.figure, f.dimensions),
+    array_agg(f.figure) || array_agg(f.figure || '/getOrder')
 FROM episodes e, (
-    SELECT figure, jsonb_object_agg(dimension, '[2, 300]'::jsonb) AS dimensions FROM (VALUES
+    SELECT figure, jsonb_object_agg(dimension, 2) AS dimensions FROM (VALUES
         ('conversations_opened', ''), ('messages', ''), ('replies', ''), ('turns', ''),
         ('turns_done', ''), ('turn_ms', ''), ('input_tokens', ''), ('output_tokens', ''),
         ('tool_calls', 'getOrder'), ('tool_calls', 'createRefund'), ('attempts', 'getOrder'),

@@ -15,8 +15,8 @@ from tests.support.sums import counted_sums, kept_sums, recount
 
 from smart_support.analytics.episode import Key, Sum
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
-from smart_support.analytics.sums import add, by_hour, flat, keys_of
-from smart_support.analytics.sums_postgres import put, read_days, read_hours, read_sums
+from smart_support.analytics.sums import add, by_hour, flat, keys_of, together
+from smart_support.analytics.sums_postgres import SumReader, put
 from smart_support.analytics.tables import figure_changes, figure_sums
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.database import Sessions
@@ -131,6 +131,7 @@ async def test_are_read_the_same_before_and_after_they_are_settled(
     for number in range(1, 30):
         start = START + timedelta(hours=chance.randint(0, 24 * 8))
         await recorder.apply(thread_id(number), events_of(thread_id(number), answered(), start))
+    reader = SumReader("activity")
     ranges = [(0, 24 * 9), (5, 30), (3, 4), (20, 24 * 7 + 1), (24, 48), (0, 1)]
 
     async def read() -> list[object]:
@@ -138,14 +139,11 @@ async def test_are_read_the_same_before_and_after_they_are_settled(
         async with sessions() as session:
             for first, last in ranges:
                 span = (START + first * HOUR, START + last * HOUR)
-                one = await read_sums(session, "activity", *span)
-                days = await read_days(session, "activity", *span)
-                hours = await read_hours(session, "activity", *span)
+                one = await reader.read(session, *span)
+                days = await reader.days(session, *span)
+                hours = await reader.hours(session, *span)
                 for parts in (days, hours):
-                    together: dict[str, dict[str, list[int]]] = {}
-                    for part in parts.values():
-                        add(together, part)
-                    assert together == one
+                    assert together(parts.values()) == one
                 found += [one, days, hours]
         return found
 
@@ -179,9 +177,8 @@ async def test_wait_for_nobody_when_two_count_the_same_hour(sessions: Sessions) 
     assert await recorder.settle() == 1
 
     async with sessions() as session:
-        assert await read_sums(session, "activity", START, START + HOUR) == {
-            "messages": {"": [2, 0]}
-        }
+        found = await SumReader("activity").read(session, START, START + HOUR)
+    assert found == {"messages": {"": 2}}
 
 
 _counted = st.dictionaries(

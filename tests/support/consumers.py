@@ -1,6 +1,6 @@
 """The trackers kept in memory, and where both kinds find their logs: for the contract suites."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -31,7 +31,7 @@ from smart_support.analytics.records import (
     points,
     widen,
 )
-from smart_support.analytics.sums import Counts
+from smart_support.analytics.sums import AMOUNT, Counts
 from smart_support.conversations.lifecycle import (
     EVERY_THREAD,
     Lifecycle,
@@ -265,12 +265,11 @@ class MemoryAnalyticsRecorder(_MemoryConsumer):
 
 
 def _without_hours(counted: Iterable[tuple[Key, Sum]]) -> Counts:
-    sums: Counts = {}
+    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for (_, figure, dimension), (times, amount) in counted:
-        before = sums.setdefault(figure, {}).setdefault(dimension, [0, 0])
-        before[0] += times
-        before[1] += amount
-    return sums
+        sums[figure][dimension] += times
+        sums[figure + AMOUNT][dimension] += amount
+    return {name: dict(numbers) for name, numbers in sums.items()}
 
 
 _IN_COHORT: dict[Listing, Callable[[Episode], bool]] = {

@@ -38,14 +38,8 @@ from smart_support.analytics.records import (
     points,
     widen,
 )
-from smart_support.analytics.sums import Counts, add, by_hour, flat, key_of, keys_of
-from smart_support.analytics.sums_postgres import (
-    put,
-    read_days,
-    read_hours,
-    read_sums,
-    settle,
-)
+from smart_support.analytics.sums import AMOUNT, Counts, add, by_hour, flat, key_of, keys_of, number
+from smart_support.analytics.sums_postgres import SumReader, put, settle
 from smart_support.analytics.tables import episode_figures, episodes
 from smart_support.database import Sessions
 from smart_support.events.consumer import unseen
@@ -77,6 +71,8 @@ FEW = 3_000
 class PostgresAnalyticsRecorder:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._activity = SumReader("activity")
+        self._cohort = SumReader("cohort")
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
@@ -142,21 +138,21 @@ class PostgresAnalyticsRecorder:
     async def cohort(self, start: datetime, end: datetime) -> Cohort:
         start, end = widen(start, end)
         async with self._sessions() as session:
-            counts = await read_sums(session, "cohort", start, end)
+            counts = await self._cohort.read(session, start, end)
             median = await _median_first_reply(session, counts, start, end)
         return _cohort(counts, median)
 
     async def activity(self, start: datetime, end: datetime) -> Activity:
         start, end = widen(start, end)
         async with self._sessions() as session:
-            return activity_of(await read_sums(session, "activity", start, end))
+            return activity_of(await self._activity.read(session, start, end))
 
     async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
         start, end = widen(start, end)
         check_length(start, end, bucket)
-        read = read_days if bucket == "day" else read_hours
+        read = self._activity.days if bucket == "day" else self._activity.hours
         async with self._sessions() as session:
-            sums = await read(session, "activity", start, end)
+            sums = await read(session, start, end)
         return points(start, end, bucket, sums)
 
     async def counted(
@@ -169,18 +165,18 @@ class PostgresAnalyticsRecorder:
             await session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             place = await _place(session, after) if after is not None else None
             if summed is None:
-                counts = await read_sums(session, "cohort", start, end)
-                total = _times(counts, which.listing.value, which.dimension)
+                counts = await self._cohort.read(session, start, end)
+                total = number(counts, which.listing.value, which.dimension)
                 conversations: int | None = total
                 page = await _opened(session, which, start, end, place, limit + 1)
                 parts = dict.fromkeys(page, 1)
             else:
-                counts = await read_sums(session, "activity", start, end)
+                counts = await self._activity.read(session, start, end)
                 total = sum(
                     _part(counts, figure, which.dimension, summed) for figure in summed.figures
                 )
                 times = sum(
-                    _times(counts, figure.value, which.dimension) for figure in summed.figures
+                    number(counts, figure.value, which.dimension) for figure in summed.figures
                 )
                 keys = [key_of(figure.value, which.dimension) for figure in summed.figures]
                 if times <= FEW:
@@ -357,19 +353,9 @@ async def _parts(
     return parts
 
 
-def _times(counts: Counts, figure: str, dimension: str | None) -> int:
-    dimensions = counts.get(figure, {})
-    if dimension is not None:
-        return dimensions.get(dimension, [0, 0])[0]
-    return sum(times for times, _ in dimensions.values())
-
-
 def _part(counts: Counts, figure: Figure, dimension: str | None, summed: Summed) -> int:
-    place = 0 if summed.unit == "count" else 1
-    dimensions = counts.get(figure.value, {})
-    if dimension is not None:
-        return dimensions.get(dimension, [0, 0])[place]
-    return sum(counted[place] for counted in dimensions.values())
+    name = figure.value if summed.unit == "count" else figure.value + AMOUNT
+    return number(counts, name, dimension)
 
 
 async def _place(session: AsyncSession, thread_id: ThreadId) -> sa.Tuple:
@@ -387,8 +373,8 @@ async def _median_first_reply(
     session: AsyncSession, counts: Counts, start: datetime, end: datetime
 ) -> float | None:
     row, buckets = episodes.c, counts.get(Part.FIRST_REPLY_MS.value, {})
-    if sum(times for times, _ in buckets.values()) > EXACT_MEDIAN:
-        return percentile({int(name): times for name, (times, _) in buckets.items()}, 0.5)
+    if sum(buckets.values()) > EXACT_MEDIAN:
+        return percentile({int(name): times for name, times in buckets.items()}, 0.5)
     median = sa.func.percentile_disc(0.5).within_group(row.first_reply_ms)
     found: float | None = await session.scalar(
         sa.select(median).where(row.opened_at >= start, row.opened_at < end)
@@ -398,7 +384,7 @@ async def _median_first_reply(
 
 def _cohort(counts: Counts, median: float | None) -> Cohort:
     def times(part: Part) -> int:
-        return _times(counts, part.value, None)
+        return number(counts, part.value)
 
     reasons = counts.get(Part.HANDED_OFF.value, {})
     return Cohort(
@@ -410,7 +396,7 @@ def _cohort(counts: Counts, median: float | None) -> Cohort:
         handed_off=times(Part.HANDED_OFF),
         abandoned=times(Part.ABANDONED),
         reopened=times(Part.REOPENED),
-        handoff_reasons={reason: reasons[reason][0] for reason in sorted(reasons)},
+        handoff_reasons=dict(sorted(reasons.items())),
         median_first_reply_ms=median,
     )
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 from smart_support.analytics.episode import Figure
 from smart_support.analytics.histogram import percentile
 from smart_support.analytics.listings import CountedPage, Selection
-from smart_support.analytics.sums import Counts
+from smart_support.analytics.sums import AMOUNT, Counts, number
 from smart_support.errors import InvalidInput
 from smart_support.events.consumer import EventConsumer
 from smart_support.events.records import ThreadId
@@ -280,14 +280,13 @@ def activity_of(counted: Counts) -> Activity:
     """The figures that these counts give."""
 
     def counts(figure: Figure) -> dict[str, int]:
-        found = counted.get(figure.value, {})
-        return {name: found[name][0] for name in sorted(found)}
+        return dict(sorted(counted.get(figure.value, {}).items()))
 
     def count(figure: Figure) -> int:
-        return sum(times for times, _ in counted.get(figure.value, {}).values())
+        return number(counted, figure.value)
 
     def total(figure: Figure) -> int:
-        return sum(amount for _, amount in counted.get(figure.value, {}).values())
+        return number(counted, figure.value + AMOUNT)
 
     def mean(figure: Figure) -> float | None:
         return _ratio(total(figure), count(figure))
@@ -324,35 +323,36 @@ def activity_of(counted: Counts) -> Activity:
     )
 
 
-_OPERATION_FIGURES: Sequence[Figure] = (
-    Figure.TOOL_CALLS,
-    Figure.TOOL_CALLS_DONE,
-    Figure.TOOL_CALLS_FAILED,
-    Figure.TOOL_CALLS_DECLINED,
-    Figure.TOOL_CALLS_UNKNOWN,
-    Figure.ATTEMPTS,
-    Figure.RETRIES,
+_OPERATION_FIGURES: Sequence[str] = (
+    Figure.TOOL_CALLS.value,
+    Figure.TOOL_CALLS_DONE.value,
+    Figure.TOOL_CALLS_FAILED.value,
+    Figure.TOOL_CALLS_DECLINED.value,
+    Figure.TOOL_CALLS_UNKNOWN.value,
+    Figure.ATTEMPTS.value,
+    Figure.ATTEMPTS.value + AMOUNT,
+    Figure.RETRIES.value,
 )
 
 
 def _operations(counted: Counts) -> tuple[OperationFigures, ...]:
-    tables = [counted.get(figure.value, {}) for figure in _OPERATION_FIGURES]
+    tables = [counted.get(figure, {}) for figure in _OPERATION_FIGURES]
     operations = []
     for name in sorted({name for table in tables for name in table}):
-        calls, done, failed, declined, unknown, attempts, retries = (
-            table.get(name, (0, 0)) for table in tables
+        calls, done, failed, declined, unknown, attempts, took, retries = (
+            table.get(name, 0) for table in tables
         )
         operations.append(
             OperationFigures(
                 operation=name,
-                calls=calls[0],
-                done=done[0],
-                failed=failed[0],
-                declined=declined[0],
-                unknown=unknown[0],
-                attempts=attempts[0],
-                retries=retries[0],
-                mean_attempt_ms=_ratio(attempts[1], attempts[0]),
+                calls=calls,
+                done=done,
+                failed=failed,
+                declined=declined,
+                unknown=unknown,
+                attempts=attempts,
+                retries=retries,
+                mean_attempt_ms=_ratio(took, attempts),
             )
         )
     return tuple(operations)

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.analytics.episode import NOTHING, Key, Sum, hour_of
 from smart_support.analytics.records import BUCKETS, floor, widen
-from smart_support.analytics.sums import Counts
-from smart_support.analytics.sums_postgres import put, read_days, read_sums
+from smart_support.analytics.sums import AMOUNT, Counts, number
+from smart_support.analytics.sums_postgres import SumReader, put
 from smart_support.analytics.tables import trouble_readings, troubles
 from smart_support.analytics.troubles import (
     HOUR_OF_DAY,
@@ -57,6 +57,7 @@ class PostgresTroubles:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._sums = SumReader("troubles")
 
     async def applied(self, thread_id: ThreadId) -> int:
         own = trouble_readings.c.thread_id == thread_id
@@ -105,7 +106,7 @@ class PostgresTroubles:
             raise InvalidInput(f"Errors can be asked for {LONGEST_DAYS} days at once, not more.")
         async with self._sessions.begin() as session:
             await session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-            counts = await read_sums(session, "troubles", start, end)
+            counts = await self._sums.read(session, start, end)
             total = _counts(counts, "all")
             return Troubles(
                 total=total[0]
@@ -116,7 +117,7 @@ class PostgresTroubles:
                 by_upstream=_counts(counts, "upstream"),
                 by_agent=_counts(counts, "agent"),
                 patterns=await _patterns(session, counts, start, end),
-                hours=await _hours(session, start, end),
+                hours=await _hours(self._sums, session, start, end),
             )
 
     async def conversations(
@@ -240,10 +241,10 @@ def _kept(row: sa.Row[Any]) -> Kept:
 
 def _counts(counts: Counts, told: Told) -> tuple[Count, ...]:
     """The most frequent ones first."""
-    over = counts.get(told + RECOVERED, {})
+    over, took_in_all = told + RECOVERED, told + RECOVERED + AMOUNT
     found = []
-    for name, (times, _) in counts.get(told, {}).items():
-        recovered, took = over.get(name, (0, 0))
+    for name, times in counts.get(told, {}).items():
+        recovered, took = number(counts, over, name), number(counts, took_in_all, name)
         mean = took / recovered / 1000 if recovered else None
         found.append(Count(name=name, troubles=times, recovered=recovered, mean_recovery_ms=mean))
     return tuple(sorted(found, key=lambda each: (-each.troubles, each.name))[:MOST_NAMES])
@@ -270,8 +271,7 @@ began as well has carried it into the range."""
 async def _patterns(
     session: AsyncSession, counts: Counts, start: datetime, end: datetime
 ) -> tuple[Pattern, ...]:
-    times = {name: times for name, (times, _) in counts.get(PATTERN, {}).items()}
-    begun = counts.get(PATTERN_CONVERSATIONS, {})
+    times, begun = counts.get(PATTERN, {}), counts.get(PATTERN_CONVERSATIONS, {})
     most = sorted(times, key=lambda name: (-times[name], name))[:MOST_PATTERNS]
     found = await session.execute(_PATTERNS, {"fingerprints": most, "start": start, "end": end})
     patterns = {
@@ -282,7 +282,7 @@ async def _patterns(
             operation=row.operation,
             upstream=row.upstream,
             troubles=times[row.fingerprint],
-            conversations=begun.get(row.fingerprint, [0, 0])[0] + row.carried,
+            conversations=begun.get(row.fingerprint, 0) + row.carried,
             first_at=row.first_at,
             last_at=row.last_at,
         )
@@ -291,14 +291,16 @@ async def _patterns(
     return tuple(patterns[name] for name in most)
 
 
-async def _hours(session: AsyncSession, start: datetime, end: datetime) -> tuple[Hour, ...]:
+async def _hours(
+    sums: SumReader, session: AsyncSession, start: datetime, end: datetime
+) -> tuple[Hour, ...]:
     hour, day = BUCKETS["hour"], BUCKETS["day"]
     before = start - DAYS_BEFORE * day
     first = floor(before, "day")
-    days = await read_days(session, "troubles", first, floor(end - hour, "day") + day)
+    days = await sums.days(session, first, floor(end - hour, "day") + day)
     times: dict[datetime, int] = {}
     for begin, counts in days.items():
-        for name, (count, _) in counts.get(HOUR_OF_DAY, {}).items():
+        for name, count in counts.get(HOUR_OF_DAY, {}).items():
             times[begin + int(name) * hour] = count
     many = (end - start) // hour
     hours = []
