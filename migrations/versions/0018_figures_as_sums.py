@@ -1,4 +1,5 @@
-"""Figures are kept as sums by the hour and the day; each conversation's part of an hour is one row.
+"""Figures as sums by the hour and the day, a conversation's part of an hour as one row; titles
+that are found by any three letters.
 
 Locks: episode_figures, figures_hourly and troubles, exclusively, while all of them are read and
 written anew (a minute for a million turns).
@@ -15,6 +16,14 @@ revision: str = "0018"
 down_revision: str | None = "0014"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+
+_TRIGRAMS = """
+CREATE FUNCTION trigrams(words text) RETURNS text[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT coalesce(array_agg(DISTINCT substr(l.words, place, 3)), '{}')
+  FROM (SELECT lower(words)) l (words), generate_series(1, length(l.words) - 2) place
+$$
+"""
 
 SUMS = """
 WITH told AS (
@@ -82,6 +91,24 @@ SELECT kind, bucket, start, jsonb_object_agg(figure, dimensions) FROM (
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     jsonb = postgresql.JSONB(astext_type=sa.Text())
+    op.execute(_TRIGRAMS)
+    op.create_table(
+        "thread_titles",
+        sa.Column("thread_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("thread_id", name=op.f("pk_thread_titles")),
+    )
+    op.execute(
+        "INSERT INTO thread_titles"
+        " SELECT thread_id, title FROM conversation_states WHERE title <> ''"
+    )
+    op.create_index(
+        "ix_thread_titles_trigrams",
+        "thread_titles",
+        [sa.text("trigrams(title)")],
+        unique=False,
+        postgresql_using="gin",
+    )
     op.add_column(
         "troubles", sa.Column("first", sa.Boolean(), server_default=sa.false(), nullable=False)
     )
@@ -222,3 +249,5 @@ def downgrade() -> None:
     op.drop_index("ix_troubles_before", table_name="troubles")
     op.drop_column("troubles", "before")
     op.drop_column("troubles", "first")
+    op.drop_table("thread_titles")
+    op.execute("DROP FUNCTION trigrams(text)")

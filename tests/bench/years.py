@@ -28,7 +28,7 @@ from smart_support.analytics.tables import (
 )
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.conversations.postgres import PostgresConversationTracker
-from smart_support.conversations.tables import conversation_states, threads, turns
+from smart_support.conversations.tables import conversation_states, thread_titles, threads, turns
 from smart_support.database import Sessions
 from smart_support.database.schema import migrations_folder
 from smart_support.events.records import payload_of
@@ -52,6 +52,7 @@ COPIED: tuple[tuple[sa.Table, ...], ...] = (
         tool_attempts,
         approvals,
         conversation_states,
+        thread_titles,
         episodes,
         episode_figures,
         troubles,
@@ -197,6 +198,7 @@ _OWN: Mapping[tuple[str, str], str] = {
     ("threads", "customer_name"): "'Customer ' || substr(c.customer, 5)",
     ("approvals", "actor"): "c.customer",
     ("conversation_states", "title"): f"replace(s.title, '{UNNUMBERED}', c.number)",
+    ("thread_titles", "title"): f"replace(s.title, '{UNNUMBERED}', c.number)",
     ("turns", "text"): f"replace(s.text, '{UNNUMBERED}', c.number)",
     ("events", "payload"): (
         "replace(CASE WHEN s.seq = 1 THEN"
