@@ -40,7 +40,7 @@ def measured(text: str, document: Document, work: Callable[[Document], Any]) -> 
         os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as given:
-        took: tuple[float, float] = pickle.load(given)  # noqa: S301 - our own fork wrote it
+        took: tuple[float, float] = pickle.load(given)
     os.waitpid(child, 0)
     return took
 

@@ -86,6 +86,22 @@ _ORDERS = re.compile(
     re.IGNORECASE,
 )
 
+# One of these is in whatever matches; looking for all of them is much cheaper.
+_ORDER_WORDS = (
+    "ignore", "disregard", "forget", "override", "system", "developer", "<", "not", "n't", "never",
+    "you are", "act as", "pretend", "always", "must", "without",
+)  # fmt: skip
+
+
+def _orders(text: str) -> str | None:
+    """The words of `text` that speak to the model, if there are any."""
+    lower = text.lower()
+    if lower.isascii() and not any(word in lower for word in _ORDER_WORDS):
+        return None
+    found = _ORDERS.search(text)
+    return found[0] if found else None
+
+
 _AGENTS: Mapping[str, frozenset[str]] = {
     "orders": _set("order cart basket checkout purchase fulfillment fulfilment"),
     "returns": _set("return rma exchange"),
@@ -183,9 +199,9 @@ def suggest(operation: DraftOperation) -> Classification:
     bindings = _bindings(operation, fields, grounds)
     unbindable = not bindings and _is_personal(operation, grounds)
     repeatable = _repeatable(operation, access, grounds)
-    if orders := _ORDERS.search(operation.description):
-        reason = f"Its description gives orders (“{orders[0]}”): read it before you approve it."
-        grounds.say("description", reason, 0.0, "description", orders[0])
+    if orders := _orders(operation.description):
+        reason = f"Its description gives orders (“{orders}”): read it before you approve it."
+        grounds.say("description", reason, 0.0, "description", orders)
     return Classification(
         access=access,
         confirm=access is Access.WRITE,
