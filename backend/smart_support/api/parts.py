@@ -17,7 +17,9 @@ from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
+from smart_support.chat.peers import Peers
 from smart_support.chat.turn import TurnRunner
+from smart_support.conversations.interrupted_postgres import PostgresInterruptions
 from smart_support.conversations.lifecycle import ConversationTracker
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.events.postgres import PostgresEventLog
@@ -45,6 +47,7 @@ class Parts:
     settings: Settings
     tokens: Tokens
     conversations: PostgresConversations
+    interruptions: PostgresInterruptions
     tracker: ConversationTracker
     recorder: AnalyticsRecorder
     troubles: PostgresTroubles
@@ -54,6 +57,8 @@ class Parts:
     calls: CallRecovery
     stops: PostgresStops
     upstreams: Upstreams
+    peers: Peers
+    """What the other processes say of APIs."""
     operations: PostgresOperations
     audit: PostgresAudit
     sign_ins: SignIns
