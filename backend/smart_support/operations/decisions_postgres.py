@@ -286,7 +286,12 @@ class PostgresDecisions(CatalogueRows):
         )
         rows = (await session.execute(statement)).all()
         states = sorted({str(new["state"]) for new in values.values()})
-        facts = {"count": len(values), "states": states, **({"undoes": undoes} if undoes else {})}
+        facts = {
+            "spec_id": rows[0].spec_id,
+            "count": len(values),
+            "states": states,
+            **({"undoes": undoes} if undoes else {}),
+        }
         await note(session, Act.UNDONE if undoes else Act.DECIDED, by, batch_id, facts)
         return Decided(batch_id=batch_id, operations=tuple(operation_of(row) for row in rows))
 

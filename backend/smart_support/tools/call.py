@@ -166,12 +166,16 @@ class ToolCaller:
         *,
         operations: PostgresOperations,
         door: Door | None = None,
+        leaves: Callable[[str], None] = lambda _: None,
         away: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`away`: whether nothing answered at this base URL when it was looked at last."""
+        """`leaves` is told the id of a call that is in the ledger, before its first byte leaves.
+
+        `away`: whether nothing answered at this base URL when it was looked at last.
+        """
         self._upstreams = upstreams
         self._away = away
         self._door = door or Door(upstreams)
@@ -179,6 +183,7 @@ class ToolCaller:
         self._stops = stops
         self._linked = linked
         self._limits = limits
+        self._leaves = leaves
         self._operations = operations
         self._clock = clock
         self._monotonic = monotonic
@@ -298,6 +303,7 @@ class ToolCaller:
                 self._note_unsent(planned)
                 raise
             marked = True
+            self._leaves(planned.id)
 
         deadline = began + self._limits.total
         plan = CallPlan(
@@ -357,7 +363,7 @@ class ToolCaller:
             unsent = self._never_left[0]
             try:
                 with fenced(unsent.fence) if unsent.fence else contextlib.nullcontext():
-                    undone = await self._ledger.take_back(unsent.call)
+                    undone = await self._ledger.take_back(unsent.call.id, unsent.call.thread_id)
             except WriterReplaced:
                 log.warning("unsent_call_is_with_another_process", call=unsent.call.id)
             else:
