@@ -37,6 +37,7 @@ from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.settings import Settings
 from smart_support.telemetry.handler import ErrorHandler
 from smart_support.telemetry.watch import Watch
+from smart_support.tools.credential_check import CredentialCheck
 from smart_support.tools.keyring import Keyring
 from smart_support.tools.oauth import OAuth
 
@@ -67,6 +68,7 @@ class Parts:
     credentials: PostgresCredentials
     oauth: OAuth
     keyring: Keyring
+    credential_check: CredentialCheck
     agents: LiveAgents
     runner: TurnRunner
     desk: Desk
