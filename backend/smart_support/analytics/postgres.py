@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.analytics.episode import Episode, Key, Sum, difference, tally
 from smart_support.analytics.listings import (
@@ -29,7 +28,7 @@ from smart_support.analytics.records import (
     widen,
 )
 from smart_support.analytics.tables import episode_figures, episodes, figures_hourly
-from smart_support.database import Sessions
+from smart_support.database import Row, Session, Sessions
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
 from smart_support.events.records import Event, ThreadId
@@ -162,13 +161,13 @@ class PostgresAnalyticsRecorder:
         )
 
 
-async def _find(session: AsyncSession, thread_id: ThreadId) -> sa.Row[Any] | None:
+async def _find(session: Session, thread_id: ThreadId) -> Row | None:
     return (
         await session.execute(sa.select(episodes).where(episodes.c.thread_id == thread_id))
     ).one_or_none()
 
 
-async def _store(session: AsyncSession, episode: Episode, applied: int) -> None:
+async def _store(session: Session, episode: Episode, applied: int) -> None:
     values: dict[str, Any] = {name: getattr(episode, name) for name in _SAME}
     values |= {
         "applied": applied,
@@ -186,7 +185,7 @@ async def _store(session: AsyncSession, episode: Episode, applied: int) -> None:
 
 
 async def _add(
-    session: AsyncSession, table: sa.Table, changes: Mapping[Key, Sum], **whose: ThreadId
+    session: Session, table: sa.Table, changes: Mapping[Key, Sum], **whose: ThreadId
 ) -> None:
     """Add to what `table` has counted."""
     if not changes:
@@ -246,7 +245,7 @@ def _parts(which: Selection) -> sa.Select[tuple[str, int]]:
     return statement
 
 
-async def _place(session: AsyncSession, thread_id: ThreadId) -> sa.Tuple:
+async def _place(session: Session, thread_id: ThreadId) -> sa.Tuple:
     """Where the thread stands in a list, as two plain values; before all, if it is unknown."""
     opened_at = await session.scalar(
         sa.select(episodes.c.opened_at).where(episodes.c.thread_id == thread_id)
@@ -257,7 +256,7 @@ async def _place(session: AsyncSession, thread_id: ThreadId) -> sa.Tuple:
     )
 
 
-async def _cohort(session: AsyncSession, start: datetime, end: datetime) -> Cohort:
+async def _cohort(session: Session, start: datetime, end: datetime) -> Cohort:
     row, among = episodes.c, sa.and_(episodes.c.opened_at >= start, episodes.c.opened_at < end)
     found = (
         await session.execute(
@@ -284,7 +283,7 @@ async def _cohort(session: AsyncSession, start: datetime, end: datetime) -> Coho
     )
 
 
-async def _sums(session: AsyncSession, start: datetime, end: datetime) -> Sums:
+async def _sums(session: Session, start: datetime, end: datetime) -> Sums:
     rows = await session.execute(
         _summed(figures_hourly.c.figure, figures_hourly.c.dimension, start=start, end=end)
     )
@@ -292,7 +291,7 @@ async def _sums(session: AsyncSession, start: datetime, end: datetime) -> Sums:
 
 
 async def _sums_by_bucket(
-    session: AsyncSession, start: datetime, end: datetime, bucket: Bucket
+    session: Session, start: datetime, end: datetime, bucket: Bucket
 ) -> dict[datetime, dict[tuple[str, str], Sum]]:
     at = sa.func.date_trunc(bucket, figures_hourly.c.hour, "UTC").label("at")
     rows = await session.execute(
@@ -319,7 +318,7 @@ def _summed(
     )
 
 
-def _episode(row: sa.Row[Any]) -> Episode:
+def _episode(row: Row) -> Episode:
     return Episode(
         standing=Standing(Status(row.status), tuple(row.answering)),
         unanswered={turn: datetime.fromisoformat(at) for turn, at in row.unanswered.items()},

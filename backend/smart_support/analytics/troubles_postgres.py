@@ -6,7 +6,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.analytics.records import BUCKETS, check_length, widen
 from smart_support.analytics.tables import trouble_readings, troubles
@@ -24,7 +23,7 @@ from smart_support.analytics.troubles import (
     read,
     restored,
 )
-from smart_support.database import Sessions
+from smart_support.database import Session, Sessions
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
 from smart_support.events.records import Event, ThreadId
@@ -124,7 +123,7 @@ class PostgresTroubles:
 
 
 async def _take_in(
-    session: AsyncSession, thread_id: ThreadId, reading: Reading, events: Sequence[Event]
+    session: Session, thread_id: ThreadId, reading: Reading, events: Sequence[Event]
 ) -> None:
     rows: list[dict[str, Any]] = []
     over: list[Recovered] = []
@@ -151,7 +150,7 @@ async def _take_in(
 
 
 async def _counts(
-    session: AsyncSession, start: datetime, end: datetime, by: sa.ColumnElement[Any]
+    session: Session, start: datetime, end: datetime, by: sa.ColumnElement[Any]
 ) -> tuple[Count, ...]:
     row = troubles.c
     took = sa.func.extract("epoch", row.recovered_at - row.at) * 1000
@@ -178,7 +177,7 @@ async def _counts(
     )
 
 
-async def _patterns(session: AsyncSession, start: datetime, end: datetime) -> tuple[Pattern, ...]:
+async def _patterns(session: Session, start: datetime, end: datetime) -> tuple[Pattern, ...]:
     row = troubles.c
     found = await session.execute(
         sa.select(
@@ -213,7 +212,7 @@ async def _patterns(session: AsyncSession, start: datetime, end: datetime) -> tu
     )
 
 
-async def _hours(session: AsyncSession, start: datetime, end: datetime) -> tuple[Hour, ...]:
+async def _hours(session: Session, start: datetime, end: datetime) -> tuple[Hour, ...]:
     hour = BUCKETS["hour"]
     at = sa.func.date_trunc("hour", troubles.c.at, "UTC").label("hour")
     before = start - timedelta(days=DAYS_BEFORE)

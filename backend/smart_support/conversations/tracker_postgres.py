@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.conversations.lifecycle import (
     EVERY_THREAD,
@@ -19,7 +18,7 @@ from smart_support.conversations.lifecycle import (
 )
 from smart_support.conversations.tables import conversation_states as states
 from smart_support.conversations.tables import threads
-from smart_support.database import Sessions
+from smart_support.database import Row, Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
@@ -122,7 +121,7 @@ class PostgresConversationTracker:
             return list(await session.scalars(statement))
 
 
-async def _store(session: AsyncSession, lifecycle: Lifecycle, applied: int) -> None:
+async def _store(session: Session, lifecycle: Lifecycle, applied: int) -> None:
     values: dict[str, Any] = {name: getattr(lifecycle, name) for name in _KEPT}
     values |= {
         "applied": applied,
@@ -136,14 +135,14 @@ async def _store(session: AsyncSession, lifecycle: Lifecycle, applied: int) -> N
     )
 
 
-def _lifecycle(row: sa.Row[Any]) -> Lifecycle:
+def _lifecycle(row: Row) -> Lifecycle:
     return Lifecycle(
         standing=Standing(Status(row.status), tuple(row.answering)),
         **{name: getattr(row, name) for name in _KEPT},
     )
 
 
-def _summary(row: sa.Row[Any]) -> ThreadSummary:
+def _summary(row: Row) -> ThreadSummary:
     return ThreadSummary(
         lifecycle=_lifecycle(row),
         customer_id=row.customer_id,

@@ -4,13 +4,13 @@ Such a consumer has a table with one row per thread and the columns `thread_id` 
 """
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from smart_support.database import Session
 from smart_support.events.records import Event, ThreadId, fact_of
 from smart_support.events.tables import event_logs, events
 
 
-async def lock_thread(session: AsyncSession, table: sa.Table, thread_id: ThreadId) -> None:
+async def lock_thread(session: Session, table: sa.Table, thread_id: ThreadId) -> None:
     """Wait until no other transaction moves this thread on in `table`; ends with the caller's.
 
     A row lock would not do: the first time, there is no row. Threads whose hashes are equal wait
@@ -23,7 +23,7 @@ async def lock_thread(session: AsyncSession, table: sa.Table, thread_id: ThreadI
     )
 
 
-async def threads_behind(session: AsyncSession, table: sa.Table, limit: int) -> list[ThreadId]:
+async def threads_behind(session: Session, table: sa.Table, limit: int) -> list[ThreadId]:
     """At most `limit` threads whose log is longer than `table` knows, oldest first."""
     statement = (
         sa.select(event_logs.c.thread_id)
@@ -35,7 +35,7 @@ async def threads_behind(session: AsyncSession, table: sa.Table, limit: int) -> 
     return list(await session.scalars(statement))
 
 
-async def read_log(session: AsyncSession, thread_id: ThreadId) -> list[Event]:
+async def read_log(session: Session, thread_id: ThreadId) -> list[Event]:
     """The whole log of the thread, in order.
 
     Raises:

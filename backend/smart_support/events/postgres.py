@@ -6,9 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
+from smart_support.database import Session, Sessions
 from smart_support.errors import DatabaseUnavailable
 from smart_support.events.fence import WriterReplaced, fence_of
 from smart_support.events.records import (
@@ -43,14 +42,12 @@ _APPEND = sa.text(
 )
 
 
-async def open_log(session: AsyncSession, thread_id: ThreadId) -> None:
+async def open_log(session: Session, thread_id: ThreadId) -> None:
     """Begin the log of a new thread, in the caller's transaction."""
     await session.execute(insert(event_logs).values(thread_id=thread_id).on_conflict_do_nothing())
 
 
-async def append(
-    session: AsyncSession, thread_id: ThreadId, facts: Sequence[Fact]
-) -> tuple[Event, ...]:
+async def append(session: Session, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
     """Add `facts` to the thread's log, in order, in the caller's transaction.
 
     The events exist for others only once that transaction is committed.
@@ -84,7 +81,7 @@ async def append(
     )
 
 
-async def hold(session: AsyncSession, thread_id: ThreadId) -> None:
+async def hold(session: Session, thread_id: ThreadId) -> None:
     """Before something is sent for a turn: keep the turn this process's until the commit.
 
     Outside of a turn nothing is checked.
@@ -108,7 +105,7 @@ async def hold(session: AsyncSession, thread_id: ThreadId) -> None:
         raise WriterReplaced(f"thread {thread_id} is in epoch {epoch}, not {fence.epoch}")
 
 
-async def next_epoch(session: AsyncSession, thread_id: ThreadId) -> int:
+async def next_epoch(session: Session, thread_id: ThreadId) -> int:
     """Let nobody who writes for a turn of this thread write on; the new epoch."""
     found: int = (
         await session.execute(

@@ -8,9 +8,8 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
+from smart_support.database import Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append
 from smart_support.events.records import (
@@ -179,7 +178,7 @@ _BECAME = {
 
 
 async def insert_question(
-    session: AsyncSession,
+    session: Session,
     call: PlannedCall,
     asked: ApprovalAsked,
     *,
@@ -210,7 +209,7 @@ async def insert_question(
 
 
 async def use_approvals(
-    session: AsyncSession, call: PlannedCall, demand: Demand, *, actor: str, now: datetime
+    session: Session, call: PlannedCall, demand: Demand, *, actor: str, now: datetime
 ) -> None:
     """Use up the approvals of exactly this call.
 
@@ -251,7 +250,7 @@ async def use_approvals(
 
 
 async def give_consent(
-    session: AsyncSession, row: Any, wish: NewConsent, *, now: datetime
+    session: Session, row: Any, wish: NewConsent, *, now: datetime
 ) -> list[ConsentGiven]:
     """Note the wish, unless it was noted before; `row` is the approval that it came with."""
     await session.execute(
@@ -296,7 +295,7 @@ async def give_consent(
 
 
 async def _passed(
-    session: AsyncSession,
+    session: Session,
     call: PlannedCall,
     actor: str,
     totals: Sequence[Total],

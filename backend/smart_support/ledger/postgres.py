@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from smart_support.database import Row, Session
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append, hold, storable
 from smart_support.events.records import (
@@ -197,12 +197,10 @@ class PostgresLedger(PostgresConsents):
             row = (await session.execute(statement)).one_or_none()
         if row is None:
             raise NotFound(f"no approval {approval_id} for {actor}")
-        fields = {column.name: row._mapping[column] for column in approvals.c}
+        fields = {column.name: row._mapping[column.name] for column in approvals.c}
         return Approval(**{**fields, "state": ApprovalState(row.state)}), row.operation_id
 
-    async def _pending(
-        self, session: AsyncSession, approval_id: str, *, actor: str | None
-    ) -> sa.Row[Any]:
+    async def _pending(self, session: Session, approval_id: str, *, actor: str | None) -> Row:
         """The open question to the customer `actor`, or to leads; all of its turn's are locked."""
         asked = sa.select(approvals.c.turn_id).where(
             approvals.c.id == approval_id,
@@ -272,8 +270,8 @@ class PostgresLedger(PostgresConsents):
 
     async def _settle(
         self,
-        session: AsyncSession,
-        row: sa.Row[Any],
+        session: Session,
+        row: Row,
         state: ApprovalState,
         *,
         by: str,
@@ -334,8 +332,8 @@ class PostgresLedger(PostgresConsents):
         return Decided(_approval(settled), waiting or 0, events)
 
     async def _others(
-        self, session: AsyncSession, row: sa.Row[Any], state: ApprovalState, now: datetime | None
-    ) -> Sequence[sa.Row[Any]]:
+        self, session: Session, row: Row, state: ApprovalState, now: datetime | None
+    ) -> Sequence[Row]:
         """The open questions to others about the same call; a no to one takes them back."""
         of_call = sa.and_(
             approvals.c.tool_call_id == row.tool_call_id,
@@ -351,7 +349,7 @@ class PostgresLedger(PostgresConsents):
             .values(state=ApprovalState.EXPIRED.value, decided_by="system", decided_at=now)
             .returning(approvals.c.id)
         )
-        rows: Sequence[sa.Row[Any]] = (await session.execute(taken_back)).all()
+        rows: Sequence[Row] = (await session.execute(taken_back)).all()
         return rows
 
     async def send_approved(
@@ -629,13 +627,13 @@ def attempt_facts(turn_id: TurnId, call_id: str, attempts: Sequence[Attempt]) ->
     ]
 
 
-def known_call(row: sa.Row[Any]) -> KnownCall:
+def known_call(row: Row) -> KnownCall:
     """The call in a row of `tool_calls`."""
     values = {name: row._mapping[name] for name in KnownCall.__slots__}
     return KnownCall(**values | {"state": CallState(row.state)})
 
 
-async def _known(session: AsyncSession, which: sa.ColumnElement[bool]) -> KnownCall | None:
+async def _known(session: Session, which: sa.ColumnElement[bool]) -> KnownCall | None:
     statement = sa.select(tool_calls).where(which).order_by(tool_calls.c.sent_at.desc()).limit(1)
     row = (await session.execute(statement)).one_or_none()
     return None if row is None else known_call(row)
@@ -653,7 +651,7 @@ def _sent(call: PlannedCall, now: datetime) -> dict[str, Any]:
     return {"sent_at": now, "effect_key": call.effect_key, "keyed_until": keyed, "url": call.url}
 
 
-async def _locked(session: AsyncSession, approval_id: str) -> sa.Row[Any]:
+async def _locked(session: Session, approval_id: str) -> Row:
     return (
         await session.execute(
             sa.select(approvals).where(approvals.c.id == approval_id).with_for_update()
@@ -678,7 +676,7 @@ def _insert(call: PlannedCall, state: CallState, **values: Any) -> Any:
 
 
 async def _end(
-    session: AsyncSession, call: PlannedCall, state: CallState, values: dict[str, Any]
+    session: Session, call: PlannedCall, state: CallState, values: dict[str, Any]
 ) -> None:
     """Move a write to its end; one that failed before it was sent may have no row yet."""
     if state is not CallState.FAILED:
@@ -699,7 +697,7 @@ async def _end(
 
 
 async def _move(
-    session: AsyncSession, call_id: str, before: CallState, after: CallState, **values: Any
+    session: Session, call_id: str, before: CallState, after: CallState, **values: Any
 ) -> None:
     moved = await session.execute(
         sa.update(tool_calls)
@@ -715,5 +713,5 @@ def _columns(attempt: Attempt) -> dict[str, Any]:
     return {name: getattr(attempt, name) for name in attempt.__slots__}
 
 
-def _approval(row: sa.Row[Any]) -> Approval:
+def _approval(row: Row) -> Approval:
     return Approval(**{**row._mapping, "state": ApprovalState(row.state)})

@@ -8,10 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from smart_support.database import Sessions
+from smart_support.database import Row, Session, Sessions
 from smart_support.errors import InvalidInput, NotFound, Severity, SupportError
 from smart_support.operations.approval_rules import rules_of
 from smart_support.operations.changes import changes_between, is_stricter, turned_write
@@ -271,7 +270,7 @@ class PostgresOperations:
             },
         )
 
-    async def _remove(self, session: AsyncSession, gone: Collection[Any]) -> int:
+    async def _remove(self, session: Session, gone: Collection[Any]) -> int:
         """Take operations back that the document has not any more; how many were still there."""
         still = [row for row in gone if row.state != ReviewState.REMOVED.value]
         kept = [row.id for row in still if row.decided_by is not None]
@@ -285,7 +284,7 @@ class PostgresOperations:
         return len(still)
 
     async def _save_spec(
-        self, session: AsyncSession, draft: DraftSpec, name: str, document: bytes, by: str
+        self, session: Session, draft: DraftSpec, name: str, document: bytes, by: str
     ) -> SpecId:
         values = {
             "title": draft.title,
@@ -311,7 +310,7 @@ class PostgresOperations:
             or ""
         )
 
-    async def _spec_row(self, session: AsyncSession, spec_id: str) -> sa.Row[Any]:
+    async def _spec_row(self, session: Session, spec_id: str) -> Row:
         row = (await session.execute(_SPECS.where(specs.c.id == spec_id))).one_or_none()
         if row is None:
             raise NotFound(f"no spec {spec_id}")
@@ -584,7 +583,7 @@ class PostgresOperations:
                 undoes=batch_id,
             )
 
-    async def _locked(self, session: AsyncSession, ids: Sequence[str]) -> dict[str, Any]:
+    async def _locked(self, session: Session, ids: Sequence[str]) -> dict[str, Any]:
         # Everybody locks in one order, so that two bulks cannot wait for each other.
         statement = (
             sa.select(
@@ -610,7 +609,7 @@ class PostgresOperations:
 
     async def _write(
         self,
-        session: AsyncSession,
+        session: Session,
         standing: Mapping[str, Any],
         values: Mapping[str, Mapping[str, Any]],
         *,
@@ -875,7 +874,7 @@ _SPECS = sa.select(
 
 
 async def _note(
-    session: AsyncSession, act: Act, by: str, subject: str, details: Mapping[str, Any]
+    session: Session, act: Act, by: str, subject: str, details: Mapping[str, Any]
 ) -> None:
     """Write down what was done; only operators do such things, from the page or a terminal."""
     await record(session, act, actor=by, role="operator", subject=subject, details=details)
@@ -886,7 +885,7 @@ _DECIDED = (
 )  # fmt: skip
 
 
-def _standing(row: sa.Row[Any]) -> dict[str, Any]:
+def _standing(row: Row) -> dict[str, Any]:
     """What a decision overwrites, as JSON."""
     at = row.decided_at
     return {name: row._mapping[name] for name in _DECIDED} | {"decided_at": at and at.isoformat()}
@@ -907,7 +906,7 @@ def _check_there(standing: Mapping[str, Any]) -> None:
 
 
 async def _check_versions(
-    session: AsyncSession, seen: Mapping[str, int], standing: Mapping[str, Any]
+    session: Session, seen: Mapping[str, int], standing: Mapping[str, Any]
 ) -> None:
     """Raise ReviewConflict unless everything is at the version that was seen."""
     late = [row for id_, row in standing.items() if row.version != seen[id_]]
@@ -1011,7 +1010,7 @@ def _suggested(operation: DraftOperation) -> dict[str, Any]:
     return {"classification": classification_json(operation.suggestion)}
 
 
-def _compared(known: sa.Row[Any], operation: DraftOperation) -> tuple[list[str], dict[str, Any]]:
+def _compared(known: Row, operation: DraftOperation) -> tuple[list[str], dict[str, Any]]:
     """What a new document makes of a known operation: what to count, and the values to store."""
     stored = _operation(known)
     removed = stored.state is ReviewState.REMOVED
@@ -1060,7 +1059,7 @@ _COMPARED = (
 )  # fmt: skip
 
 
-def _operation(row: sa.Row[Any]) -> Operation:
+def _operation(row: Row) -> Operation:
     values = {column.name: row._mapping[column.name] for column in _OPERATION}
     return Operation(
         **values
@@ -1077,7 +1076,7 @@ def _operation(row: sa.Row[Any]) -> Operation:
     )
 
 
-def _spec(row: sa.Row[Any]) -> Spec:
+def _spec(row: Row) -> Spec:
     return Spec(
         id=SpecId(row.id),
         name=row.name,
