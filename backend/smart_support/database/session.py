@@ -252,7 +252,7 @@ class _Compiled:
         )
         assert isinstance(compiled, SQLCompiler)
         self.sql = str(compiled)
-        known = compiled.construct_params()
+        known = compiled.params
         self._binds = [
             (name, known.get(name), _processor(compiled, name, dialect))
             for name in compiled.positiontup or ()
@@ -275,7 +275,8 @@ def _begin_span(sql: str) -> Span:
 
 def _processor(compiled: SQLCompiler, name: str, dialect: Dialect) -> Any:
     # A list for IN has become several values, numbered; they are of its type.
-    bind = compiled.binds.get(name) or compiled.binds[_NUMBERED.sub("", name)]
+    whole = name if name in compiled.binds else _NUMBERED.sub("", name)
+    bind = compiled.binds[whole]
     return bind.type.dialect_impl(dialect).bind_processor(dialect)
 
 
