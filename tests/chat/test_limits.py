@@ -1,10 +1,12 @@
-"""The message limit is exact."""
+"""The message limit is exact, and messages of one thread take few places."""
+
+import asyncio
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smart_support.chat.limits import MessageLimiter
+from smart_support.chat.limits import FewAtOnce, MessageLimiter
 from smart_support.errors import RateLimited
 
 
@@ -149,3 +151,36 @@ def test_no_window_ever_holds_more_than_the_limit(
             gate.give_back("a", admitted)
         else:
             stored.append(admitted)
+
+
+class TestFewAtOnce:
+    async def test_lets_so_many_in_at_once_and_the_others_in_order(self) -> None:
+        places, inside, order, most = FewAtOnce(2), 0, list[int](), 0
+
+        async def one(number: int) -> None:
+            nonlocal inside, most
+            async with places.of("a"):
+                inside += 1
+                most = max(most, inside)
+                order.append(number)
+                await asyncio.sleep(0)
+                inside -= 1
+
+        await asyncio.gather(*(one(number) for number in range(10)))
+
+        assert most == 2
+        assert order == list(range(10))
+
+    async def test_threads_do_not_wait_for_each_other(self) -> None:
+        places = FewAtOnce(1)
+        async with places.of("a"), asyncio.timeout(1), places.of("b"):
+            assert len(places) == 2
+
+    async def test_who_gives_up_leaves_nothing_behind(self) -> None:
+        places = FewAtOnce(1)
+        async with places.of("a"):
+            waiting = asyncio.create_task(places.of("a").__aenter__())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        assert len(places) == 0

@@ -1,16 +1,20 @@
 """A message and its answer."""
 
 import asyncio
+import gc
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from tests.support.model_endpoint import calls, fails, says, stalled
+from tests.support.server import logged
 from tests.support.turns import ADA, BOB, LEAD, ORDER_1, START, Desk, wire_problems
 
 from smart_support.agent.graph import parse_arguments
 from smart_support.agent.prompts import HANDOFF, PROMPT_VERSION
 from smart_support.conversations.postgres import QUEUE_LIMIT
 from smart_support.conversations.records import QueueFull, TurnStatus
+from smart_support.conversations.tables import threads
 from smart_support.errors import NotAllowed, NotFound, RateLimited
 from smart_support.events.records import (
     HandoffAsked,
@@ -408,6 +412,39 @@ class TestLimits:
         desk.first.limiter.admit(desk.thread_id)
         until.set()
         await desk.settled()
+
+
+class TestStoringAlone:
+    """Who sent it is gone, or was told that it takes too long."""
+
+    async def test_what_goes_wrong_then_is_heard_of(self, desk: Desk) -> None:
+        unheard: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told))
+        with logged() as lines:
+            async with desk.sessions.begin() as session:
+                await session.execute(
+                    sa.select(threads.c.id).where(threads.c.id == desk.thread_id).with_for_update()
+                )
+                sending = asyncio.create_task(desk.send("Hello?"))
+                async with asyncio.timeout(5):
+                    while not await session.scalar(sa.text(_WHO_WAITS)):
+                        await asyncio.sleep(0.01)
+                    sending.cancel()
+                    await session.execute(sa.text(_END_WHO_WAITS))
+                await asyncio.gather(sending, return_exceptions=True)
+                await desk.runner.idle()
+            gc.collect()  # a task that nobody asked says so when it goes
+
+        assert ("job_failed", "DB_UNAVAILABLE") in [
+            (line["event"], line.get("code")) for line in lines
+        ]
+        assert unheard == []
+        desk.model.queue(says("Hello."))
+        await desk.say("Hello?")
+
+
+_WHO_WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+_END_WHO_WAITS = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted"
 
 
 class TestWhatIsLeftBehind:

@@ -154,7 +154,7 @@ async def test_a_reply_that_was_lost_after_the_commit_stores_nothing_twice(
     async with server.chat() as chat:
         await stored(chat, thread, "one", "m1")
         await answered_once(server, thread, ["one"])
-        proxy.lose_reply_to(lambda piece: b"COMMIT" in piece)
+        proxy.lose_reply_to(lambda piece: b'"m2"' in piece)  # storing is one statement
         await stored(chat, thread, "two", "m2")
         await answered_once(server, thread, ["one", "two"])
     assert proxy.lost == 1
@@ -168,6 +168,26 @@ async def test_a_slow_database_slows_down_and_nothing_more(
     async with server.chat() as chat:
         await stored(chat, thread, "one", "m1")
         await answered_once(server, thread, ["one"])
+
+
+async def test_many_at_once_in_one_thread_do_not_wait_for_each_others_round_trips(
+    url: str, proxy: FaultProxy
+) -> None:
+    """A process that is busy, or far from its database, holds a thread's lock no longer."""
+    many = 20
+    async with running(proxy.url, smart_support_message_limit=1_000) as server:
+        thread = await server.thread()
+
+        async def one(number: int) -> dict[str, object]:
+            async with server.chat() as chat:
+                return await write(chat, thread, f"{number}", f"m{number}")
+
+        proxy.slow_down(0.1)
+        answers = await asyncio.gather(*(one(number) for number in range(many)))
+        proxy.mend()
+        await server.settled()
+
+    assert [sorted(answer) for answer in answers] == [["ack"]] * many
 
 
 FULL = """

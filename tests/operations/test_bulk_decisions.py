@@ -9,7 +9,8 @@ from tests.operations.documents import openapi, parameter, spec_of
 
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound
-from smart_support.operations.postgres import Decided, PostgresOperations, ReviewConflict
+from smart_support.operations.decisions import Decided, ReviewConflict
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation, ReviewState, Risk
 from smart_support.operations.review import Correction, Verdict, decide_all
 from smart_support.operations.suggest import ConfirmationLocked

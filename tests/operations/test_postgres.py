@@ -16,14 +16,9 @@ from smart_support.database import Sessions
 from smart_support.database.engine import open_engine
 from smart_support.database.engine import sessions as sessions_on
 from smart_support.errors import DatabaseUnavailable, NotFound
+from smart_support.operations.decisions import OperationRemoved, ReviewConflict
 from smart_support.operations.effects import Lookup, StatusCheck
-from smart_support.operations.postgres import (
-    OperationRemoved,
-    PostgresOperations,
-    ReviewConflict,
-    classification_json,
-    classification_of,
-)
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import (
     Access,
     Classification,
@@ -31,6 +26,7 @@ from smart_support.operations.records import (
     ReviewState,
     Risk,
 )
+from smart_support.operations.rows import classification_json, classification_of
 
 NUL = {"name": "x", "in": "query", "schema": {"enum": ["\x00"]}}
 LIST = {"operationId": "list", "parameters": [parameter("page")]}

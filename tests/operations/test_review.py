@@ -8,7 +8,9 @@ from tests.operations.documents import openapi, parameter, spec_of
 
 from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound, SupportError
-from smart_support.operations.postgres import Imported, PostgresOperations, ReviewConflict
+from smart_support.operations.decisions import ReviewConflict
+from smart_support.operations.imports_postgres import Imported
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation, ReviewState, Risk
 from smart_support.operations.review import Correction, decide
 from smart_support.operations.suggest import (

@@ -23,7 +23,7 @@ from smart_support.errors import (
     Severity,
     SupportError,
 )
-from smart_support.operations.postgres import ReviewConflict
+from smart_support.operations.decisions import ReviewConflict
 from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler, Handled
 from smart_support.telemetry.words import preferred
 

@@ -17,11 +17,12 @@ from smart_support.operations.advice import MOST, SWITCHED_OFF, advise_page
 from smart_support.operations.approval_rules import ApprovalRules
 from smart_support.operations.binding import arguments_of
 from smart_support.operations.changes import turned_write
+from smart_support.operations.decisions import Batch, Decided
 from smart_support.operations.document import FileTooLarge
 from smart_support.operations.effects import DONE_WORDS, FAILED_WORDS, Lookup, StatusCheck
 from smart_support.operations.evidence import evidence_of
 from smart_support.operations.importing import fetch_document, import_document
-from smart_support.operations.postgres import Batch, Decided, Imported
+from smart_support.operations.imports_postgres import Imported
 from smart_support.operations.records import (
     CLAIMS,
     Access,

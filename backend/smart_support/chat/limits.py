@@ -1,9 +1,10 @@
-"""How much one thread may ask of us."""
+"""How much one thread may ask of us, and how many at once."""
 
+import asyncio
 import contextlib
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import AsyncIterator, Callable
 
 from smart_support.errors import RateLimited
 
@@ -56,3 +57,30 @@ class MessageLimiter:
             if times and now - times[-1] < self._window:
                 return
             del self._admitted[thread_id]
+
+
+class FewAtOnce:
+    """Of those who want the same thread, `most` at once have it, in the order in which they came.
+
+    They would wait for each other in the database too, but each on a connection of its own, and
+    those are few.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._places = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(most))
+        self._wanted: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def of(self, thread_id: str) -> AsyncIterator[None]:
+        """Wait for a place at the thread, and have it inside the block."""
+        self._wanted[thread_id] += 1
+        try:
+            async with self._places[thread_id]:
+                yield
+        finally:
+            self._wanted[thread_id] -= 1
+            if not self._wanted[thread_id]:
+                del self._wanted[thread_id], self._places[thread_id]
+
+    def __len__(self) -> int:
+        return len(self._places)

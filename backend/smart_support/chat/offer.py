@@ -14,7 +14,8 @@ from smart_support.agent.prompts import FIND_TOOLS
 from smart_support.agent.state import Find
 from smart_support.agent.work import is_pinned, share
 from smart_support.events.records import Event, MessageReceived, ToolCalled, ToolReturned, TurnId
-from smart_support.operations.postgres import Offer, PostgresOperations
+from smart_support.operations.offers_postgres import Offer
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import OperationId
 from smart_support.operations.search import question_words
 from smart_support.tools.build import MAX_TOOLS, Tool, build_tools, may_be_offered, tool_names

@@ -31,7 +31,7 @@ from smart_support.agent.state import (
 from smart_support.agent.work import WHO_TYPES, at_work, last_agent
 from smart_support.chat.calls import CallRecovery
 from smart_support.chat.follow import Followers
-from smart_support.chat.limits import MessageLimiter
+from smart_support.chat.limits import FewAtOnce, MessageLimiter
 from smart_support.chat.offer import PER_TURN, offer_tools
 from smart_support.chat.questions import Asking
 from smart_support.chat.remember import Remembering
@@ -79,6 +79,9 @@ _ONE_AGENT = read_agents(None)
 
 MAX_RECOVERIES = 3
 """How often a turn is taken over before it is given up: what it does may be what kills us."""
+
+STORED_AT_ONCE = 4
+"""Messages of one thread that this process stores at the same time, each on a connection."""
 
 RESUME_WITHIN = 900.0
 """Seconds after which a turn is not gone on with any more: nobody waits for its answer."""
@@ -202,6 +205,7 @@ class TurnRunner:
         self._set_aside: set[TurnId] = set()
         """Turns that stopped because the database was away; they are still open."""
         self._admitting: set[asyncio.Task[Any]] = set()
+        self._storing = FewAtOnce(STORED_AT_ONCE)
         self._closing = False
         self._asking = Asking(
             ledger=parts.ledger,
@@ -235,15 +239,14 @@ class TurnRunner:
             NotFound: no such thread of this person.
             RateLimited, QueueFull: not now; nothing is stored.
         """
-        parts = self._parts
-        await parts.conversations.thread(thread_id, customer_id=person.id)
-        admitted = parts.limiter.admit(thread_id)
-        return await self._whole(self._receive(thread_id, message_id, text, admitted))
+        await self._parts.conversations.thread(thread_id, customer_id=person.id)
+        # Who gives up while it waits here has stored nothing.
+        async with self._storing.of(thread_id):
+            return await self._whole(self._receive(thread_id, message_id, text))
 
-    async def _receive(
-        self, thread_id: ThreadId, message_id: str, text: str, admitted: float
-    ) -> Accepted:
+    async def _receive(self, thread_id: ThreadId, message_id: str, text: str) -> Accepted:
         parts = self._parts
+        admitted = parts.limiter.admit(thread_id)
         try:
             received = await parts.conversations.receive(thread_id, str(uuid7()), message_id, text)
         except BaseException:
@@ -277,7 +280,16 @@ class TurnRunner:
         task = asyncio.create_task(work)
         self._admitting.add(task)
         task.add_done_callback(self._admitting.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._done_alone)
+            raise
+
+    def _done_alone(self, task: asyncio.Task[Any]) -> None:
+        """Nobody waits for it any more, so that what it raises is heard of here or nowhere."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._parts.errors.handle(error, ErrorContext(place="job", operation="store"))
 
     async def cancel(self, person: Person, thread_id: ThreadId) -> bool:
         """Stop answering; False if this process answers nothing there. Others are asked to stop.

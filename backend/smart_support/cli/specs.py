@@ -20,10 +20,12 @@ from smart_support.errors import InvalidInput, NotFound
 from smart_support.ledger.stops import Stop, StopScope
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.operations.advice import Advised, advise_page
+from smart_support.operations.decisions import Batch, Decided
 from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.files import MAIN, is_archive, pack, refers_to_files
 from smart_support.operations.importing import DocumentUnreachable, fetch_document, import_document
-from smart_support.operations.postgres import Batch, Decided, Imported, PostgresOperations
+from smart_support.operations.imports_postgres import Imported
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation, ReviewState, Spec
 from smart_support.operations.review import Correction, Verdict, decide, decide_all
 from smart_support.operations.suggest import is_clear

@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.conversations.handoff_postgres import PostgresHandoffs
 from smart_support.conversations.records import (
@@ -19,10 +20,18 @@ from smart_support.conversations.records import (
 )
 from smart_support.conversations.tables import threads, turns
 from smart_support.conversations.tracker_postgres import PostgresConversationTracker
-from smart_support.database import Row, Session, Sessions
+from smart_support.database import Sessions
 from smart_support.errors import NotFound, RateLimited
 from smart_support.events.postgres import append, next_epoch, open_log, storable
-from smart_support.events.records import Event, Fact, MessageReceived, ThreadId, TurnId
+from smart_support.events.records import (
+    Event,
+    Fact,
+    MessageReceived,
+    ThreadId,
+    TurnId,
+    fact_of,
+    payload_of,
+)
 from smart_support.events.tables import event_logs
 
 __all__ = ["PostgresConversationTracker", "PostgresConversations", "PostgresHandoffs"]
@@ -97,62 +106,40 @@ class PostgresConversations:
             QueueFull: as many messages as are allowed wait already; nothing is stored.
             RateLimited: as many as are allowed were received just before; nothing is stored.
         """
-        async with self._sessions.begin() as session:
-            # Appends to one thread take turns on this row, so that "is one open?" stays true.
-            with_person = await session.scalar(
-                sa.select(threads.c.with_person).where(threads.c.id == thread_id).with_for_update()
-            )
-            looked_at = await self._look_at(session, thread_id, message_id)
-            known = next((row for row in looked_at if row.message_id == message_id), None)
-            if known is not None:
-                return Received(turn=_turn(known), duplicate=True, events=())
-            waiting = [TurnStatus(row.status) for row in looked_at if row.status in _WAITING]
-            if waiting.count(TurnStatus.QUEUED) >= QUEUE_LIMIT:
-                raise QueueFull(f"{len(waiting)} turns of thread {thread_id} wait")
-            if self._limit is not None:
-                _admit(self._limit, [row.age for row in looked_at if row.age is not None])
-            status = TurnStatus.QUEUED if waiting else TurnStatus.OPEN
-            if with_person:
-                status = TurnStatus.DONE
+        fact = MessageReceived(turn_id=turn_id, message_id=message_id, text=text)
+        payload = storable(payload_of(fact))
+        limit = self._limit
+        async with self._sessions() as session:
             row = (
                 await session.execute(
-                    insert(turns)
-                    .values(
-                        id=turn_id,
-                        thread_id=thread_id,
-                        message_id=message_id,
-                        text=storable(text),
-                        status=status.value,
-                        owner=self._owner if status is TurnStatus.OPEN else None,
-                        # now() is when the transaction began, before it waited for its place.
-                        queued_at=sa.func.clock_timestamp(),
-                        received_at=sa.func.clock_timestamp(),
-                        epoch=_epoch_of(thread_id) if status is TurnStatus.OPEN else None,
-                    )
-                    .returning(turns)
+                    _RECEIVE,
+                    {
+                        "thread_id": thread_id,
+                        "turn_id": turn_id,
+                        "message_id": message_id,
+                        "text": storable(text),
+                        "owner": self._owner,
+                        "fact": payload,
+                        "most": limit.count if limit else None,
+                        "within": limit.window if limit else 0.0,
+                        "queue": QUEUE_LIMIT,
+                    },
                 )
             ).one()
-            fact = MessageReceived(
-                turn_id=turn_id, message_id=message_id, text=text, to_person=bool(with_person)
-            )
-            events = await append(session, thread_id, [fact])
-        return Received(turn=_turn(row), duplicate=False, events=events)
+        match row.outcome:
+            case "full":
+                raise QueueFull(f"{QUEUE_LIMIT} turns of thread {thread_id} wait")
+            case "limited":
+                raise RateLimited(row.wait)
+            case "known":
+                return Received(turn=_turn(row), duplicate=True, events=())
+        turn = _turn(row)
+        payload["to_person"] = turn.status is TurnStatus.DONE
+        stored = fact_of(fact.type, payload)
+        event = Event(thread_id, row.event_seq, row.event_at, stored)
+        return Received(turn=turn, duplicate=False, events=(event,))
 
-    async def _look_at(
-        self, session: Session, thread_id: ThreadId, message_id: str
-    ) -> Sequence[Row]:
-        """The turns that decide about a message, those of the limit's window with their age."""
-        age = sa.extract("epoch", sa.func.clock_timestamp() - turns.c.received_at)
-        window = self._limit.window if self._limit else 0.0
-        # What seems to be of the far future was stored before the clock was set back.
-        counts = sa.and_(age < window, age > -window)
-        statement = sa.select(turns, sa.cast(sa.case((counts, age)), sa.Double).label("age")).where(
-            turns.c.thread_id == thread_id,
-            sa.or_(turns.c.message_id == message_id, turns.c.status.in_(_WAITING), counts),
-        )
-        return (await session.execute(statement)).all()
-
-    async def _waiting(self, session: Session, thread_id: ThreadId) -> list[TurnStatus]:
+    async def _waiting(self, session: AsyncSession, thread_id: ThreadId) -> list[TurnStatus]:
         statement = sa.select(turns.c.status).where(
             turns.c.thread_id == thread_id,
             turns.c.status.in_(_WAITING),
@@ -361,7 +348,7 @@ class PostgresConversations:
                 return None
             return await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
 
-    async def _lock_thread_of(self, session: Session, turn_id: TurnId) -> ThreadId:
+    async def _lock_thread_of(self, session: AsyncSession, turn_id: TurnId) -> ThreadId:
         found: ThreadId | None = await session.scalar(
             sa.select(threads.c.id)
             .join(turns, turns.c.thread_id == threads.c.id)
@@ -374,7 +361,7 @@ class PostgresConversations:
 
     async def _move(
         self,
-        session: Session,
+        session: AsyncSession,
         turn_id: TurnId,
         before: TurnStatus,
         after: TurnStatus,
@@ -402,6 +389,26 @@ class PostgresConversations:
         }
 
 
+_RECEIVE = (
+    sa.text(
+        """
+    SELECT r.outcome, r.wait, r.event_seq, r.event_at, (r.turn).*
+    FROM receive_message(:thread_id, :turn_id, :message_id, :text, :owner, :fact, :most, :within,
+      :queue) AS r
+    """
+    )
+    .bindparams(
+        sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
+        sa.bindparam("turn_id", type_=sa.Uuid(as_uuid=False)),
+        sa.bindparam("owner", type_=sa.BigInteger),
+        sa.bindparam("fact", type_=JSONB),
+        sa.bindparam("most", type_=sa.Integer),
+        sa.bindparam("within", type_=sa.Double),
+        sa.bindparam("queue", type_=sa.Integer),
+    )
+    .columns(id=sa.Uuid(as_uuid=False), thread_id=sa.Uuid(as_uuid=False))
+)
+
 _WAITING = (TurnStatus.OPEN.value, TurnStatus.QUEUED.value)
 
 
@@ -411,17 +418,11 @@ def _epoch_of(thread_id: Any) -> Any:
     return found.scalar_subquery()
 
 
-def _admit(limit: MessageLimit, ages: Sequence[float]) -> None:
-    if len(ages) >= limit.count:
-        oldest_that_counts = sorted(ages)[limit.count - 1]
-        raise RateLimited(limit.window - oldest_that_counts)
-
-
-def _thread(row: Row) -> Thread:
+def _thread(row: sa.Row[tuple[object, ...]]) -> Thread:
     return Thread(**row._mapping)
 
 
-def _turn(row: Row) -> Turn:
+def _turn(row: sa.Row[tuple[object, ...]]) -> Turn:
     return Turn(
         id=row.id,
         thread_id=row.thread_id,

@@ -15,7 +15,8 @@ import structlog
 
 from smart_support.errors import NotFound, Severity, SupportError
 from smart_support.operations.document import FileTooComplex, FileTooLarge
-from smart_support.operations.postgres import Imported, PostgresOperations
+from smart_support.operations.imports_postgres import Imported
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.reading import Progress, Told, nobody, read_draft
 from smart_support.operations.records import DraftSpec
 from smart_support.operations.text import clean

@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields, replace
 
 from smart_support.errors import InvalidInput
 from smart_support.operations.approval_rules import ApprovalRules
+from smart_support.operations.decisions import Decided, Decision
 from smart_support.operations.effects import Lookup, StatusCheck, bad_pointers
-from smart_support.operations.postgres import Decided, Decision, PostgresOperations
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import (
     Access,
     Classification,

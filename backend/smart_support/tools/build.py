@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smart_support.operations.postgres import Offer
+from smart_support.operations.offers_postgres import Offer
 from smart_support.operations.records import Operation, OperationId
 from smart_support.operations.schema import tool_schema
 

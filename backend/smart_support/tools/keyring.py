@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from smart_support.errors import InvalidInput, NotFound
-from smart_support.operations.postgres import Needs, PostgresOperations
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import CLAIMS, Spec
 from smart_support.operations.security import Scheme, scheme_hash
+from smart_support.operations.specs_postgres import Needs
 from smart_support.resilience.origin import origin_of
 from smart_support.security.credentials import (
     Credential,

@@ -1,0 +1,169 @@
+"""The rows of the catalogue, and what they say as records."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from smart_support.errors import NotFound
+from smart_support.operations.approval_rules import rules_of
+from smart_support.operations.effects import lookup_of, status_of
+from smart_support.operations.records import (
+    Access,
+    Change,
+    Classification,
+    DraftOperation,
+    Ground,
+    Operation,
+    OperationId,
+    ReviewState,
+    Risk,
+    Skipped,
+    Spec,
+    SpecId,
+)
+from smart_support.operations.tables import operations, specs
+from smart_support.security.audit import Act
+from smart_support.security.audit_postgres import record
+
+# Not the words that it is searched by, nor what it was before.
+OPERATION = [column for column in operations.columns if column.name not in {"search", "previous"}]
+"""The columns that make an `Operation`."""
+
+ADDRESS = sa.func.coalesce(specs.c.address, specs.c.base_url).label("where")
+"""Where the API of a document is: the operator's word goes before the document's."""
+
+SPECS = sa.select(
+    specs,
+    ADDRESS,
+    sa.select(sa.func.count())
+    .where(operations.c.spec_id == specs.c.id, operations.c.state != ReviewState.REMOVED.value)
+    .scalar_subquery()
+    .label("operation_count"),
+    sa.select(sa.func.count())
+    .where(
+        operations.c.spec_id == specs.c.id,
+        operations.c.state.in_([ReviewState.PENDING.value, ReviewState.CHANGED.value]),
+    )
+    .scalar_subquery()
+    .label("waiting_count"),
+)
+
+
+async def spec_row(session: AsyncSession, spec_id: str) -> sa.Row[Any]:
+    """The row of a document, as of `SPECS`.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    row = (await session.execute(SPECS.where(specs.c.id == spec_id))).one_or_none()
+    if row is None:
+        raise NotFound(f"no spec {spec_id}")
+    return row
+
+
+def operation_of(row: sa.Row[Any]) -> Operation:
+    """The operation of a row that has the columns `OPERATION`."""
+    values = {column.name: row._mapping[column.name] for column in OPERATION}
+    return Operation(
+        **values
+        | {
+            "id": OperationId(row.id),
+            "spec_id": SpecId(row.spec_id),
+            "tags": tuple(row.tags),
+            "security": tuple(row.security),
+            "state": ReviewState(row.state),
+            "suggestion": classification_of(row.suggestion),
+            "classification": classification_of(row.classification),
+            "changes": tuple(Change(**change) for change in row.changes or ()),
+        }
+    )
+
+
+def spec_of(row: sa.Row[Any]) -> Spec:
+    """The document of a row of `SPECS`."""
+    return Spec(
+        id=SpecId(row.id),
+        name=row.name,
+        title=row.title,
+        version_text=row.version_text,
+        dialect=row.dialect,
+        source=row.source,
+        hash=row.hash,
+        base_url=row.where,
+        imported_at=row.imported_at,
+        operation_count=row.operation_count,
+        waiting_count=row.waiting_count,
+        skipped=tuple(Skipped(**skipped) for skipped in row.skipped),
+        environment=row.environment,
+        environments=row.environments,
+        schemes=row.schemes,
+    )
+
+
+def classification_json(classification: Classification) -> dict[str, Any]:
+    """The classification as plain JSON."""
+    return asdict(classification) | {
+        "access": classification.access.value,
+        "risk": classification.risk.value,
+        "bindings": dict(classification.bindings),
+        "reasons": list(classification.reasons),
+        "grounds": [asdict(ground) for ground in classification.grounds],
+        "answer_fields": list(classification.answer_fields),
+    }
+
+
+def classification_of(stored: Mapping[str, Any]) -> Classification:
+    """The classification that `classification_json` made this JSON from.
+
+    What a row of an older version lacks has its default; what a newer one has more is left out.
+    """
+    known = {name: value for name, value in stored.items() if name in _CLASSIFIED}
+    return Classification(
+        **{
+            **known,
+            "access": Access(stored["access"]),
+            "risk": Risk(stored["risk"]),
+            "reasons": tuple(stored["reasons"]),
+            "lookup": lookup_of(stored.get("lookup")),
+            "status": status_of(stored.get("status")),
+            "approval_rules": rules_of(stored.get("approval_rules")),
+            "grounds": tuple(Ground(**ground) for ground in stored.get("grounds", ())),
+            "answer_fields": tuple(stored.get("answer_fields", ())),
+        }
+    )
+
+
+_CLASSIFIED = {field.name for field in fields(Classification)}
+
+
+def described(operation: DraftOperation) -> dict[str, Any]:
+    """The columns of what a document says of an operation, as JSON."""
+    return {
+        "method": operation.method,
+        "path": operation.path,
+        "operation_id": operation.operation_id,
+        "tool_name": operation.tool_name,
+        "summary": operation.summary,
+        "description": operation.description,
+        "tags": list(operation.tags),
+        "deprecated": operation.deprecated,
+        "pointer": operation.pointer,
+        "schema": dict(operation.schema),
+        "schema_hash": operation.schema_hash,
+        "request_plan": operation.request_plan,
+        "hints": dict(operation.hints),
+        "suggestion": classification_json(operation.suggestion),
+        "security": [dict(requirement) for requirement in operation.security],
+        "starts_at": operation.starts_at,
+        "ends_at": operation.ends_at,
+    }
+
+
+async def note(
+    session: AsyncSession, act: Act, by: str, subject: str, details: Mapping[str, Any]
+) -> None:
+    """Write down what was done; only operators do such things, from the page or a terminal."""
+    await record(session, act, actor=by, role="operator", subject=subject, details=details)
