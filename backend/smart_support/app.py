@@ -63,6 +63,9 @@ from smart_support.api import (
 from smart_support.api import (
     troubles as trouble_routes,
 )
+from smart_support.api import (
+    turns as turn_routes,
+)
 from smart_support.api.limits import install_limits
 from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
@@ -77,8 +80,15 @@ from smart_support.chat.observe import Observer, Prices, note_budgets, upstream_
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
 from smart_support.chat.remember import Remembering
-from smart_support.chat.turn import TurnLimits, TurnParts, TurnRunner
+from smart_support.chat.turn import (
+    MAX_RECOVERIES,
+    TurnInterrupted,
+    TurnLimits,
+    TurnParts,
+    TurnRunner,
+)
 from smart_support.chat.webhook import HandoffWebhook
+from smart_support.conversations.interrupted_postgres import PostgresInterruptions
 from smart_support.conversations.memory_postgres import PostgresMemories
 from smart_support.conversations.outbox_postgres import PostgresOutbox
 from smart_support.conversations.postgres import (
@@ -523,6 +533,9 @@ async def open_parts(
             settings=settings,
             tokens=tokens,
             conversations=conversations,
+            interruptions=PostgresInterruptions(
+                connected, code=TurnInterrupted.code, most=MAX_RECOVERIES
+            ),
             tracker=tracker,
             recorder=recorder,
             troubles=troubles,
@@ -611,6 +624,7 @@ def create_app(
         installation,
         observability,
         calls,
+        turn_routes,
         stops,
     ):
         app.include_router(room.router, dependencies=limited)

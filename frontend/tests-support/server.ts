@@ -139,6 +139,7 @@ export function fakeServer(role: Role) {
     },
     "GET /api/approvals": () => json({ approvals: [] }),
     "GET /api/tool-calls/unknown": () => json({ calls: [] }),
+    "GET /api/turns/interrupted": () => json({ turns: [], next_cursor: null }),
     "POST /api/threads/*/handoff": () => json(threadOf({ status: "handed_off" })),
     "POST /api/threads/*/resolve": () => json(threadOf({ status: "resolved" })),
     "GET /api/threads/*/replay": (url) => {

@@ -73,6 +73,7 @@ RULES: dict[str, set[Role] | None] = {
     "POST /api/agents/reload": OPERATORS,
     "GET /api/health/details": LEADS | OPERATORS,
     "GET /api/tool-calls/unknown": LEADS,
+    "GET /api/turns/interrupted": LEADS,
     "POST /api/tool-calls/{call_id}/resolve": LEADS,
     "GET /api/stops": LEADS | OPERATORS,
     "POST /api/stops": OPERATORS,

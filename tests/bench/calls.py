@@ -29,10 +29,10 @@ from smart_support.operations.records import ReviewState
 from smart_support.operations.review import Correction, decide
 from smart_support.resilience.address import AddressPolicy
 from smart_support.resilience.upstream import Upstreams, UpstreamSettings
+from smart_support.tools.arguments import validate_arguments
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import Limits, ToolCaller, plan_call
 from smart_support.tools.linked import LinkedReads
-from smart_support.tools.request import validate_arguments
 
 READ = {"order_id": "1001"}
 WRITE = {"order_id": "1001", "body": {"text": "Leave it at the door"}}

@@ -35,6 +35,15 @@ def written_folder(tmp_path: Path, **migrations: str) -> Path:
     return folder
 
 
+def written_first(tmp_path: Path, folder: Path) -> Path:
+    """A copy of the folder with its first migration alone."""
+    first = tmp_path / "first"
+    (first / "versions").mkdir(parents=True)
+    for file in ("env.py", "versions/a.py"):
+        (first / file).write_text((folder / file).read_text())
+    return first
+
+
 async def test_brings_a_fresh_database_to_the_newest_revision(
     fresh_database: Callable[[], str], tmp_path: Path
 ) -> None:
@@ -69,8 +78,68 @@ async def test_a_migration_that_hangs_elsewhere_is_not_waited_for_for_ever(
 
     with psycopg.connect(url) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [schema.MIGRATION_LOCK])
-        with pytest.raises(SetupError, match="lock timeout"):
+        with pytest.raises(SetupError, match="Another process"):
             await migrate(url, folder=folder, lock_timeout=0.05)
+
+
+NEEDS_LOCK = "SET LOCAL lock_timeout = '50ms'; ALTER TABLE busy ADD n int"
+
+
+async def test_a_table_that_is_in_use_is_let_go_and_tried_again(
+    fresh_database: Callable[[], str], tmp_path: Path
+) -> None:
+    url = fresh_database()
+    folder = written_folder(tmp_path, a="CREATE TABLE busy ()", b=NEEDS_LOCK)
+    pauses: list[float] = []
+
+    with psycopg.connect(url) as reader:
+        await migrate(url, folder=written_first(tmp_path, folder))
+        reader.execute("SELECT * FROM busy")
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            execute(url, "SELECT * FROM busy")  # who waited behind it is not kept waiting
+            if len(pauses) == 3:
+                reader.rollback()
+
+        await migrate(url, folder=folder, sleep=pause)
+
+    assert pauses == [schema.LOCK_PAUSE] * 3
+    assert await current_revision(url) == "b"
+
+
+async def test_a_table_that_stays_in_use_is_said_and_nothing_is_half_done(
+    fresh_database: Callable[[], str], tmp_path: Path
+) -> None:
+    url = fresh_database()
+    folder = written_folder(tmp_path, a="CREATE TABLE busy ()", b=NEEDS_LOCK)
+    await migrate(url, folder=written_first(tmp_path, folder))
+
+    with psycopg.connect(url) as reader:
+        reader.execute("SELECT * FROM busy")
+        with pytest.raises(SetupError, match="lock timeout"):
+            await migrate(url, folder=folder, lock_tries=2, sleep=lambda _: None)
+
+    assert await current_revision(url) == "a"
+    await migrate(url, folder=folder)
+    assert await current_revision(url) == "b"
+
+
+async def test_an_index_is_built_beside_others_who_want_to_migrate(
+    fresh_database: Callable[[], str], tmp_path: Path
+) -> None:
+    url = fresh_database()
+    folder = written_folder(tmp_path, a="CREATE TABLE t (n int)")
+    (folder / "versions" / "b.py").write_text(
+        "from alembic import op\nrevision = 'b'\ndown_revision = 'a'\n"
+        "def upgrade():\n    with op.get_context().autocommit_block():\n"
+        "        op.execute('SELECT pg_sleep(0.2)')\n"
+        "        op.execute('CREATE INDEX CONCURRENTLY i ON t (n)')\n"
+    )
+
+    await asyncio.gather(*(migrate(url, folder=folder) for _ in range(4)))
+
+    assert await current_revision(url) == "b"
 
 
 async def test_a_failing_migration_is_undone_and_named_and_frees_the_lock(

@@ -95,6 +95,7 @@ class World:
     pid: int = 0
     address: str = ""
     kills: int = 0
+    killed_at: datetime | None = None
 
     def answer(self, request: Received) -> Script:
         """What the model says: it calls what the customer names, and tells of the result."""
@@ -139,6 +140,7 @@ class World:
     def kill(self) -> None:
         """End the server in the middle of whatever it does."""
         os.kill(self.pid, signal.SIGKILL)
+        self.killed_at = datetime.now(UTC)
         self.kills += 1
 
     async def until(self, found: Callable[[], Any], what: str) -> Any:
@@ -204,6 +206,12 @@ class World:
         """The states of the thread's calls in the ledger."""
         query = "SELECT state FROM tool_calls WHERE thread_id = %s"
         return [row[0] for row in await self.rows(query, call.thread)]
+
+    async def early(self, call: Call) -> float:
+        """Seconds from when the thread's call was to be sent until the last kill."""
+        query = "SELECT sent_at FROM tool_calls WHERE thread_id = %s"
+        assert self.killed_at is not None
+        return float((self.killed_at - (await self.rows(query, call.thread))[0][0]).total_seconds())
 
     async def is_over(self, call: Call) -> bool:
         """Whether nothing of it is open: turns, calls, and what can be found out."""

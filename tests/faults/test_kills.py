@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from pydantic import SecretStr
 from tests.support.fleet import Customer, fleet, keep_killing
@@ -89,6 +90,7 @@ def _note(called: ToolCalled) -> str | None:
     return str(called.arguments["body"]["text"]) if called.tool == "addNote" else None
 
 
+@pytest.mark.timeout(7_200 if SOAK else 300)
 async def test_nothing_is_lost_or_doubled_however_often_processes_are_killed(
     migrated_database: Callable[[], str], tmp_path: Path
 ) -> None:

@@ -367,7 +367,10 @@ class TestBodies:
 
         assert plan["encoding"] == {
             "one": {"binary": True}, "many": {"binary": True}, "new": {"binary": True},
-            "pic": {"content_type": "image/png", "binary": True},
+            "pic": {"content_type": "image/png", "binary": True,
+                    "content_types": ["image/png", "image/jpeg"]},
+            "text": {"content_type": "application/octet-stream",
+                     "headers": {"Content-Transfer-Encoding": "base64"}},
             "styled": {"style": "deepObject", "explode": False, "allow_reserved": False},
         }  # fmt: skip
         assert offered["properties"]["one"] == {**FILE_SCHEMA, "description": "The one"}

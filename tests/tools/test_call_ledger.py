@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 import sqlalchemy as sa
+from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.model_endpoint import calls, says
 from tests.support.turns import NOTE, REFUND, Desk, open_desk
 from tests.support.upstream import answers, waits
@@ -38,6 +39,34 @@ async def desk(migrated_database: Callable[[], str]) -> AsyncIterator[Desk]:
             yield opened
     finally:
         await engine.dispose()
+
+
+@pytest.fixture
+async def far(migrated_database: Callable[[], str]) -> AsyncIterator[tuple[Desk, FaultProxy]]:
+    """A desk whose database is reached over a wire that can lose what is said."""
+    url = migrated_database()
+    async with fault_proxy(url) as proxy:
+        engine = open_engine(proxy.url)
+        try:
+            async with open_desk(sessions_on(engine), url, call_limits=LIMITS) as opened:
+                yield opened, proxy
+        finally:
+            await engine.dispose()
+
+
+AS_SENT = b"\x00\x00\x00\x04sent"  # the state as a parameter of a statement
+
+
+def lose_commit_of(proxy: FaultProxy, said: bytes) -> None:
+    """Lose the acknowledgement of the commit of the transaction in which this is said."""
+    begun = False
+
+    def is_its_commit(piece: bytes) -> bool:
+        nonlocal begun
+        begun = begun or said in piece
+        return begun and b"COMMIT" in piece
+
+    proxy.lose_reply_to(is_its_commit)
 
 
 async def upon(desk: Desk, state: str, what: str, initially: str = "DEFERRED") -> None:
@@ -198,3 +227,90 @@ class TestCutOffBeforeItLeaves:
         (closed,) = desk.of(facts, TurnClosed)
         assert (closed.status, closed.code) == ("failed", TurnInterrupted.code)
         assert closed.message == TurnInterrupted.user_message
+
+
+class TestTheAcknowledgementIsLost:
+    """The ledger says `sent`, and whoever wrote it was not told so, and sent nothing."""
+
+    @pytest.mark.parametrize(
+        ("asked", "operation"),
+        [(NOTE, "POST /notes"), (REFUND, "POST /orders/{order_id}/refunds")],
+    )
+    async def test_it_is_taken_back_and_sent_once_when_the_ledger_is_back(
+        self,
+        far: tuple[Desk, FaultProxy],
+        asked: tuple[str, dict[str, object]],
+        operation: str,
+    ) -> None:
+        desk, proxy = far
+        desk.model.queue(calls(asked), says("It is done."))
+        desk.api.queue(answers({"number": 7}))
+        if asked is NOTE:
+            lose_commit_of(proxy, AS_SENT)
+        await desk.say("Please")
+        if asked is REFUND:
+            lose_commit_of(proxy, AS_SENT)
+            await desk.decide()
+            await desk.settled()
+        assert proxy.lost == 1
+        assert await desk.calls() == [(operation, "sent")]
+        assert desk.api.requests == []
+
+        await desk.first.recovery.sweep()
+        await desk.settled()
+
+        assert len(desk.api.requests) == 1
+        assert await desk.calls() == [(operation, "done")]
+        facts = await desk.facts()
+        assert returned(facts) == [("done", None)]
+        assert desk.said(facts) == ["It is done."]
+
+    async def test_nothing_is_gone_on_with_before_that_is_certain(
+        self, far: tuple[Desk, FaultProxy]
+    ) -> None:
+        desk, proxy = far
+        desk.model.queue(calls(NOTE), says("It is done."))
+        desk.api.queue(answers({"number": 7}))
+        lose_commit_of(proxy, AS_SENT)
+        await desk.say("Please")
+
+        lose_commit_of(proxy, b"DELETE FROM tool_calls")
+        await desk.first.recovery.sweep()
+        assert proxy.lost == 2
+        assert desk.closings(await desk.facts()) == []
+        await desk.first.recovery.sweep()
+        await desk.settled()
+
+        assert len(desk.api.requests) == 1
+        assert returned(await desk.facts()) == [("done", None)]
+
+    async def test_a_process_that_stops_takes_it_back_before(
+        self, far: tuple[Desk, FaultProxy]
+    ) -> None:
+        desk, proxy = far
+        desk.model.queue(calls(NOTE))
+        lose_commit_of(proxy, AS_SENT)
+        await desk.say("Please")
+
+        await desk.runner.close(0.0)
+
+        assert await desk.calls() == []
+        assert desk.api.requests == []
+
+    async def test_what_another_process_has_taken_over_is_left_to_it(
+        self, far: tuple[Desk, FaultProxy]
+    ) -> None:
+        desk, proxy = far
+        desk.model.queue(calls(NOTE), says("I do not know whether it was left."))
+        lose_commit_of(proxy, AS_SENT)
+        await desk.say("Please")
+        slow, quick = desk.first, await desk.kill()
+        await quick.recovery.sweep()
+        await desk.settled()
+
+        await slow.recovery.sweep()
+
+        # It cannot know what the one before it knew, and says so.
+        assert await desk.calls() == [("POST /notes", "ambiguous")]
+        assert returned(await desk.facts()) == [("unknown", "TOOL_OUTCOME_UNKNOWN")]
+        assert desk.api.requests == []

@@ -11,8 +11,8 @@ from tests.operations.documents import json_body, operation_of, parameter, store
 from smart_support.errors import InvalidInput
 from smart_support.operations.example import example_of
 from smart_support.operations.records import Operation
+from smart_support.tools.arguments import ArgumentsInvalid, validate_arguments
 from smart_support.tools.dry_run import LATER, SAMPLE, dry_run
-from smart_support.tools.request import ArgumentsInvalid, validate_arguments
 
 BASE = "https://api.shop.test"
 TEXT = {"type": "string"}

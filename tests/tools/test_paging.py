@@ -13,10 +13,11 @@ from tests.operations.documents import operation_of, parameter, stored
 from smart_support.operations.records import Operation
 from smart_support.operations.schema import tool_schema
 from smart_support.tools.answer import success
+from smart_support.tools.arguments import validate_arguments
 from smart_support.tools.build import Tool
 from smart_support.tools.call import complete_arguments
 from smart_support.tools.paging import CursorInvalid, next_cursor, turned
-from smart_support.tools.request import build_request, validate_arguments
+from smart_support.tools.request import build_request
 
 BASE = "https://shop.test"
 NUMBER = {"type": "integer"}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.operations.documents import json_body, operation_of, parameter, stored
 
 from smart_support.operations.records import DraftOperation
-from smart_support.tools.request import ArgumentsInvalid, build_request, validate_arguments
+from smart_support.tools.arguments import ArgumentsInvalid, validate_arguments
+from smart_support.tools.request import build_request
 
 BASE = "http://shop.test/v1"
 

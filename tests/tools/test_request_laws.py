@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.operations.documents import operation_of, parameter
 from tests.tools.test_request import BASE, form_of, parts_of, query_of, target_of
 
-from smart_support.tools.request import ArgumentsInvalid, build_request
+from smart_support.tools.arguments import ArgumentsInvalid
+from smart_support.tools.request import build_request
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SCALARS = st.booleans() | st.integers(-(2**53), 2**53) | TEXTS

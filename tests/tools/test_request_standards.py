@@ -12,12 +12,8 @@ from tests.operations.documents import json_body, operation_of, parameter, store
 from tests.tools.test_request import BASE, form_of, parts_of, path_of, query_of, target_of
 
 from smart_support.operations.records import Classification
-from smart_support.tools.request import (
-    MAX_PROBLEMS,
-    ArgumentsInvalid,
-    build_request,
-    validate_arguments,
-)
+from smart_support.tools.arguments import MAX_PROBLEMS, ArgumentsInvalid, validate_arguments
+from smart_support.tools.request import build_request
 
 # RFC 6570, 3.2: the variables of its examples.
 COUNT = ["one", "two", "three"]

@@ -77,10 +77,10 @@ from smart_support.events.records import (
 from smart_support.operations.records import Access
 from smart_support.telemetry.tracing import Attributes, span
 from smart_support.tools import answer
+from smart_support.tools.arguments import validate_arguments
 from smart_support.tools.build import MAX_TOOLS, Tool
 from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
 from smart_support.tools.oauth import ConnectionNeeded
-from smart_support.tools.request import validate_arguments
 
 Wire = dict[str, Any]
 TurnGraph = CompiledStateGraph[TurnState, TurnContext, TurnState, TurnState]

@@ -18,6 +18,7 @@ from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.turn import TurnRunner
+from smart_support.conversations.interrupted_postgres import PostgresInterruptions
 from smart_support.conversations.lifecycle import ConversationTracker
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.events.postgres import PostgresEventLog
@@ -45,6 +46,7 @@ class Parts:
     settings: Settings
     tokens: Tokens
     conversations: PostgresConversations
+    interruptions: PostgresInterruptions
     tracker: ConversationTracker
     recorder: AnalyticsRecorder
     troubles: PostgresTroubles

@@ -16,11 +16,11 @@ from smart_support.ledger.consent import NewConsent
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.ledger.records import Approval, PlannedCall, approval_id_of
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.tools.arguments import validate_arguments
 from smart_support.tools.build import Tool, build_tools
 from smart_support.tools.call import ToolCaller, complete_arguments, plan_call
 from smart_support.tools.consent import demand_of
 from smart_support.tools.preview import address_of, fields_of
-from smart_support.tools.request import validate_arguments
 
 Questions = Sequence[tuple[PlannedCall, ApprovalAsked]]
 

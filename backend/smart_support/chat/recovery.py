@@ -81,7 +81,11 @@ class Recovery:
 
         Unless the process knows that it set the turn aside, two sweeps must find it so: between
         being stored and being answered, every turn is without a task for a moment.
+
+        What the process knows of their calls comes first: once a turn is taken over, whatever the
+        ledger says was sent counts as sent.
         """
+        await self._runner.take_back_unsent()
         found = {
             turn.id: turn
             for turn in await self._conversations.own_open()

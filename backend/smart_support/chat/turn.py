@@ -442,6 +442,13 @@ class TurnRunner:
             self._tasks[turn_id].cancel()
         while self._tasks:
             await asyncio.wait(self._tasks.values())
+        context = ErrorContext(place="job", operation="take back unsent calls")
+        with self._parts.errors.guarding(context):
+            await self.take_back_unsent()
+
+    async def take_back_unsent(self) -> None:
+        """As `ToolCaller.take_back_unsent`."""
+        await self._parts.caller.take_back_unsent()
 
     def _spawn(
         self, turn: Turn, taken_over: float | None = None, correlation_id: str | None = None

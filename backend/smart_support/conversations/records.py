@@ -59,6 +59,48 @@ class Turn:
     recoveries: int = 0
 
 
+class Interruption(Enum):
+    """Why a turn that was taken over has no answer."""
+
+    GIVEN_UP = "given_up"
+    """It was taken over as often as a turn may be, and each time whoever answered was gone."""
+    TOO_LATE = "too_late"
+    """When somebody could go on with it, nobody waited for the answer any more."""
+    FAILED = "failed"
+    """It was gone on with, and failed for a reason of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """A turn that failed after it was taken over. `closed_seq` is the event that says so.
+
+    `answered`: there was an answer in its thread since, of an agent or a person, or the thread
+    is resolved.
+    """
+
+    turn_id: TurnId
+    thread_id: ThreadId
+    customer_name: str
+    text: str
+    kind: Interruption
+    code: str
+    recoveries: int
+    received_at: datetime | None
+    closed_at: datetime
+    closed_seq: int
+    answered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhichInterrupted:
+    """Which of them to list: closed in [start, end); what is None does not narrow the list."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    kind: Interruption | None = None
+    unanswered: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class MessageLimit:
     """At most `count` messages of one thread in any `window` seconds."""

@@ -67,6 +67,12 @@ turns = sa.Table(
         "queued_at",
         postgresql_where=sa.text("status in ('queued', 'open', 'parked')"),
     ),
+    sa.Index(
+        "ix_turns_interrupted",
+        "closed_at",
+        "id",
+        postgresql_where=sa.text("status = 'failed' and recoveries > 0"),
+    ),
 )
 
 conversation_states = sa.Table(

@@ -2,11 +2,13 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -19,8 +21,21 @@ from smart_support.database.engine import psycopg_dsn
 from smart_support.database.threads import run_to_the_end
 from smart_support.errors import SetupError
 
+log = structlog.get_logger()
+
 OLDEST_POSTGRES = 14
 MIGRATION_LOCK = 0x534D_5350  # "SMSP": any number, the same in every release
+
+LOCK_TRIES = 60
+"""How often a migration tries to get the locks that it needs. It waits for them for as long as its
+own `lock_timeout` says, since everybody who wants the same table waits behind it meanwhile."""
+
+LOCK_PAUSE = 2.0
+"""Seconds between two tries, in which those who waited behind it go on."""
+
+_POLL_SECONDS = 0.1
+_LOCK_NOT_AVAILABLE = "55P03"
+_DEADLOCK = "40P01"
 
 
 async def migrate(
@@ -29,22 +44,32 @@ async def migrate(
     folder: Path | None = None,
     oldest: int = OLDEST_POSTGRES,
     lock_timeout: float = 300.0,
+    lock_tries: int = LOCK_TRIES,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Bring the database at `url` to the newest revision; nothing happens if it is there already.
 
     Of several processes at once one migrates while the others wait. Works beside the event loop.
+    Servers may go on meanwhile: a migration that cannot have its locks at once lets them pass and
+    tries again.
 
     Args:
         url: as for `open_engine`.
         folder: where the migrations are; ours if None.
         oldest: least major version of PostgreSQL.
         lock_timeout: seconds another process may take to migrate.
+        lock_tries: how often a migration tries to get its locks.
+        sleep: waits between two tries, in a thread.
 
     Raises:
         SetupError: it cannot be reached, is older than PostgreSQL `oldest`, has a schema newer
             than this release, or a migration failed (which then is undone).
     """
-    await run_to_the_end(lambda: _migrate(url, folder or migrations_folder(), oldest, lock_timeout))
+    await run_to_the_end(
+        lambda: _migrate(
+            url, folder or migrations_folder(), oldest, lock_timeout, lock_tries, sleep
+        )
+    )
 
 
 async def current_revision(url: str) -> str | None:
@@ -97,26 +122,69 @@ def all_tables() -> sa.MetaData:
     return metadata
 
 
-def _migrate(url: str, folder: Path, oldest: int, lock_timeout: float) -> None:
+def _migrate(
+    url: str,
+    folder: Path,
+    oldest: int,
+    lock_timeout: float,
+    lock_tries: int,
+    sleep: Callable[[float], None],
+) -> None:
     with _connected(url) as connection:
         _refuse_old(connection, oldest)
         config = alembic_config(connection, folder)
         scripts = ScriptDirectory.from_config(config)
         if _is_current(connection, scripts):
             return
-        connection.execute(sa.text(f"SET lock_timeout = '{lock_timeout * 1000:.0f}ms'"))
-        connection.execute(sa.text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
-        connection.execute(sa.text("RESET lock_timeout"))
-        connection.commit()
+        _take_lock(connection, lock_timeout, sleep)
         try:
             if not _is_current(connection, scripts):
-                command.upgrade(config, "head")
+                _upgrade(connection, config, lock_tries, sleep)
         finally:
             connection.rollback()
             connection.execute(
                 sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK}
             )
             connection.commit()
+
+
+def _take_lock(connection: sa.Connection, patience: float, sleep: Callable[[float], None]) -> None:
+    """Be the one who migrates.
+
+    Asked for again and again: an index that is built concurrently waits for every statement that
+    runs, and so for one that would wait here for whoever builds it.
+    """
+    taken = sa.text("SELECT pg_try_advisory_lock(:lock)")
+    waited = 0.0
+    while True:
+        found = connection.execute(taken, {"lock": MIGRATION_LOCK}).scalar_one()
+        connection.commit()
+        if found:
+            return
+        if waited >= patience:
+            raise SetupError(
+                f"Another process has been migrating the database for {patience:g} seconds. See"
+                " what it waits for, or end it, and start again."
+            )
+        sleep(_POLL_SECONDS)
+        waited += _POLL_SECONDS
+
+
+def _upgrade(
+    connection: sa.Connection, config: Config, tries: int, sleep: Callable[[float], None]
+) -> None:
+    """Run the migrations that are missing; one whose locks are not to be had is tried again."""
+    for number in range(1, tries + 1):
+        try:
+            command.upgrade(config, "head")
+            return
+        except exc.DBAPIError as error:
+            connection.rollback()
+            state = getattr(error.orig, "sqlstate", None)
+            if state not in {_LOCK_NOT_AVAILABLE, _DEADLOCK} or number == tries:
+                raise
+            log.warning("migration_waits_for_locks", tries=number)
+            sleep(LOCK_PAUSE)
 
 
 def _is_current(connection: sa.Connection, scripts: ScriptDirectory) -> bool:

@@ -396,6 +396,42 @@ class PostgresLedger(PostgresConsents):
                     raise CallMade(known)
                 raise CallMoved(f"call {call.id} was made before with other arguments")
 
+    async def take_back(self, call: PlannedCall) -> bool:
+        """Undo that a call was noted as being sent, for the process that noted it and sent nothing.
+
+        As if that commit had never been made: the call can still be made, with its approvals.
+        False if there is nothing to undo.
+
+        Raises:
+            WriterReplaced: another process has taken the turn over, and may have sent it.
+            DatabaseUnavailable: it cannot be written now; nobody else will know, so ask again.
+        """
+        marked = (tool_calls.c.id == call.id, tool_calls.c.state == CallState.SENT.value)
+        async with self._sessions.begin() as session:
+            await hold(session, call.thread_id)
+            if not call.asks:
+                undone = sa.delete(tool_calls).where(*marked).returning(tool_calls.c.id)
+                return (await session.execute(undone)).one_or_none() is not None
+            moved = await session.execute(
+                sa.update(tool_calls)
+                .where(*marked)
+                .values(
+                    state=CallState.APPROVED.value, sent_at=None, effect_key=None, keyed_until=None
+                )
+                .returning(tool_calls.c.id)
+            )
+            if moved.one_or_none() is None:
+                return False
+            await session.execute(
+                sa.update(approvals)
+                .where(
+                    approvals.c.tool_call_id == call.id,
+                    approvals.c.state == ApprovalState.USED.value,
+                )
+                .values(state=ApprovalState.APPROVED.value)
+            )
+            return True
+
     async def finish(
         self,
         call: PlannedCall,

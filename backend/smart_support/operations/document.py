@@ -6,7 +6,7 @@ import math
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -14,6 +14,7 @@ import orjson
 import yaml
 
 from smart_support.errors import Severity, SupportError
+from smart_support.operations.duplicates import MOST_TOLD, TWICE, written_twice
 from smart_support.operations.records import Skipped
 from smart_support.operations.text import clean
 
@@ -263,6 +264,8 @@ class Files:
         self._main = main
         self._content = content
         self._roots: dict[str, Any] = {}
+        self.remarks: list[Skipped] = []
+        """On the files that were read so far."""
 
     def root(self, path: str) -> Any:
         """The content of the file at `path`, its references counted from the import's root.
@@ -290,7 +293,11 @@ class Files:
             raw = self._content(path)
             if raw is None:
                 raise Unresolved(f"it refers to the file {clean(path, 200)}, which is not there")
-            root, _ = _parse(decode(raw, path), path)
+            text = decode(raw, path)
+            root, remarks = _parse(text, path)
+            for told in (*remarks, *written_twice(text)):
+                place = f"{clean(path, 200)}, line {told.line}: {told.key}"
+                self.remarks.append(replace(told, key=place, line=None))
         except SupportError as error:
             raise Unusable(clean(str(error), 300).rstrip(".")) from error
         self.anchor(root, path)
@@ -464,6 +471,8 @@ class _YamlBuilder:
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._aliased = 0
         self._keys: dict[str, str] = {}
+        # Of each mapping that takes over another's keys (`<<`) those that it has not written.
+        self._inherited: dict[int, set[str]] = {}
 
     def build(self, text: str) -> Any:
         """The one document in `text`; None if there is none."""
@@ -535,13 +544,23 @@ class _YamlBuilder:
 
     def _put(self, mapping: dict[str, Any], key: str, value: Any, event: yaml.Event) -> None:
         if key == "<<" and (merged := self._merged(value)) is not None:
-            for name, inherited in merged.items():
-                mapping.setdefault(name, inherited)
+            new = merged.keys() - mapping.keys()
+            self._inherited.setdefault(id(mapping), set()).update(new)
+            for name in new:
+                mapping[name] = merged[name]
             return
-        if key in mapping and (key.startswith("/") or key in METHODS):
-            reason = "The document has it twice under one name; the last one counts."
-            self.remarks.append(Skipped(clean(key, 200), reason, line=_line(event)))
+        if key in mapping and len(self.remarks) <= MOST_TOLD:
+            overridden = self._inherited.get(id(mapping), set())
+            if key in overridden:
+                overridden.remove(key)
+            else:
+                self._remark(key, event)
         mapping[key] = value
+
+    def _remark(self, key: str, event: yaml.Event) -> None:
+        more = len(self.remarks) == MOST_TOLD
+        reason = "More names of the document are written twice." if more else TWICE
+        self.remarks.append(Skipped(clean(key, 200), reason, line=_line(event)))
 
     def _merged(self, value: Any) -> dict[str, Any] | None:
         if isinstance(value, dict):

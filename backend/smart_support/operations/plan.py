@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import orjson
 
-from smart_support.operations.document import Document, Unresolved, Unusable
+from smart_support.operations.document import Document, Unusable
+from smart_support.operations.encodings import FILE_SCHEMA, EncodingReader
 from smart_support.operations.records import BodyPlan, EncodingPlan, Location, ParameterPlan
 from smart_support.operations.schema import Schemas
 from smart_support.operations.text import clean
@@ -53,26 +54,11 @@ _CREDENTIAL_HEADER = re.compile(
     r"(?:.*[-_])?(?:api[-_]?(?:key|token|secret)|(?:auth|access|security|session)[-_]?(?:token|key)"
     r"|(?:client|app)[-_]?secret|authorization)"
 )
+_PARTS = 7
+"""The rank of bodies of several parts that are no form."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEMPLATE = re.compile(r"\{([?&+#./;])([^{}/]+)\}|\{()([^{}/]+\*)\}")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
-
-_FILE_TYPES = ("image/", "audio/", "video/", "application/octet-stream", "application/pdf")
-
-FILE_SCHEMA: Mapping[str, Any] = {
-    "anyOf": [
-        {"type": "string", "description": "The content, if it is text."},
-        {
-            "type": "object",
-            "properties": {
-                "base64": {"type": "string", "contentEncoding": "base64"},
-                "filename": {"type": "string"},
-            },
-            "required": ["base64"],
-            "additionalProperties": False,
-        },
-    ]
-}
 
 
 _Parameter = tuple[Mapping[str, Any], Any, set[str], ParameterPlan]
@@ -122,6 +108,12 @@ class ArgumentReader:
         self._schemas = schemas
         self._credentials = credentials
         self._swagger = document.swagger
+        self._encodings = EncodingReader(document, schemas, self._is_executors)
+        # Until 3.1 `allowReserved` spoke of the query alone.
+        minor = re.match(r"3\.(\d+)", document.dialect)
+        self._reserved = (
+            {"query", "querystring", "path", "cookie"} if minor and int(minor[1]) > 1 else {"query"}
+        )
         # One that is shared, or written again with the same words, is converted once.
         self._known: dict[tuple[int, str], _Parameter] = {}
         self._alike: dict[bytes, _Parameter] = {}
@@ -196,15 +188,15 @@ class ArgumentReader:
         if place == "path":
             return name in variables
         if place == "header":
-            lower = name.lower()
-            if lower in IDEMPOTENCY_HEADERS:
+            if name.lower() in IDEMPOTENCY_HEADERS:
                 arguments.idempotency_header = name
                 return False
-            # Header names do not depend on case, unlike all others.
-            if ("header", lower) in self._credentials or is_own_header(name):
-                return False
-            return _TOKEN.fullmatch(name) is not None
+            return not self._is_executors(name) and _TOKEN.fullmatch(name) is not None
         return place in _SENT and (place, name) not in self._credentials
+
+    def _is_executors(self, header: str) -> bool:
+        """Whether no argument may set it. Names of headers do not depend on case."""
+        return ("header", header.lower()) in self._credentials or is_own_header(header)
 
     def _add_parameter(
         self,
@@ -244,13 +236,37 @@ class ArgumentReader:
             "location": cast("Location", "query" if place == "querystring" else place),
             "style": style,
             "explode": explode,
-            "allow_reserved": parameter.get("allowReserved") is True,
+            "allow_reserved": parameter.get("allowReserved") is True and place in self._reserved,
             "media_type": media_type,
             "required": place == "path" or parameter.get("required") is True,
         }
+        if plan["required"] and (default := self._default(source)) is not None:
+            plan["required"], plan["default"] = False, default
         if place == "querystring":
             plan["style"], plan["media_type"] = "querystring", media_type or _FORM
+            if encodings := self._query_encodings(parameter, source):
+                plan["encoding"] = encodings
         return parameter, schema, used, plan
+
+    def _default(self, schema: Any) -> Any:
+        """What a parameter is if nobody says; of a required one nobody has to then."""
+        try:
+            schema = self._document.resolved(schema)
+        except Unusable:
+            return None  # said where the schema is converted
+        return schema.get("default") if isinstance(schema, dict) else None
+
+    def _query_encodings(
+        self, parameter: Mapping[str, Any], source: Any
+    ) -> dict[str, EncodingPlan]:
+        content = parameter.get("content")
+        media = next(iter(content.values()), None) if isinstance(content, dict) else None
+        media = self._document.resolved(media)
+        given = media.get("encoding") if isinstance(media, dict) else None
+        if not isinstance(given, dict):
+            return {}
+        properties = self._encodings.properties(source)
+        return self._encodings.by_name(properties, given, multipart=False)
 
     def _parameter_schema(self, parameter: Mapping[str, Any]) -> tuple[str | None, Any]:
         if self._swagger:
@@ -285,21 +301,24 @@ class ArgumentReader:
         content = body.get("content") if isinstance(body, dict) else None
         if not isinstance(content, dict) or not content:
             return
-        ranked = [(rank, t) for t in content if (rank := _rank(str(t))) is not None]
+        ranked = [
+            (rank, t)
+            for t, media in content.items()
+            if (rank := _rank(str(t))) is not None and (rank != _PARTS or _describes(media))
+        ]
         if not ranked:
             offered = ", ".join(clean(t, 80) for t in content)
             raise Unusable(f"its body can only be sent as {offered}, which is not supported")
         media_type = min(ranked, key=_by_rank)[1]
         media = self._document.resolved(content[media_type])
         media = media if isinstance(media, dict) else {}
-        encodings = media.get("encoding")
         self._set_body(
             arguments,
             media_type=str(media_type),
             source=media.get("schema"),
             required=body.get("required") is True,
             description=body.get("description"),
-            encodings=encodings if isinstance(encodings, dict) else {},
+            media=media,
         )
 
     def _add_swagger_body(
@@ -326,7 +345,7 @@ class ArgumentReader:
                 source=bodies[0].get("schema"),
                 required=bodies[0].get("required") is True,
                 description=bodies[0].get("description"),
-                encodings={},
+                media={},
             )
         elif fields:
             files = any(part.get("type") == "file" for part in fields.values())
@@ -343,10 +362,14 @@ class ArgumentReader:
                 },
                 required=any(part.get("required") is True for part in fields.values()),
                 description=None,
-                encodings={
-                    name: dict(zip(("style", "explode"), self._style("query", part), strict=True))
-                    for name, part in fields.items()
-                    if part.get("type") == "array" and part.get("items") != {"type": "file"}
+                media={
+                    "encoding": {
+                        name: dict(
+                            zip(("style", "explode"), self._style("query", part), strict=True)
+                        )
+                        for name, part in fields.items()
+                        if part.get("type") == "array" and part.get("items") != {"type": "file"}
+                    }
                 },
             )
 
@@ -358,7 +381,7 @@ class ArgumentReader:
         source: Any,
         required: bool,
         description: Any,
-        encodings: Mapping[str, Any],
+        media: Mapping[str, Any],
     ) -> None:
         rank = _rank(media_type)
         plan = BodyPlan(
@@ -371,10 +394,20 @@ class ArgumentReader:
         schema, used = self._schemas.convert(source if source is not None else {})
         if hidden := self._schemas.read_only(source):
             plan["read_only"] = sorted(hidden)
-        if rank in {3, 4}:
-            properties = self._properties(source)
-            plan["encoding"] = self._encodings(properties, encodings, multipart=rank == 4)
-            schema, used = self._with_files(source, schema, used, plan["encoding"])
+        if inside := self._schemas.read_only_inside(source):
+            plan["read_only_inside"] = inside
+        if rank in {3, 4, _PARTS}:
+            multipart = rank != 3
+            encodings = media.get("encoding")
+            encodings = encodings if isinstance(encodings, dict) else {}
+            properties = self._encodings.properties(source)
+            plan["encoding"] = self._encodings.by_name(properties, encodings, multipart=multipart)
+            schema, used = self._encodings.with_files(source, schema, used, plan["encoding"])
+            if multipart:
+                self._add_part_headers(arguments, properties, encodings)
+            if rank == _PARTS and not properties:
+                plan["positions"] = self._encodings.by_position(source, media)
+                schema = self._encodings.with_files_by_position(schema, plan["positions"])
         elif rank == 5 or (rank == 6 and _is_textual(media_type)):
             if not (isinstance(schema, dict) and schema.get("type") == "string"):
                 schema, used = (
@@ -388,93 +421,22 @@ class ArgumentReader:
         arguments.body = plan
         arguments.add(BODY, _described(schema, description), required=required)
 
-    def _followed(self, schema: Any) -> Any:
-        try:
-            return self._document.resolved(schema)
-        except Unresolved:
-            return None  # the converted schema says so to the reader
-
-    def _properties(self, schema: Any) -> dict[str, Any]:
-        """The properties of a form's schema, through references and compositions."""
-        found: dict[str, Any] = {}
-        waiting, seen = [schema], set[str]()
-        while waiting:
-            part = waiting.pop(0)
-            reference = part.get("$ref") if isinstance(part, dict) else None
-            if isinstance(reference, str):
-                if reference in seen:
-                    continue
-                seen.add(reference)
-                part = self._followed(part)
-            if not isinstance(part, dict):
-                continue
-            own = part.get("properties")
-            found = (own if isinstance(own, dict) else {}) | found
-            for key in ("allOf", "anyOf", "oneOf"):
-                more = part.get(key)
-                waiting.extend(more if isinstance(more, list) else ())
-        return found
-
-    def _encodings(
-        self, properties: Mapping[str, Any], given: Mapping[str, Any], *, multipart: bool
-    ) -> dict[str, EncodingPlan]:
-        plans: dict[str, EncodingPlan] = {}
-        for name in {**properties, **given}:
-            encoding = given.get(name)
-            encoding = encoding if isinstance(encoding, dict) else {}
-            plan = EncodingPlan()
-            content_type = encoding.get("contentType")
-            # OpenAPI 3.1.1, "Encoding Object": with any of these three, contentType is ignored.
-            if any(key in encoding for key in ("style", "explode", "allowReserved")):
-                plan["style"] = str(encoding.get("style") or "form")
-                explode = encoding.get("explode")
-                plan["explode"] = explode if isinstance(explode, bool) else plan["style"] == "form"
-                plan["allow_reserved"] = encoding.get("allowReserved") is True
-            elif isinstance(content_type, str) and re.fullmatch(r"[\x20-\x7e]+", content_type):
-                plan["content_type"] = content_type.partition(",")[0].strip()
-            if multipart and self._is_file(properties.get(name), plan.get("content_type", "")):
-                plan["binary"] = True
-            if plan:
-                plans[name] = plan
-        return plans
-
-    def _is_file(self, schema: Any, content_type: str, depth: int = 0) -> bool:
-        """3.0 writes files as `format: binary`, 3.1 as a media type with no encoding of its own."""
-        schema = self._followed(schema)
-        if not isinstance(schema, dict) or depth > 3:
-            return False
-        kind = schema.get("type")
-        if kind == "array":
-            return self._is_file(schema.get("items"), content_type, depth + 1)
-        if schema.get("format") == "binary" or kind == "file":
-            return True
-        return "contentEncoding" not in schema and (
-            "contentMediaType" in schema
-            or (
-                kind is None and "properties" not in schema and content_type.startswith(_FILE_TYPES)
-            )
-        )
-
-    def _with_files(
-        self,
-        source: Any,
-        schema: Any,
-        used: set[str],
-        encoding: Mapping[str, EncodingPlan],
-    ) -> tuple[Any, set[str]]:
-        """The form's schema with its files as FILE_SCHEMA, written out if it was a reference."""
-        files = {name for name, plan in encoding.items() if plan.get("binary")}
-        if not files:
-            return schema, used
-        if isinstance(source, dict) and isinstance(source.get("$ref"), str):
-            schema, used = self._schemas.convert(self._followed(source))
-        properties = schema.get("properties") if isinstance(schema, dict) else None
-        if not isinstance(properties, dict):
-            return schema, used
-        changed = {
-            name: _file(part) if name in files else part for name, part in properties.items()
-        }
-        return {**schema, "properties": changed}, used
+    def _add_part_headers(
+        self, arguments: Arguments, properties: Mapping[str, Any], encodings: Mapping[str, Any]
+    ) -> None:
+        """Offer the headers of a body's parts that have more than one possible value."""
+        for name in properties:
+            for plan, schema, used in self._encodings.arguments(name, encodings.get(name)):
+                argument = plan["argument"]
+                if argument in arguments.properties or argument == BODY:
+                    argument = f"{argument}__{name}"
+                while argument in arguments.properties:
+                    argument += "_"
+                plan["argument"] = argument
+                arguments.definitions |= used
+                # Whether it is needed depends on whether its part is sent.
+                arguments.add(argument, schema, required=False)
+                arguments.parameters.append(plan)
 
 
 def _plain_template(path: str, merged: dict[tuple[str, str], Mapping[str, Any]]) -> str:
@@ -541,9 +503,15 @@ def _rank(media_type: str) -> int | None:
         return 3
     if essence == _MULTIPART:
         return 4
+    if essence in {"multipart/mixed", "multipart/related"}:
+        return _PARTS
     if essence.startswith("multipart/") or not re.fullmatch(r"[\x20-\x7e]+", media_type):
         return None
     return 5 if essence.startswith("text/") else 6
+
+
+def _describes(media: Any) -> bool:
+    return isinstance(media, dict) and isinstance(media.get("schema"), dict)
 
 
 def _form_field(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -553,11 +521,3 @@ def _form_field(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_textual(media_type: str) -> bool:
     return re.search(r"xml|json|yaml|csv|javascript|graphql|html|sql|text", media_type) is not None
-
-
-def _file(part: Any) -> dict[str, Any]:
-    if isinstance(part, dict) and part.get("type") == "array":
-        return {**part, "items": dict(FILE_SCHEMA)}
-    return dict(
-        _described(dict(FILE_SCHEMA), part.get("description") if isinstance(part, dict) else "")
-    )

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from smart_support.errors import SupportError
 from smart_support.operations.document import FileTooComplex, decode, read_document
+from smart_support.operations.duplicates import written_twice
 from smart_support.operations.evidence import Span, locate
 from smart_support.operations.files import is_archive, open_bundle
 from smart_support.operations.links import linked
@@ -70,7 +71,7 @@ def read_draft(raw: bytes, *, source: str, max_bytes: int, told: Told = nobody) 
         draft,
         hash=hashlib.sha256(raw).hexdigest(),
         operations=linked([_placed(suggested(each), places) for each in draft.operations]),
-        skipped=_with_lines(draft.skipped, places, text),
+        skipped=_with_lines((*draft.skipped, *written_twice(text)), places, text),
     )
 
 

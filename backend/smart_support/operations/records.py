@@ -130,7 +130,11 @@ UNKNOWN = Classification(
     reasons=("Nothing is known about this operation, so it counts as a write.",),
 )
 
-Location = Literal["path", "query", "header", "cookie"]
+Location = Literal["path", "query", "header", "cookie", "part"]
+"""Where an argument is sent; `part` is a header of one part of a multipart body."""
+
+INSIDE_LIST = "[]"
+"""Stands in a path for every item of a list."""
 
 
 class ParameterPlan(TypedDict):
@@ -148,6 +152,13 @@ class ParameterPlan(TypedDict):
     media_type: str | None
     """Set for a `content` parameter: the value is serialised as this media type first."""
     required: bool
+    """Of a part's header: it must be there where its part is."""
+    default: NotRequired[Any]
+    """Sent if no argument is given: of what is required, and so need not be said."""
+    part: NotRequired[str]
+    """Of a part's header: the property that is that part."""
+    encoding: NotRequired[dict[str, "EncodingPlan"]]
+    """How the fields of a query are written that is one parameter (`querystring`)."""
 
 
 class EncodingPlan(TypedDict, total=False):
@@ -157,8 +168,12 @@ class EncodingPlan(TypedDict, total=False):
     explode: bool
     allow_reserved: bool
     content_type: str
+    content_types: list[str]
+    """What a file may be, if that is more than one type or a wildcard; the caller chooses."""
     binary: bool
     """The part is a file: given as text, or as `{"base64": ..., "filename": ...}`."""
+    headers: dict[str, str]
+    """Headers of the part that have one possible value, and so are no arguments."""
 
 
 class BodyPlan(TypedDict):
@@ -172,6 +187,11 @@ class BodyPlan(TypedDict):
     encoding: dict[str, EncodingPlan]
     read_only: NotRequired[list[str]]
     """Fields that only answers have. They are not in the schema, and not sent if given anyway."""
+    read_only_inside: NotRequired[list[list[str]]]
+    """The same further inside: the way to each, with INSIDE_LIST for the items of a list."""
+    positions: NotRequired[list[EncodingPlan]]
+    """Of a multipart body whose parts have no names: how each is written; the last one counts for
+    all that follow."""
 
 
 class RequestPlan(TypedDict):

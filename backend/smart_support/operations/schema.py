@@ -8,6 +8,7 @@ import hashlib
 import math
 import posixpath
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, cast
@@ -29,7 +30,7 @@ from smart_support.operations.pruning import (
     fit,
     size_of,
 )
-from smart_support.operations.records import Operation
+from smart_support.operations.records import INSIDE_LIST, Operation
 from smart_support.operations.text import clean
 
 __all__ = [
@@ -38,6 +39,11 @@ __all__ = [
 
 _DESCRIPTION_LIMIT = 700
 _MAX_WRITTEN_OUT = 200
+_DEEPEST_READ_ONLY = 5
+"""Levels inside of a body; what is read-only still deeper is sent if the model gives it."""
+_MAX_LOOKED_AT = 200
+_HOLDS = frozenset({"properties", "items", "allOf", "$ref"})
+"""What a schema has in which others are."""
 _LONGEST_PATTERN = 2_000
 _MOST_REPEATED = 5_000
 _REPEATED = re.compile(r"\{(?:[0-9]*,)?([1-9][0-9]*)\}")
@@ -167,6 +173,41 @@ class Schemas:
     def read_only(self, schema: Any) -> frozenset[str]:
         """Names of the properties of `schema` that only answers have."""
         return self._read_only_names(schema) if self._document.read_only else _NOBODY
+
+    def read_only_inside(self, schema: Any) -> list[list[str]]:
+        """The ways to the properties further inside of `schema` that only answers have.
+
+        Those nearest first; of a very large schema not the ones deepest down.
+        """
+        found: list[list[str]] = []
+        waiting: deque[tuple[Any, tuple[str, ...]]] = deque()
+        if self._document.read_only:
+            waiting.append((schema, ()))
+        for _ in range(_MAX_LOOKED_AT):
+            if not waiting:
+                break
+            part, path = waiting.popleft()
+            hidden = self._read_only_names(part)
+            if path:
+                found.extend([*path, name] for name in sorted(hidden))
+            if len(path) < _DEEPEST_READ_ONLY:
+                waiting.extend(
+                    (value, (*path, step))
+                    for step, value in self._steps(part)
+                    if step not in hidden
+                )
+        return found
+
+    def _steps(self, schema: Any) -> Iterator[tuple[str, Any]]:
+        """What is directly inside of `schema`, and that in which more can be."""
+        for part in self._parts(schema):
+            properties = part.get("properties")
+            if properties.__class__ is dict:
+                for name, value in properties.items():
+                    if value.__class__ is dict and not _HOLDS.isdisjoint(value):
+                        yield name, value
+            if part.get("items").__class__ is dict:
+                yield INSIDE_LIST, part["items"]
 
     def _definition(self, name: str) -> Definition:
         done = self._done.get(name)

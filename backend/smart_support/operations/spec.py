@@ -152,6 +152,8 @@ def convert(
         except Unusable as reason:
             why = f"It cannot be used: {reason}."
             skipped.append(Skipped(entry.key, why, pointer=entry.pointer))
+    if document.files is not None:
+        skipped.extend(document.files.remarks)
     info = document.root.get("info")
     info = info if isinstance(info, dict) else {}
     return DraftSpec(

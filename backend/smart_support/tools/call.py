@@ -1,6 +1,7 @@
 """The call: may it be made, is it in the ledger, what became of it. `resilience` sends it."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,8 @@ import httpx
 import orjson
 import structlog
 
-from smart_support.errors import Severity, SupportError
+from smart_support.errors import DatabaseUnavailable, Severity, SupportError
+from smart_support.events.fence import Fence, WriterReplaced, fence_of, fenced
 from smart_support.events.records import CallOutcome, Event, ToolReturned
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.records import (
@@ -137,6 +139,15 @@ class _End:
     failure: CallFailed | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _NeverLeft:
+    """A call of which nothing was sent, since the ledger did not say that it is noted as sent."""
+
+    call: PlannedCall
+    fence: Fence | None
+    """Of the turn, as it was: in a later epoch the row may be somebody else's."""
+
+
 class ToolCaller:
     """Calls tools. The only place from which a company's APIs are asked to do something."""
 
@@ -162,6 +173,7 @@ class ToolCaller:
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
+        self._never_left: list[_NeverLeft] = []
 
     async def offer(self, tools: Mapping[str, Tool]) -> Offered:
         """Those of `tools` that a call now would not be refused for at once."""
@@ -230,7 +242,8 @@ class ToolCaller:
             ApprovalMissing, CallMoved: the call may not be made; nothing was sent.
             SupportError: there is no request; nothing was sent.
             DatabaseUnavailable: the ledger cannot be written; nothing was sent, or, for a write
-                that was, it stays `sent` and is found by recovery.
+                that was, it stays `sent` and is found by recovery. Of what was not, the ledger
+                may say `sent` nevertheless until `take_back_unsent`.
         """
         began = self._monotonic()
         classification = tool.operation.classification
@@ -254,7 +267,12 @@ class ToolCaller:
                 )
             else:
                 marking = self._ledger.send_unasked(planned, now=self._clock())
-            await _whole(marking)
+            try:
+                await _whole(marking)
+            except DatabaseUnavailable:
+                # Perhaps the commit came through and only its acknowledgement did not.
+                self._note_unsent(planned)
+                raise
             marked = True
 
         deadline = began + self._limits.total
@@ -284,13 +302,43 @@ class ToolCaller:
             outcome: CallOutcome = "unknown" if unclear else "failed"
             content = answer.failure("TOOL_CANCELLED", outcome, "The call was stopped.")
             stopped = _End(outcome, content, "TOOL_CANCELLED")
-            await _whole(self._finish(planned, recorder, stopped))
+            try:
+                await _whole(self._finish(planned, recorder, stopped))
+            except DatabaseUnavailable:
+                if not marked:
+                    self._note_unsent(planned)
+                raise
             raise
         try:
             events = await self._finish(planned, recorder, end)
         except CallMade as made:  # a read, made again by a turn that was taken up again
             return await self._known(planned, made.known, deadline)
         return CallResult(end.outcome, end.content, end.code, events, end.failure)
+
+    def _note_unsent(self, planned: PlannedCall) -> None:
+        if planned.access == "write" or planned.asks:
+            self._never_left.append(_NeverLeft(planned, fence_of(planned.thread_id)))
+
+    async def take_back_unsent(self) -> None:
+        """See to it that the ledger does not say `sent` of what this process knows never left.
+
+        A commit can come through and its acknowledgement be lost. Nobody else can know then that
+        nothing was sent, so this comes before the turn is gone on with.
+
+        Raises:
+            DatabaseUnavailable: not now; what is left is remembered.
+        """
+        while self._never_left:
+            unsent = self._never_left[0]
+            try:
+                with fenced(unsent.fence) if unsent.fence else contextlib.nullcontext():
+                    undone = await self._ledger.take_back(unsent.call)
+            except WriterReplaced:
+                log.warning("unsent_call_is_with_another_process", call=unsent.call.id)
+            else:
+                if undone:
+                    log.warning("unsent_call_taken_back", call=unsent.call.id)
+            self._never_left.remove(unsent)
 
     async def _version(self, tool: Tool, planned: PlannedCall) -> str | None:
         """What is sent as `If-Match`.

@@ -10,8 +10,9 @@ from smart_support.operations.example import example_of
 from smart_support.operations.offers_postgres import address_of
 from smart_support.operations.records import Operation
 from smart_support.operations.schema import tool_schema
+from smart_support.tools.arguments import validate_arguments
 from smart_support.tools.paging import turned
-from smart_support.tools.request import build_request, validate_arguments
+from smart_support.tools.request import build_request
 
 LATER = "(made when it is sent)"
 """Stands where the executor puts something that only a real call has."""

@@ -1036,6 +1036,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/turns/interrupted": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Turns that broke off for good
+         * @description Each was told the customer; what had been done before stands in the replay.
+         */
+        get: operations["list_interrupted"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/stops": {
         parameters: {
             query?: never;
@@ -2855,6 +2875,74 @@ export interface components {
              */
             turned_write: number;
         };
+        /**
+         * InterruptedTurn
+         * @description A message whose answer broke off, although other processes tried to go on with it.
+         */
+        InterruptedTurn: {
+            /**
+             * Turn Id
+             * Format: uuid
+             */
+            turn_id: string;
+            /**
+             * Thread Id
+             * Format: uuid
+             */
+            thread_id: string;
+            /** Customer Name */
+            customer_name: string;
+            /**
+             * Text
+             * @description At most 200 characters of the message.
+             */
+            text: string;
+            /** @description `given_up`: taken over again and again, never to its end. `too_late`: nobody went on with it in time. `failed`: taken over, then failed for a reason of its own. */
+            kind: components["schemas"]["Interruption"];
+            /** Code */
+            code: string;
+            /**
+             * Recoveries
+             * @description How often it was taken over.
+             */
+            recoveries: number;
+            /** Received At */
+            received_at: string | null;
+            /**
+             * Closed At
+             * Format: date-time
+             */
+            closed_at: string;
+            /**
+             * Closed Seq
+             * @description The step of the replay in which it failed.
+             */
+            closed_seq: number;
+            /**
+             * Answered
+             * @description Somebody has answered in the conversation since, or it is resolved.
+             */
+            answered: boolean;
+        };
+        /**
+         * InterruptedTurns
+         * @description A page of them, the one that broke off last first.
+         */
+        InterruptedTurns: {
+            /** Turns */
+            turns: components["schemas"]["InterruptedTurn"][];
+            /**
+             * Next Cursor
+             * @description Give it as `cursor` for the next page.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * Interruption
+         * @description Why a turn that was taken over has no answer.
+         * @enum {string}
+         */
+        Interruption: "given_up" | "too_late" | "failed";
         /**
          * Lifting
          * @description Why it is switched on again.
@@ -9077,6 +9165,116 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ToolCall"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_interrupted: {
+        parameters: {
+            query?: {
+                /** @description Closed then or later. */
+                start?: string | null;
+                /** @description Closed before. */
+                end?: string | null;
+                kind?: components["schemas"]["Interruption"] | null;
+                /** @description Only where nobody has answered in the conversation since. */
+                unanswered?: boolean;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InterruptedTurns"];
                 };
             };
             /** @description Not signed in */

@@ -11,6 +11,7 @@ import { Icon } from "../ui/icons";
 import { STATUS_WORDS } from "../ui/StatusBadge";
 import { usePageTitle } from "../ui/usePageTitle";
 import { CountedConversations } from "./CountedConversations";
+import { InterruptedTurns } from "./InterruptedTurns";
 import { LeadApprovals } from "./LeadApprovals";
 import classes from "./replay.module.css";
 import { ThreadTable } from "./ThreadTable";
@@ -62,6 +63,7 @@ function EveryConversation() {
         <Title order={1}>Conversations</Title>
         <LeadApprovals />
         <UnknownCalls />
+        <InterruptedTurns />
         <div className={classes.filters} role="search">
           <SearchField
             query={query ?? ""}

@@ -1,0 +1,311 @@
+"""How the parts of a form are written: media types, styles, files, and headers of their own.
+
+Sources: OpenAPI 3.0.4, 3.1.1 and 3.2.0, "Encoding Object" and "Header Object"; RFC 7578.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from smart_support.operations.document import Document, Unresolved
+from smart_support.operations.records import EncodingPlan, ParameterPlan
+from smart_support.operations.schema import Schemas
+from smart_support.operations.text import clean
+
+FILE_SCHEMA: Mapping[str, Any] = {
+    "anyOf": [
+        {"type": "string", "description": "The content, if it is text."},
+        {
+            "type": "object",
+            "properties": {
+                "base64": {"type": "string", "contentEncoding": "base64"},
+                "filename": {"type": "string"},
+            },
+            "required": ["base64"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+_FILE_TYPES = ("image/", "audio/", "video/", "application/octet-stream", "application/pdf")
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# A schema that has none of these says nothing of what its value is.
+_SAYS_WHAT = {
+    "type", "properties", "items", "prefixItems", "additionalProperties", "allOf", "anyOf",
+    "oneOf", "enum", "const", "$ref", "not", "format", "example", "default",
+}  # fmt: skip
+_TRANSFER = "content-transfer-encoding"
+# Of a part these are the executor's, as `is_own_header` has them for a request.
+_OWN = {"content-disposition", "content-type", "content-length", _TRANSFER}
+
+Found = tuple[ParameterPlan, Any, set[str]]
+"""A header that is an argument: how it is sent, its schema, and what that refers to."""
+
+
+class EncodingReader:
+    """Reads the Encoding Objects of one document.
+
+    `is_own_header` says which headers no argument may ever set.
+    """
+
+    def __init__(
+        self, document: Document, schemas: Schemas, is_own_header: Callable[[str], bool]
+    ) -> None:
+        self._document = document
+        self._schemas = schemas
+        self._is_own_header = is_own_header
+        # Until 3.0 every schema was written for JSON, so that one without a type meant nothing.
+        self._raw_without_type = not document.dialect.startswith(("2", "3.0"))
+
+    def properties(self, schema: Any) -> dict[str, Any]:
+        """The properties of a form's schema, through references and compositions."""
+        found: dict[str, Any] = {}
+        waiting, seen = [schema], set[str]()
+        while waiting:
+            part = waiting.pop(0)
+            reference = part.get("$ref") if isinstance(part, dict) else None
+            if isinstance(reference, str):
+                if reference in seen:
+                    continue
+                seen.add(reference)
+                part = self._followed(part)
+            if not isinstance(part, dict):
+                continue
+            own = part.get("properties")
+            found = (own if isinstance(own, dict) else {}) | found
+            for key in ("allOf", "anyOf", "oneOf"):
+                more = part.get(key)
+                waiting.extend(more if isinstance(more, list) else ())
+        return found
+
+    def by_name(
+        self, properties: Mapping[str, Any], given: Mapping[str, Any], *, multipart: bool
+    ) -> dict[str, EncodingPlan]:
+        """How each property is written; one that is written as usual is left out."""
+        plans = {
+            name: self.one(properties.get(name), given.get(name), multipart=multipart)
+            for name in {**properties, **given}
+        }
+        return {name: plan for name, plan in plans.items() if plan}
+
+    def by_position(self, schema: Any, media: Mapping[str, Any]) -> list[EncodingPlan]:
+        """How each item of a list is written whose parts have no names; the last goes on."""
+        schema = self._followed(schema)
+        schema = schema if isinstance(schema, dict) else {}
+        first, rest = media.get("prefixEncoding"), media.get("itemEncoding")
+        first = first if isinstance(first, list) else []
+        kinds = schema.get("prefixItems")
+        kinds = kinds if isinstance(kinds, list) else []
+        plans = [
+            self.one(
+                kinds[place] if place < len(kinds) else schema.get("items", {}),
+                first[place] if place < len(first) else rest,
+                multipart=True,
+            )
+            for place in range(max(len(first), len(kinds)))
+        ]
+        return [*plans, self.one(schema.get("items", {}), rest, multipart=True)]
+
+    def one(self, schema: Any, encoding: Any, *, multipart: bool) -> EncodingPlan:
+        """How one value is written."""
+        encoding = encoding if isinstance(encoding, dict) else {}
+        plan = EncodingPlan()
+        types: list[str] = []
+        # OpenAPI 3.1.1, "Encoding Object": with any of these three, contentType is ignored.
+        if any(key in encoding for key in ("style", "explode", "allowReserved")):
+            plan["style"] = str(encoding.get("style") or "form")
+            explode = encoding.get("explode")
+            plan["explode"] = explode if isinstance(explode, bool) else plan["style"] == "form"
+            plan["allow_reserved"] = encoding.get("allowReserved") is True
+        else:
+            content_type = encoding.get("contentType")
+            if isinstance(content_type, str) and _PRINTABLE.fullmatch(content_type):
+                types = [each.strip() for each in content_type.split(",") if each.strip()]
+                if types:
+                    plan["content_type"] = types[0]
+        if not multipart:
+            return plan
+        if self._is_file(schema, None if "style" in plan else plan.get("content_type", "")):
+            plan["binary"] = True
+            if len(types) > 1 or "*" in plan.get("content_type", ""):
+                plan["content_types"] = types
+        elif "json" not in plan.get("content_type", "json"):
+            # Of several types the one that can be written from any value.
+            plan["content_type"] = next((t for t in types if "json" in t), types[0])
+        fixed = self._fixed(encoding) | self._transfer(schema, plan)
+        if fixed:
+            plan["headers"] = fixed
+        return plan
+
+    def arguments(self, name: str, encoding: Any) -> list[Found]:
+        """The headers of the part `name` that the caller gives."""
+        found: list[Found] = []
+        for header, described in self._headers(encoding):
+            content = described.get("content")
+            media_type, source = None, described.get("schema", {"type": "string"})
+            if isinstance(content, dict) and content:
+                media_type, media = next(iter(content.items()))
+                media = self._followed(media)
+                source = media.get("schema") if isinstance(media, dict) else None
+            resolved = self._followed(source)
+            if resolved is False or _only_value(resolved) is not None:
+                continue
+            schema, used = self._schemas.convert(source)
+            if text := clean(described.get("description"), 700):
+                schema = {**schema, "description": text} if isinstance(schema, dict) else schema
+            plan: ParameterPlan = {
+                "argument": header,
+                "name": header,
+                "location": "part",
+                "style": "simple",
+                "explode": described.get("explode") is True,
+                "allow_reserved": False,
+                "media_type": str(media_type).partition(";")[0].lower() if media_type else None,
+                "required": described.get("required") is True,
+                "part": name,
+            }
+            default = resolved.get("default") if isinstance(resolved, dict) else None
+            if plan["required"] and default is not None:
+                plan["default"] = default
+            found.append((plan, schema, used))
+        return found
+
+    def _headers(self, encoding: Any) -> list[tuple[str, Mapping[str, Any]]]:
+        """The headers of one part that may be sent."""
+        headers = encoding.get("headers") if isinstance(encoding, dict) else None
+        found: list[tuple[str, Mapping[str, Any]]] = []
+        for name, described in headers.items() if isinstance(headers, dict) else ():
+            lower = name.lower()
+            described = self._followed(described)  # noqa: PLW2901 - what it stands for
+            if lower in _OWN or self._is_own_header(name) or not _TOKEN.fullmatch(name):
+                continue
+            if isinstance(described, dict):
+                found.append((name, described))
+        return found
+
+    def _fixed(self, encoding: Mapping[str, Any]) -> dict[str, str]:
+        """The headers of one part that can have one value only."""
+        fixed = {}
+        for name, described in self._headers(encoding):
+            value = _only_value(self._followed(described.get("schema")))
+            if value is not None:
+                fixed[name] = value
+        return fixed
+
+    def _transfer(self, schema: Any, plan: EncodingPlan) -> dict[str, str]:
+        """How a part says that it is text that stands for bytes.
+
+        OpenAPI 3.1.1, "Content-Transfer-Encoding and contentEncoding": the two mean the same.
+        """
+        schema = self._followed(schema)
+        if not isinstance(schema, dict):
+            return {}
+        kind = schema.get("items") if schema.get("type") == "array" else schema
+        kind = self._followed(kind)
+        if not isinstance(kind, dict) or plan.get("binary"):
+            return {}
+        how = kind.get("contentEncoding")
+        if isinstance(how, str) and _TOKEN.fullmatch(how):
+            plan.setdefault("content_type", "application/octet-stream")
+            return {"Content-Transfer-Encoding": how}
+        if kind.get("format") == "byte" and kind.get("type") == "string":
+            plan.setdefault("content_type", "application/octet-stream")
+        return {}
+
+    def _followed(self, schema: Any) -> Any:
+        try:
+            return self._document.resolved(schema)
+        except Unresolved:
+            return None  # the converted schema says so to the reader
+
+    def _is_file(self, schema: Any, content_type: str | None, depth: int = 0) -> bool:
+        """3.0 writes files as `format: binary`, 3.1 as a media type with no encoding of its own."""
+        schema = self._followed(schema)
+        if not isinstance(schema, dict) or depth > 3:
+            return False
+        kind = schema.get("type")
+        if kind == "array":
+            return self._is_file(schema.get("items"), content_type, depth + 1)
+        if schema.get("format") == "binary" or kind == "file":
+            return True
+        if "contentEncoding" in schema:
+            return False
+        if "contentMediaType" in schema:
+            return True
+        if (
+            kind is None
+            and "properties" not in schema
+            and (content_type or "").startswith(_FILE_TYPES)
+        ):
+            return True
+        # Since 3.1 what has no type is raw, unless a style makes text of it.
+        return content_type == "" and self._raw_without_type and _SAYS_WHAT.isdisjoint(schema)
+
+    def with_files(
+        self, source: Any, schema: Any, used: set[str], encoding: Mapping[str, EncodingPlan]
+    ) -> tuple[Any, set[str]]:
+        """The form's schema with its files as FILE_SCHEMA, written out if it was a reference."""
+        files = {name for name, plan in encoding.items() if plan.get("binary")}
+        if not files:
+            return schema, used
+        if isinstance(source, dict) and isinstance(source.get("$ref"), str):
+            schema, used = self._schemas.convert(self._followed(source))
+        properties = schema.get("properties") if isinstance(schema, dict) else None
+        if not isinstance(properties, dict):
+            return schema, used
+        changed = {
+            name: file_schema(part, encoding[name]) if name in files else part
+            for name, part in properties.items()
+        }
+        return {**schema, "properties": changed}, used
+
+    def with_files_by_position(self, schema: Any, plans: list[EncodingPlan]) -> Any:
+        """The schema of a list of parts with its files as FILE_SCHEMA."""
+        if not isinstance(schema, dict):
+            return schema
+        *first, rest = plans
+        changed = dict(schema)
+        if isinstance(parts := schema.get("prefixItems"), list):
+            changed["prefixItems"] = [
+                file_schema(part, plan) if plan.get("binary") else part
+                for part, plan in zip(parts, first, strict=False)
+            ]
+        if rest.get("binary"):
+            changed["items"] = file_schema(schema.get("items"), rest)
+        return changed
+
+
+def file_schema(part: Any, plan: EncodingPlan) -> dict[str, Any]:
+    """FILE_SCHEMA in the place of `part`: for each of its items, if it is a list."""
+    file = _with_types(plan["content_types"]) if "content_types" in plan else dict(FILE_SCHEMA)
+    if isinstance(part, dict) and part.get("type") == "array":
+        return {**part, "items": file}
+    text = clean(part.get("description"), 700) if isinstance(part, dict) else ""
+    return {**file, "description": text} if text else file
+
+
+def _with_types(types: list[str]) -> dict[str, Any]:
+    """FILE_SCHEMA for a file that may be of several types, one of which the caller names."""
+    text, file = FILE_SCHEMA["anyOf"]
+    patterns = [re.escape(each).replace(r"\*", r"[\w.+-]+") for each in types]
+    named: dict[str, Any] = {"type": "string", "description": f"One of: {', '.join(types)}."}
+    if all("*" not in each for each in types):
+        named = {"enum": types}
+    else:
+        named["pattern"] = f"^({'|'.join(patterns)})$".replace(r"\/", "/").replace(r"\-", "-")
+    return {"anyOf": [text, {**file, "properties": {**file["properties"], "content_type": named}}]}
+
+
+def _only_value(schema: Any) -> str | None:
+    """The one text that a header can be, None if the caller has a choice."""
+    if not isinstance(schema, dict):
+        return None
+    choices = [schema["const"]] if "const" in schema else schema.get("enum")
+    if not isinstance(choices, list) or len(choices) != 1:
+        return None
+    (value,) = choices
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value) if isinstance(value, (str, int, float)) else ""
+    return text if text and _PRINTABLE.fullmatch(text) else None
