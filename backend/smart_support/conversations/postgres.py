@@ -6,7 +6,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.conversations.handoff_postgres import PostgresHandoffs
 from smart_support.conversations.records import (
@@ -20,7 +19,7 @@ from smart_support.conversations.records import (
 )
 from smart_support.conversations.tables import threads, turns
 from smart_support.conversations.tracker_postgres import PostgresConversationTracker
-from smart_support.database import Sessions
+from smart_support.database import Row, Session, Sessions
 from smart_support.errors import NotFound, RateLimited
 from smart_support.events.postgres import append, next_epoch, open_log, storable
 from smart_support.events.records import (
@@ -139,7 +138,7 @@ class PostgresConversations:
         event = Event(thread_id, row.event_seq, row.event_at, stored)
         return Received(turn=turn, duplicate=False, events=(event,))
 
-    async def _waiting(self, session: AsyncSession, thread_id: ThreadId) -> list[TurnStatus]:
+    async def _waiting(self, session: Session, thread_id: ThreadId) -> list[TurnStatus]:
         statement = sa.select(turns.c.status).where(
             turns.c.thread_id == thread_id,
             turns.c.status.in_(_WAITING),
@@ -348,7 +347,7 @@ class PostgresConversations:
                 return None
             return await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
 
-    async def _lock_thread_of(self, session: AsyncSession, turn_id: TurnId) -> ThreadId:
+    async def _lock_thread_of(self, session: Session, turn_id: TurnId) -> ThreadId:
         found: ThreadId | None = await session.scalar(
             sa.select(threads.c.id)
             .join(turns, turns.c.thread_id == threads.c.id)
@@ -361,7 +360,7 @@ class PostgresConversations:
 
     async def _move(
         self,
-        session: AsyncSession,
+        session: Session,
         turn_id: TurnId,
         before: TurnStatus,
         after: TurnStatus,
@@ -418,11 +417,11 @@ def _epoch_of(thread_id: Any) -> Any:
     return found.scalar_subquery()
 
 
-def _thread(row: sa.Row[tuple[object, ...]]) -> Thread:
+def _thread(row: Row) -> Thread:
     return Thread(**row._mapping)
 
 
-def _turn(row: sa.Row[tuple[object, ...]]) -> Turn:
+def _turn(row: Row) -> Turn:
     return Turn(
         id=row.id,
         thread_id=row.thread_id,

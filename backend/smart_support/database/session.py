@@ -5,8 +5,7 @@ times what the statement does (docs/benchmarks.md). Here its statements are comp
 to the driver as they are.
 """
 
-import re
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -17,6 +16,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.util import LRUCache
 
 from smart_support.database.errors import map_database_error
 from smart_support.telemetry.tracing import Span, begin_span, tracing
@@ -83,22 +83,42 @@ class Rows:
 
 
 class Prepared:
-    """A statement that is the same each time but for its values: it is compiled once.
+    """A statement that is the same each time but for its values: it is put into SQL once.
 
-    Made when a module is loaded, with a `bindparam` for each value that changes.
+    Made when a module is loaded, with a `bindparam` for each value that changes. Values of the
+    statement itself, a default of its own for instance, stay what they are.
     """
 
-    __slots__ = ("_compiled", "_statement")
+    __slots__ = ("_binds", "_sql", "_statement")
 
     def __init__(self, statement: sa.Executable) -> None:
         self._statement = statement
-        self._compiled: _Compiled | None = None
+        self._sql = ""
+        self._binds: list[tuple[str, Any, Any]] = []
 
-    def compiled(self, dialect: Dialect, columns: Collection[str] | None) -> "_Compiled":
-        """The statement as SQL; `columns` are those that a bare insert fills."""
-        if self._compiled is None:
-            self._compiled = _Compiled(self._statement, dialect, columns)
-        return self._compiled
+    def filled(self, dialect: Dialect, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+        """The SQL, and the values in the order in which the driver takes them."""
+        if not self._sql:
+            self._compile(dialect)
+        return self._sql, [
+            values.get(name, own) if processor is None else processor(values.get(name, own))
+            for name, own, processor in self._binds
+        ]
+
+    def _compile(self, dialect: Dialect) -> None:
+        compiled = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+        assert isinstance(compiled, SQLCompiler)
+        if compiled.post_compile_params:
+            raise TypeError("a prepared statement takes an array, not a list of values for IN")
+        self._binds = [
+            (
+                name,
+                compiled.binds[name].effective_value,
+                compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect),
+            )
+            for name in compiled.positiontup or ()
+        ]
+        self._sql = str(compiled)
 
 
 Statement: TypeAlias = sa.Executable | Prepared
@@ -118,28 +138,25 @@ class Session:
     async def execute(self, statement: Statement, values: Values | None = None) -> Rows:
         """Run a statement; `values` are those of its bind parameters, or of a bare insert.
 
-        With a list of them it is run for each, and gives no rows.
+        With a list of several it is run for each, and gives no rows.
 
         Raises:
             DatabaseUnavailable, InvalidInput: as `map_database_error` says.
             asyncpg.PostgresError: a broken constraint, or a bug of ours.
         """
-        several = values if isinstance(values, Sequence) else ()
-        compiled = (
-            statement.compiled(self._dialect, several[0] if several else None)
+        filled: list[tuple[str, list[Any]]] = [
+            statement.filled(self._dialect, each)
             if isinstance(statement, Prepared)
-            else _Compiled(statement, self._dialect, several[0] if several else None)
-        )
-        running = _begin_span(compiled.sql) if tracing() else None
+            else _filled(statement, self._dialect, each)
+            for each in (values if isinstance(values, Sequence) else [values or {}])
+        ]
+        sql, arguments = filled[0]
+        running = _begin_span(sql) if tracing() else None
         try:
-            if several:
-                arguments = [compiled.arguments(each) for each in several]
-                await self.driver.executemany(compiled.sql, arguments)
+            if len(filled) > 1:
+                await self.driver.executemany(sql, [each for _, each in filled])
                 return Rows([])
-            one = values if isinstance(values, Mapping) else {}
-            return Rows(
-                await self.driver.fetch(compiled.sql, *compiled.arguments(one), record_class=Row)
-            )
+            return Rows(await self.driver.fetch(sql, *arguments, record_class=Row))
         except Exception as error:
             if running is not None:
                 running.fail(type(error).__name__)
@@ -237,47 +254,43 @@ def _give_back(connection: PoolProxiedConnection, *, whole: bool) -> None:
         connection.close()
 
 
-class _Compiled:
-    """SQL, and how its values become what the driver takes."""
+_COMPILED: MutableMapping[Any, Any] = LRUCache(500)
+"""Statements by their form, as SQLAlchemy's engines keep them."""
 
-    __slots__ = ("_binds", "sql")
 
-    def __init__(
-        self, statement: sa.Executable, dialect: Dialect, columns: Collection[str] | None
-    ) -> None:
-        compiled = statement.compile(  # type: ignore[attr-defined]  # every one of them has it
-            dialect=dialect,
-            column_keys=columns if columns is None else list(columns),
-            compile_kwargs={"render_postcompile": True},
-        )
-        assert isinstance(compiled, SQLCompiler)
-        self.sql = str(compiled)
-        known = compiled.params
-        self._binds = [
-            (name, known.get(name), _processor(compiled, name, dialect))
-            for name in compiled.positiontup or ()
-        ]
+def _filled(
+    statement: sa.Executable, dialect: Dialect, values: Mapping[str, Any]
+) -> tuple[str, list[Any]]:
+    """The SQL of a statement, and its values in the order in which the driver takes them.
 
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in the order in which the driver takes them."""
-        found = []
-        for name, known, processor in self._binds:
-            value = values.get(name, known)
-            found.append(value if processor is None else processor(value))
-        return found
+    What an engine does with a statement before it runs it, by the same functions: SQLAlchemy has
+    no public ones that know the cache.
+    """
+    found: Any = statement
+    compiled, extracted, collected, _ = found._compile_w_cache(  # noqa: SLF001
+        dialect, compiled_cache=_COMPILED, column_keys=sorted(values)
+    )
+    parameters = compiled.construct_params(
+        values,
+        extracted_parameters=extracted,
+        escape_names=False,
+        _collected_params=collected,
+        _no_postcompile=True,
+    )
+    sql, names = compiled.string, compiled.positiontup or ()
+    processors = compiled._bind_processors  # noqa: SLF001
+    if compiled.post_compile_params:
+        expanded = compiled._process_parameters_for_postcompile(parameters)  # noqa: SLF001
+        sql, names = expanded.statement, expanded.positiontup
+        parameters = expanded.parameters
+        processors = {**processors, **expanded.processors}
+    return sql, [
+        processors[name](parameters[name]) if name in processors else parameters[name]
+        for name in names
+    ]
 
 
 def _begin_span(sql: str) -> Span:
     # The word alone: a statement may hold values that somebody wrote.
     word = sql.lstrip().partition(" ")[0].upper()[:20]
     return begin_span("sql", {"db.system.name": "postgresql", "db.operation.name": word})
-
-
-def _processor(compiled: SQLCompiler, name: str, dialect: Dialect) -> Any:
-    # A list for IN has become several values, numbered; they are of its type.
-    whole = name if name in compiled.binds else _NUMBERED.sub("", name)
-    bind = compiled.binds[whole]
-    return bind.type.dialect_impl(dialect).bind_processor(dialect)
-
-
-_NUMBERED = re.compile(r"_\d+$")
