@@ -66,6 +66,7 @@ from smart_support.api import (
 from smart_support.api import (
     turns as turn_routes,
 )
+from smart_support.api.degraded import Degradation
 from smart_support.api.limits import install_limits
 from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
@@ -77,6 +78,7 @@ from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.observe import Observer, Prices, note_budgets, upstream_hooks
+from smart_support.chat.peers import Peers
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
 from smart_support.chat.remember import Remembering
@@ -133,7 +135,14 @@ from smart_support.telemetry.handler import ErrorContext, ErrorHandler, Remedy
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.telemetry.monitor import CHECK_SECONDS
 from smart_support.telemetry.tracing import configure_tracing
-from smart_support.telemetry.watch import DATABASE, FIRST_MODEL, MODEL, hide_secrets_of, open_watch
+from smart_support.telemetry.watch import (
+    DATABASE,
+    FIRST_MODEL,
+    MODEL,
+    hide_secrets_of,
+    open_watch,
+    process_name,
+)
 from smart_support.tools.authorize import Door, SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
 from smart_support.tools.keyring import Keyring
@@ -329,9 +338,11 @@ async def open_parts(
         stack.push_async_callback(chain.close)
         trust = ssl.create_default_context()
         upstream_settings = UpstreamSettings.from_settings(settings)
+        breaker_moved = asyncio.Event()
         upstreams = await stack.enter_async_context(
-            Upstreams(upstream_settings, hooks=upstream_hooks())
+            Upstreams(upstream_settings, hooks=upstream_hooks(breaker_moved.set))
         )
+        peers = Peers(process_name(), upstreams.states, breaker_moved)
         # Documents name addresses, their own and those of token servers; none may lead to what
         # only we can reach.
         checked = CheckedBackend(upstream_settings.addresses)
@@ -386,6 +397,7 @@ async def open_parts(
             model=None if offline else chain,
         )
         stack.push_async_callback(remember.close)
+        apis = installation.WatchedApis(operations, credentials, documents)
         watch = await stack.enter_async_context(
             open_watch(
                 settings,
@@ -399,7 +411,7 @@ async def open_parts(
                         else {}
                     ),
                 },
-                more=partial(installation.looks_at_apis, operations, credentials, documents),
+                more=apis.looks,
                 gauges=[
                     (metrics.POOL_IN_USE, partial(pool_in_use, engine)),
                     (metrics.POOL_SIZE, lambda: POOL_SIZE + POOL_OVERFLOW),
@@ -426,6 +438,9 @@ async def open_parts(
             per_person=settings.smart_support_sockets_per_person,
             per_address=settings.smart_support_sockets_per_address,
         )
+        degradation = Degradation(sockets)
+        watch.monitor.when_changed(degradation.notice)
+        await stack.enter_async_context(_task(degradation.run(), "degradation", errors))
         # Each needs the other: a turn is stopped through the relay, and by it.
         relay: Relay | None = None
 
@@ -467,6 +482,7 @@ async def open_parts(
                     linked,
                     call_limits,
                     door=door,
+                    away=lambda base_url: apis.is_away(base_url, watch.monitor.standing),
                     clock=seams.clock,
                 ),
                 followers=followers,
@@ -520,6 +536,13 @@ async def open_parts(
                 last_seqs=event_log.last_seqs,
             )
             life.when_told(relay.take)
+            peers.join(relay, watch.hear_model)
+            watch.monitor.when_changed(
+                lambda found: (
+                    peers.tell_model(ok=found.ok, why=found.reason) if found.name == MODEL else None
+                )
+            )
+            await stack.enter_async_context(_task(peers.run(), "peers", errors))
             await stack.enter_async_context(_task(relay.run(), "relay", errors))
             await stack.enter_async_context(_task(relay.look(), "relay look", errors))
         stack.push_async_callback(runner.close, settings.smart_support_stop_grace)
@@ -545,6 +568,7 @@ async def open_parts(
             calls=call_recovery,
             stops=switched_off,
             upstreams=upstreams,
+            peers=peers,
             operations=operations,
             audit=audit,
             sign_ins=SignIns(audit),

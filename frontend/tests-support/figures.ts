@@ -150,6 +150,7 @@ export const HEALTHY: components["schemas"]["Details"] = {
   revision: "0003",
   model: { name: "gpt-test", offline: false },
   dependencies: [],
+  processes: ["desk:17"],
   upstreams: [],
   limits: [],
 };

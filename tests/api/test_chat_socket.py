@@ -44,6 +44,7 @@ class TestHello:
 
         assert ready == {
             "ready": {
+                "protocol": 2,
                 "person": {"id": "cus_ada", "role": "customer", "name": "Ada Quist"},
                 "offline_model": False,
                 "degraded": [],

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from smart_support.telemetry import redaction
 from smart_support.telemetry.redaction import (
     HIDDEN,
     LONGEST,
@@ -39,6 +40,10 @@ HARMLESS = [
     "GET /orders/{order_id}",
     "version 1.45.2, port 8000",
 ]
+
+
+PIECES = ["Bearer ", "basic\t", "sk-", "SK-", "eyJ", "://", "u:pw1234@", "h.test", "?token=", "&"]
+PIECES += ["api_key=", "abcdefgh123", ".", " ", "x", "\u017f", "\u212a"]
 
 
 @pytest.mark.parametrize("value", PERSONAL)
@@ -84,6 +89,35 @@ def test_a_secret_of_this_installation_is_found_in_any_sentence() -> None:
     shown = secrets.hide("is correct horse battery staple, not correct horse battery; short")
 
     assert shown == f"is {HIDDEN}, not {HIDDEN}; short"
+
+
+def test_what_becomes_a_secret_is_hidden_where_it_was_shown_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redaction, "SECRETS", secrets := KnownSecrets())
+    text = "open sesame at nine"
+    before = redacted(text)
+
+    secrets.add("open sesame")
+
+    assert (before, redacted(text)) == (text, f"{HIDDEN} at nine")
+    redaction._redacted_short.cache_clear()  # it knows this test's secret
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from(PIECES),
+        max_size=12,
+    )
+)
+def test_looking_first_for_what_every_secret_has_misses_none(parts: list[str]) -> None:
+    text = "".join(parts)
+
+    expected = text
+    for form, instead in redaction._SECRET_TEXT:
+        expected = form.sub(instead, expected)
+
+    assert bool(redaction._MAY_BE_SECRET.search(text)) or expected == text
 
 
 def test_a_megabyte_is_cut() -> None:

@@ -7,9 +7,11 @@ from opentelemetry.trace import StatusCode
 from tests.support.database import Databases
 from tests.support.model_endpoint import calls
 from tests.support.server import ADA, Server, running
-from tests.support.turns import ORDER_1
+from tests.support.turns import ORDER_1, REFUND
 from tests.support.upstream import answers
 
+from smart_support.agent.graph import think
+from smart_support.agent.node_spans import spanned
 from smart_support.events.records import TurnOpened
 from smart_support.telemetry import tracing
 from smart_support.telemetry.logs import new_correlation_id
@@ -101,10 +103,14 @@ async def test_a_turn_is_seen_from_end_to_end(databases: Databases, template: st
         "http.client",
         "http.client",
         "invoke_agent",
+        "node call",
+        "node gate",
+        "node think",
+        "node think",
     ]
-    assert {above(each) for each in trace if each.name in {"chat", "execute_tool"}} == {
-        "invoke_agent"
-    }
+    assert {above(each) for each in trace if each.name.startswith("node ")} == {"invoke_agent"}
+    assert {above(each) for each in trace if each.name == "chat"} == {"node think"}
+    assert {above(each) for each in trace if each.name == "execute_tool"} == {"node call"}
     assert {above(each) for each in trace if each.name == "http.client"} == {"execute_tool"}
     assert sum(each.name == "sql" for each in trace) > 5
     chat = next(each for each in trace if each.name == "chat")
@@ -123,6 +129,30 @@ async def test_a_turn_is_seen_from_end_to_end(databases: Databases, template: st
         StatusCode.UNSET,
     )
     assert "ada@example.org" not in "".join(each.to_json() for each in kept.get_finished_spans())
+
+
+async def test_a_node_that_waits_for_a_yes_has_not_failed(
+    databases: Databases, template: str
+) -> None:
+    kept = InMemorySpanExporter()
+    with databases.one(template) as url, configure_tracing(None, exporter=kept):
+        async with running(url) as server, server.chat(ADA) as chat:
+            await server.import_company()
+            server.model.queue(calls(REFUND))
+            await chat.follow(thread := await server.thread(ADA))
+            await chat.write(thread, "A refund, please.")
+            await chat.turn()
+            await server.settled()
+
+    (gate,) = [each for each in kept.get_finished_spans() if each.name == "node gate"]
+    assert gate.attributes is not None
+    assert gate.attributes["smart_support.interrupted"] is True
+    assert gate.status.status_code is StatusCode.UNSET
+
+
+def test_off_a_node_is_the_very_same() -> None:
+    with configure_tracing(None):
+        assert spanned(think) is think
 
 
 async def test_a_collector_that_is_not_there_costs_no_answer(

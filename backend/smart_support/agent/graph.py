@@ -38,6 +38,7 @@ from smart_support.agent.history import shortened, shortened_results
 from smart_support.agent.model import stream_reply
 from smart_support.agent.model_chain import ModelChain
 from smart_support.agent.model_errors import ModelContextTooLong
+from smart_support.agent.node_spans import spanned
 from smart_support.agent.prompts import (
     AT_A_CAP,
     FIND_TOOLS,
@@ -103,9 +104,9 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
     An interrupt's value is a list of ToolCallState; it is resumed with {call id: Decision}.
     """
     graph = StateGraph(TurnState, TurnContext)
-    graph.add_node("think", think)
-    graph.add_node("gate", gate)
-    graph.add_node("call", call, input_schema=CallTask)
+    graph.add_node("think", spanned(think))
+    graph.add_node("gate", spanned(gate))
+    graph.add_node("call", spanned(call), input_schema=CallTask)
     # A turn that goes on without its checkpoint begins at the calls that it stopped for.
     graph.add_conditional_edges(START, _begin, ["think", "call", "gate"])
     graph.add_conditional_edges("think", _after_think, ["call", "gate", END])

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from smart_support.api.agui import Speaker
 from smart_support.api.approvals import answer, check_answer
-from smart_support.api.observability import degraded_for_customers
+from smart_support.api.degraded import degraded_for_customers
 from smart_support.api.parts import Parts, parts_of
 from smart_support.api.sockets import TooManySockets
 from smart_support.chat.follow import Moved, TooSlow
@@ -40,6 +40,8 @@ log = structlog.get_logger()
 router = APIRouter()
 Result = TypeVar("Result")
 
+PROTOCOL = 2
+"""The version of docs/protocol.md. It grows when a frame or field is added."""
 MAX_FRAME_BYTES = 64 * 1024
 MAX_TEXT = 8_000
 HELLO_SECONDS = 10.0
@@ -223,6 +225,7 @@ class _Conversation:
         self._parts = parts
         self._person = person
         self._sending = asyncio.Lock()
+        self._degraded: list[str] | None = None
         self._follows: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -238,12 +241,29 @@ class _Conversation:
         """Say who is signed in."""
         person = self._person
         about = {"id": person.id, "role": person.role.value, "name": person.name}
-        ready = {
-            "person": about,
-            "offline_model": self._parts.offline_model,
-            "degraded": degraded_for_customers(self._parts),
-        }
-        await self._say({"ready": ready})
+        async with self._sending:
+            self._degraded = degraded_for_customers(self._parts)
+            ready = {
+                "protocol": PROTOCOL,
+                "person": about,
+                "offline_model": self._parts.offline_model,
+                "degraded": self._degraded,
+            }
+            await _send(self._socket, {"ready": ready})
+
+    async def tell_degraded(self) -> None:
+        """Say what works less well now, unless that was said last, or nobody was greeted yet.
+
+        Raises:
+            TimeoutError: it was not taken.
+        """
+        async with self._sending:  # what waits here says what is so then, not what was so before
+            now = degraded_for_customers(self._parts)
+            if self._degraded is None or now == self._degraded:
+                return
+            with contextlib.suppress(WebSocketDisconnect):
+                await _send(self._socket, {"degraded": now})
+            self._degraded = now
 
     async def refuse(self, error: SupportError, code: int) -> None:
         """Say why, and close."""

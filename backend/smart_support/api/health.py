@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from smart_support import __version__
 from smart_support.api.access import Anybody, Token
-from smart_support.api.observability import degraded_of
+from smart_support.api.degraded import degraded_of
 from smart_support.api.parts import Running
 from smart_support.errors import DatabaseUnavailable
 from smart_support.identity.people import Role

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -19,11 +19,11 @@ from smart_support.api.parts import Parts, Running
 from smart_support.errors import SupportError
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Spec
-from smart_support.resilience.upstream import OriginState
+from smart_support.resilience.upstream import BreakerState, OriginState
 from smart_support.security.credentials import Trouble
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.settings import Settings
-from smart_support.telemetry.monitor import Looks, NotWell
+from smart_support.telemetry.monitor import Away, Looks, NotWell, Standing
 from smart_support.telemetry.watch import API
 
 log = structlog.get_logger()
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 router = APIRouter(prefix="/api/health", tags=["health"])
 
 CHECK_SECONDS = 3.0
+_NOBODY_THERE = frozenset({502, 503, 504})
+"""Statuses with which what stands before an API says that it is away (RFC 9110, 15.6)."""
 MOST_APIS = 50
 """Imported APIs that are looked at; more would be a flood of requests."""
 
@@ -77,17 +79,28 @@ class Breaker(BaseModel):
 
     origin: str
     group: str
-    state: str = Field(description="closed, open or half_open")
-    retry_in: float = Field(description="Seconds until the next call is let through.")
+    state: str = Field(description="closed, open or half_open: the worst of all processes.")
+    retry_in: float = Field(description="Seconds until all of them let the next call through.")
+    processes: list[str] = Field(description="Those in which it is not closed.")
+
+
+class CallsOfProcess(BaseModel):
+    """What one process does with an API."""
+
+    process: str
+    running: int = Field(description="Calls that are under way.")
+    waiting: int = Field(description="Calls that wait for room.")
+    retry_budget: float = Field(description="Retries that it may still make now.")
 
 
 class UpstreamApi(BaseModel):
-    """A company's API as the calls of this process have found it."""
+    """A company's API as the calls of all processes have found it."""
 
     origin: str
     running: int = Field(description="Calls that are under way.")
     waiting: int = Field(description="Calls that wait for room.")
     breakers: list[Breaker]
+    processes: list[CallsOfProcess] = Field(description="Those that have called it.")
 
 
 class Details(BaseModel):
@@ -97,6 +110,9 @@ class Details(BaseModel):
     revision: str | None = Field(description="The newest migration that the database has.")
     model: Model
     dependencies: list[Dependency]
+    processes: list[str] = Field(
+        description="The process that answers, then the others that were heard of lately."
+    )
     upstreams: list[UpstreamApi]
     limits: list[Limit]
 
@@ -118,26 +134,56 @@ async def read_details(person: Staff, parts: Running) -> Details:  # noqa: ARG00
     own, apis = await asyncio.gather(
         look_at([_database(parts), _model(parts)], within=CHECK_SECONDS), _look_at_apis(parts)
     )
+    states = parts.peers.states()
     return Details(
         version=__version__,
         revision=parts.revision,
         model=Model(name=parts.model_name, offline=parts.offline_model),
         dependencies=[*own, *apis],
-        upstreams=[_upstream(state) for state in parts.upstreams.states()],
+        processes=list(states),
+        upstreams=together(states),
         limits=limits_of(parts.settings),
     )
 
 
-def _upstream(state: OriginState) -> UpstreamApi:
-    return UpstreamApi(
-        origin=state.origin,
-        running=state.running,
-        waiting=state.waiting,
-        breakers=[
-            Breaker.model_validate(breaker, from_attributes=True)
-            for breaker in state.breakers.values()
-        ],
-    )
+def together(states: Mapping[str, Sequence[OriginState]]) -> list[UpstreamApi]:
+    """The APIs as all processes have found them, from what each (by its name) has."""
+    found: dict[str, UpstreamApi] = {}
+    for process, origins in states.items():
+        for state in origins:
+            api = found.setdefault(
+                state.origin,
+                UpstreamApi(origin=state.origin, running=0, waiting=0, breakers=[], processes=[]),
+            )
+            api.running += state.running
+            api.waiting += state.waiting
+            api.processes.append(
+                CallsOfProcess(
+                    process=process,
+                    running=state.running,
+                    waiting=state.waiting,
+                    retry_budget=state.retry_budget,
+                )
+            )
+            for breaker in state.breakers.values():
+                _add(api.breakers, breaker, process)
+    return list(found.values())
+
+
+_WORSE = ("closed", "half_open", "open")
+
+
+def _add(breakers: list[Breaker], state: BreakerState, process: str) -> None:
+    known = next((one for one in breakers if one.group == state.group), None)
+    if known is None:
+        known = Breaker(
+            origin=state.origin, group=state.group, state="closed", retry_in=0.0, processes=[]
+        )
+        breakers.append(known)
+    known.state = max(known.state, state.state, key=_WORSE.index)
+    known.retry_in = max(known.retry_in, state.retry_in)
+    if state.state != "closed":
+        known.processes.append(process)
 
 
 async def look_at(checks: Sequence[Check], *, within: float) -> list[Dependency]:
@@ -224,16 +270,35 @@ async def checks_of_apis(
     ]
 
 
-async def looks_at_apis(
-    operations: PostgresOperations, credentials: PostgresCredentials, client: httpx.AsyncClient
-) -> Looks:
-    """The same, as the monitor takes it; without those that cannot be looked at.
+class WatchedApis:
+    """The imported APIs as the monitor looks at them."""
 
-    Raises:
-        DatabaseUnavailable: the catalogue cannot be read.
-    """
-    checks = await checks_of_apis(operations, credentials, client)
-    return {API + check.name: check.look for check in checks if check.look is not None}
+    def __init__(
+        self,
+        operations: PostgresOperations,
+        credentials: PostgresCredentials,
+        client: httpx.AsyncClient,
+    ) -> None:
+        self._operations = operations
+        self._credentials = credentials
+        self._client = client
+        self._names: Mapping[str, str] = {}
+
+    async def looks(self) -> Looks:
+        """How each is looked at, without those that cannot be.
+
+        Raises:
+            DatabaseUnavailable: the catalogue cannot be read.
+        """
+        checks = await checks_of_apis(self._operations, self._credentials, self._client)
+        looked_at = [check for check in checks if check.look is not None]
+        self._names = {check.address: API + check.name for check in looked_at if check.address}
+        return {API + check.name: check.look for check in looked_at if check.look is not None}
+
+    def is_away(self, base_url: str, standing: Mapping[str, Standing]) -> bool:
+        """Whether nothing answered at the API at `base_url` when it was looked at last."""
+        found = standing.get(self._names.get(without_credentials(base_url), ""))
+        return found is not None and found.away
 
 
 def check_api(
@@ -273,10 +338,11 @@ def _reaching(client: httpx.AsyncClient, url: str) -> Callable[[], Awaitable[Non
         except httpx.TimeoutException:
             raise TimeoutError from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NotWell(f"It cannot be reached ({type(error).__name__}).") from None
+            raise Away(f"It cannot be reached ({type(error).__name__}).") from None
         # 501 is how some say that they have no HEAD.
         if answer.status_code >= 500 and answer.status_code != 501:
-            raise NotWell(f"It answered {answer.status_code}.")
+            kind = Away if answer.status_code in _NOBODY_THERE else NotWell
+            raise kind(f"It answered {answer.status_code}.")
 
     return look
 

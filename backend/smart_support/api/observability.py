@@ -10,14 +10,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
 from smart_support.api.access import Operator
-from smart_support.api.parts import Parts, Running
+from smart_support.api.parts import Running
 from smart_support.errors import NotAllowed, NotSignedIn
 from smart_support.events.records import ThreadId
 from smart_support.identity.people import Role
 from smart_support.telemetry import metrics
 from smart_support.telemetry.alerts import Notice
 from smart_support.telemetry.debug import DEBUG, LONGEST_SECONDS, MOST_THREADS
-from smart_support.telemetry.watch import API, FIRST_MODEL, MODEL
 
 metrics_router = APIRouter(tags=["observability"])
 router = APIRouter(prefix="/api/observability", tags=["observability"])
@@ -168,24 +167,3 @@ async def switch_debug(wanted: Debug, person: Operator) -> Debug:  # noqa: ARG00
 
 def _debug() -> Debug:
     return Debug(whole=DEBUG.whole, threads=sorted(DEBUG.threads), seconds=DEBUG.seconds_left)
-
-
-def degraded_of(parts: Parts) -> list[str]:
-    """What does not work just now although messages are taken in, in words for people.
-
-    No names: anybody may ask. Settings → Dependencies has them for those who run it.
-    """
-    failing = {each.name for each in parts.watch.monitor.failing}
-    said = degraded_for_customers(parts)
-    if not said and (FIRST_MODEL in failing or parts.model_replaced()):
-        said.append("The configured language model does not answer; another stands in for it.")
-    if any(name.startswith(API) for name in failing):
-        said.append("A system that some answers need does not answer.")
-    return said
-
-
-def degraded_for_customers(parts: Parts) -> list[str]:
-    """The part of it that every conversation notices."""
-    if any(each.name == MODEL for each in parts.watch.monitor.failing):
-        return ["The language model does not answer. A person can be asked to help."]
-    return []

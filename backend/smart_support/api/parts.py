@@ -17,6 +17,7 @@ from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
+from smart_support.chat.peers import Peers
 from smart_support.chat.turn import TurnRunner
 from smart_support.conversations.interrupted_postgres import PostgresInterruptions
 from smart_support.conversations.lifecycle import ConversationTracker
@@ -56,6 +57,8 @@ class Parts:
     calls: CallRecovery
     stops: PostgresStops
     upstreams: Upstreams
+    peers: Peers
+    """What the other processes say of APIs."""
     operations: PostgresOperations
     audit: PostgresAudit
     sign_ins: SignIns

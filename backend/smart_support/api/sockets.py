@@ -16,8 +16,11 @@ log = structlog.get_logger()
 CHECK_SECONDS = 3.0
 """How often those who are signed in are looked at; a token that ended is noticed within it."""
 
+TELL_SECONDS = 2.0
+"""How long one client may take to be told something before others are told."""
+
 _AT_ONCE = 200
-"""Tokens that are read before something else gets its turn."""
+"""Tokens that are read, and clients that are told, before something else gets its turn."""
 
 
 class TooManySockets(SupportError):
@@ -37,6 +40,14 @@ class SignedIn(Protocol):
 
     async def sign_out(self, error: SupportError) -> None:
         """Say why, and close."""
+        ...
+
+    async def tell_degraded(self) -> None:
+        """Say what works less well now, unless that was said last.
+
+        Raises:
+            TimeoutError: it was not taken.
+        """
         ...
 
 
@@ -74,6 +85,16 @@ class Sockets:
             finally:
                 self._signed_in.discard(socket)
 
+    async def tell_degraded(self) -> int:
+        """Have each of them say what works less well now; how many did not take it in time."""
+        sockets, behind = list(self._signed_in), 0
+        for place in range(0, len(sockets), _AT_ONCE):
+            told = await asyncio.gather(
+                *(_in_time(socket.tell_degraded()) for socket in sockets[place : place + _AT_ONCE])
+            )
+            behind += told.count(False)
+        return behind
+
     def __len__(self) -> int:
         return self._of_address.total()
 
@@ -93,6 +114,15 @@ class Sockets:
                 except SupportError as error:
                     log.info("socket_signed_out", code=error.code)
                     await socket.sign_out(error)
+
+
+async def _in_time(telling: Awaitable[None]) -> bool:
+    try:
+        async with asyncio.timeout(TELL_SECONDS):
+            await telling
+    except TimeoutError:
+        return False
+    return True
 
 
 @contextmanager

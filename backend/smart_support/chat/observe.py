@@ -166,8 +166,11 @@ class Observer:
 _BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2}
 
 
-def upstream_hooks() -> Hooks:
-    """What the calls of APIs tell of themselves, as metrics and log lines."""
+def upstream_hooks(moved: Callable[[], None] = lambda: None) -> Hooks:
+    """What the calls of APIs tell of themselves, as metrics and log lines.
+
+    `moved` is called after a breaker has opened or closed.
+    """
 
     def breaker(origin: str, group: str, state: str) -> None:
         name = metrics.upstream_label(f"{origin} {group}".strip())
@@ -175,6 +178,7 @@ def upstream_hooks() -> Hooks:
         if state == "open":
             metrics.BREAKER_OPENED.labels(name).inc()
         log.warning("breaker_moved", upstream=name, state=state)
+        moved()
 
     def budget_exhausted(origin: str) -> None:
         metrics.RETRIES_REFUSED.labels(metrics.upstream_label(origin)).inc()

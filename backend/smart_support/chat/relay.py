@@ -65,6 +65,7 @@ class Relay:
         self._monotonic = monotonic
         self._waiting: list[dict[str, Any]] = []
         self._wake = asyncio.Event()
+        self._broadcasts: dict[str, Callable[[str, Any], None]] = {}
         self._wanted: dict[ThreadId, float] = {}
         followers.when_followed(self._want)
         followers.when_published(self.tell)
@@ -81,15 +82,30 @@ class Relay:
         """Ask whoever answers in the thread to stop."""
         self._say({"t": thread_id, "c": 1})
 
+    def broadcast(self, kind: str, what: Any) -> None:
+        """Tell the other processes something that belongs to no thread: plain, and short."""
+        self._say({"k": kind, "d": what})
+
+    def when_broadcast(self, kind: str, take: Callable[[str, Any], None]) -> None:
+        """Have `take` called with the name of the process that says something of this kind.
+
+        It may raise KeyError, TypeError, ValueError for what it does not understand.
+        """
+        self._broadcasts[kind] = take
+
     def take(self, payload: str) -> None:
         """Take in what another process said; what is not understood is left alone."""
         try:
             told = orjson.loads(payload)
+            if told.get("p") == self._name:
+                return
+            if "k" in told:
+                if (take := self._broadcasts.get(told["k"])) is not None:
+                    take(str(told["p"]), told["d"])
+                return
             thread_id = str(told["t"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
             log.warning("hint_not_understood")
-            return
-        if told.get("p") == self._name:
             return
         if "s" in told:
             self._followers.hint(thread_id, int(told["s"]))
@@ -163,6 +179,9 @@ def _joined(waiting: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     joined: list[dict[str, Any]] = []
     of_thread: dict[ThreadId, dict[str, Any]] = {}
     for told in waiting:
+        if "k" in told:
+            joined.append(told)
+            continue
         last = of_thread.get(told["t"])
         if last is not None and "s" in told and "s" in last:
             last["s"] = max(last["s"], told["s"])

@@ -184,6 +184,7 @@ class Caller:
                 else:
                     ended = clock()
                     breaker.settle(ticket, ended, bad=breaker.slow(ended - started))
+                    origin.answered_at = ended
                     if plan.on_attempt is not None or self.hooks.attempt is not None:
                         self._report(origin, progress, started, ended, "done")
                     return result

@@ -154,6 +154,8 @@ class Origin:
         quota = settings.quotas.get(name)
         self.quota = None if quota is None else QuotaGate(quota)
         self.fallbacks = 0
+        self.answered_at: float | None = None
+        """When it was last seen to work, by a call that succeeded."""
         self._breakers: dict[str, Breaker] = {}
         self._settings = settings
         self._connect = connect

@@ -113,6 +113,12 @@ class Upstreams:
         found = self._origins.get(origin_of(httpx.URL(origin)))
         return found is None or found.allows(group, self._clock())
 
+    def worked_within(self, origin: str, seconds: float) -> bool:
+        """Whether a call succeeded in the last `seconds`. `origin` may be any URL of it."""
+        found = self._origins.get(origin_of(httpx.URL(origin)))
+        at = None if found is None else found.answered_at
+        return at is not None and self._clock() - at < seconds
+
     def states(self) -> tuple[OriginState, ...]:
         """Every origin that was called, as it stands."""
         now = self._clock()

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psutil  # type: ignore[import-untyped]
 import structlog
@@ -27,12 +27,16 @@ LAG_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a dependency was last found. `since`: how long it has been so, unbroken."""
+    """How a dependency was last found. `since`: how long it has been so, unbroken.
+
+    `away`: nothing answers there at all, so that asking it for something would be in vain.
+    """
 
     name: str
     ok: bool
     since: datetime
     reason: str | None = None
+    away: bool = False
 
 
 Looks = Mapping[str, Callable[[], Awaitable[None]]]
@@ -41,6 +45,10 @@ Looks = Mapping[str, Callable[[], Awaitable[None]]]
 
 class NotWell(Exception):
     """What was looked at is not there, or says that it is not well; the text is for operators."""
+
+
+class Away(NotWell):
+    """Nothing answers there, or only what stands before it."""
 
 
 async def _none() -> Looks:
@@ -77,6 +85,8 @@ class Monitor:
         self._process = psutil.Process()
         self._process.cpu_percent(None)  # the first call only sets the beginning
         self._standing: dict[str, Standing] = {}
+        self._held: dict[str, datetime] = {}
+        self._changed: list[Callable[[Standing], None]] = []
         self._lag = 0.0
 
     @property
@@ -88,15 +98,41 @@ class Monitor:
     def failing(self) -> Sequence[Standing]:
         return [each for each in self._standing.values() if not each.ok]
 
-    def note(self, name: str, *, ok: bool, reason: str | None = None) -> None:
-        """Say how a dependency is, as somebody who just used it knows."""
+    def when_changed(self, tell: Callable[[Standing], None]) -> None:
+        """Have `tell` called with each dependency that begins to fail, or works again.
+
+        It must not raise, and must not take long.
+        """
+        self._changed.append(tell)
+
+    def note(
+        self,
+        name: str,
+        *,
+        ok: bool,
+        reason: str | None = None,
+        away: bool = False,
+        holds: float = 0.0,
+    ) -> None:
+        """Say how a dependency is, as somebody who just used it knows.
+
+        `holds`: for so many seconds a look that finds it well does not count, since a look tries
+        less than use does.
+        """
+        self._held.pop(name, None)
+        if holds:
+            self._held[name] = self._clock() + timedelta(seconds=holds)
         before = self._standing.get(name)
         reason = None if reason is None else redacted(reason)
         if before is not None and before.ok == ok:
-            self._standing[name] = replace(before, reason=reason)
+            self._standing[name] = replace(before, reason=reason, away=away)
             return
-        self._standing[name] = Standing(name=name, ok=ok, since=self._clock(), reason=reason)
+        found = Standing(name=name, ok=ok, since=self._clock(), reason=reason, away=away)
+        self._standing[name] = found
         metrics.DEPENDENCY_UP.labels(name).set(1 if ok else 0)
+        if not ok or before is not None:
+            for tell in self._changed:
+                tell(found)
         if not ok:
             log.warning("dependency_failing", name=name, reason=reason)
         elif before is not None:
@@ -168,6 +204,7 @@ class Monitor:
         await asyncio.gather(*(look_in_turn(name, look) for name, look in found.items()))
 
     def _forget(self, name: str) -> None:
+        self._held.pop(name, None)
         if self._standing.pop(name, None) is not None:
             # Values of several processes cannot be taken away; what is gone must not alert.
             metrics.DEPENDENCY_UP.labels(name).set(1)
@@ -177,16 +214,17 @@ class Monitor:
             async with asyncio.timeout(CHECK_SECONDS):
                 await look()
         except TimeoutError:
-            self.note(name, ok=False, reason=f"no answer within {CHECK_SECONDS:g} s")
+            self.note(name, ok=False, reason=f"no answer within {CHECK_SECONDS:g} s", away=True)
         except SupportError as error:
             self.note(name, ok=False, reason=f"{error.code}: {error}")
         except NotWell as error:
-            self.note(name, ok=False, reason=str(error))
+            self.note(name, ok=False, reason=str(error), away=isinstance(error, Away))
         except Exception as error:
             log.exception("monitor_look_crashed", name=name)
             self.note(name, ok=False, reason=type(error).__name__)
         else:
-            self.note(name, ok=True)
+            if (until := self._held.get(name)) is None or self._clock() >= until:
+                self.note(name, ok=True)
 
     async def _count(self, gauge: Gauge, count: Callable[[], Awaitable[float]]) -> None:
         try:

@@ -97,6 +97,15 @@ class Outbox:
             if number < TRIES:
                 await self._sleep(PAUSE * number)
         self._count("failed")
+        # Not lost: whoever reads the log learns what this receiver did not.
+        log.error(
+            "alert_given_up",
+            receiver=self._name,
+            rule=notice.rule,
+            key=notice.key,
+            state=notice.state,
+            summary=notice.summary,
+        )
 
     def _count(self, outcome: str) -> None:
         metrics.ALERTS_SENT.labels(self._name, outcome).inc()
@@ -170,7 +179,8 @@ def email(server: str, *, sender: str, to: Sequence[str], seconds: float = SEND_
     """Writes to people through the SMTP server at `server`.
 
     `server`: smtp://[user:password@]host[:port], with STARTTLS where a user is given or the
-    server offers it; smtps:// speaks TLS from the beginning.
+    server offers it; smtps:// speaks TLS from the beginning. Whose certificate cannot be checked
+    gets neither password nor mail; of an authority of one's own, SSL_CERT_FILE names the file.
 
     Raises:
         SetupError: `server` is no such address.

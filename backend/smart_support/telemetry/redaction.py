@@ -6,6 +6,7 @@ alerts, spans, kept errors.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import SecretBytes, SecretStr
@@ -16,6 +17,8 @@ DEEPEST = 8  # levels of nested fields that are shown
 LONGEST = 16_000  # characters of one field; a traceback fits, a megabyte does not
 SHORTEST_SECRET = 8  # characters; a shorter value is too likely a word
 MOST_SECRETS = 1_000
+SHORT = 64  # characters of a text, such as an id, that is likely to come again
+MOST_REMEMBERED = 4_096
 
 _SECRET_NAME = re.compile(
     r"authori[sz]ation|api[-_]?key|token|passw|passphrase|secret|cookie|credential|private[-_]?key",
@@ -43,6 +46,8 @@ _SECRET_TEXT = (
         rf"\1{HIDDEN}",
     ),
 )
+_MAY_BE_SECRET = re.compile(r"://|bearer|basic|sk-|eyJ|[?&]", re.IGNORECASE)
+"""What stands in every text that one of the forms above fits: looked for first, being cheaper."""
 _EMAIL = re.compile(r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 _DIGITS = re.compile(r"\d(?:[ ()./-]{0,2}\d){6}")
 _PHONE = re.compile(r"(?<![\w.:/-])(?:\+|00)\d(?:[ ()./-]{0,2}\d){6,14}(?![\w-])")
@@ -69,6 +74,7 @@ class KnownSecrets:
         self._values.add(text)
         longest_first = sorted(self._values, key=len, reverse=True)
         self._form = re.compile("|".join(re.escape(each) for each in longest_first))
+        _redacted_short.cache_clear()  # what was shown so far may hold it
 
     def hide(self, text: str) -> str:
         return text if self._form is None else self._form.sub(HIDDEN, text)
@@ -80,11 +86,16 @@ SECRETS = KnownSecrets()
 
 def redacted(text: str) -> str:
     """`text` without what has the form of a secret or of personal data, and not too long."""
+    return _redacted_short(text) if len(text) <= SHORT else _redacted(text)
+
+
+def _redacted(text: str) -> str:
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}… ({len(text)} characters)"
     text = SECRETS.hide(text)
-    for form, replacement in _SECRET_TEXT:
-        text = form.sub(replacement, text)
+    if _MAY_BE_SECRET.search(text):
+        for form, replacement in _SECRET_TEXT:
+            text = form.sub(replacement, text)
     if "@" in text:
         text = _EMAIL.sub("[e-mail]", text)
     if _DIGITS.search(text):
@@ -94,6 +105,10 @@ def redacted(text: str) -> str:
         text = _PHONE.sub("[phone]", text)
         text = _LOCAL_PHONE.sub("[phone]", text)
     return text
+
+
+_redacted_short = lru_cache(MOST_REMEMBERED)(_redacted)
+"""Most fields are ids and names of ours, on line after line."""
 
 
 def _card(found: re.Match[str]) -> str:
@@ -121,10 +136,8 @@ def _shown(name: str, value: Any, depth: int, *, written: bool) -> Any:
         return value
     if isinstance(value, SecretStr | SecretBytes):
         return HIDDEN
-    if _SECRET_NAME.search(name) and not _COUNT_NAME.search(name):
-        return HIDDEN
-    if _PERSONAL_NAME.search(name):
-        return "[personal]"
+    if (instead := _by_name(name) if len(name) <= SHORT else _told_by_name(name)) is not None:
+        return instead
     if isinstance(value, bytes):
         return f"[{len(value)} bytes]"
     if name in _WRITTEN_NAME and not written:
@@ -139,6 +152,16 @@ def _shown(name: str, value: Any, depth: int, *, written: bool) -> Any:
             }
         return [_shown("", each, depth + 1, written=written) for each in value]
     return redacted(value if isinstance(value, str) else _text(value))
+
+
+def _told_by_name(name: str) -> str | None:
+    """What stands in the place of a field's value whatever it is; None: look at the value."""
+    if _SECRET_NAME.search(name) and not _COUNT_NAME.search(name):
+        return HIDDEN
+    return "[personal]" if _PERSONAL_NAME.search(name) else None
+
+
+_by_name = lru_cache(MOST_REMEMBERED)(_told_by_name)
 
 
 def _text(value: Any) -> str:

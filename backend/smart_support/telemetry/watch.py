@@ -28,6 +28,8 @@ MODEL = "model"
 """Well if any of the models is."""
 FIRST_MODEL = "configured model"
 """Looked at by itself where others stand in for it."""
+MODEL_HOLDS_SECONDS = 60.0
+"""For how long a question that failed counts for more than that the endpoint is there."""
 API = "API "
 """Begins the name of each imported API, so that none can be called as one of the above."""
 
@@ -40,9 +42,19 @@ class Watch:
     alerts: Alerts
 
     async def degrade(self, error: SupportError, _context: ErrorContext) -> None:
-        """A recovery for errors of the model or the database: note it before the next look does."""
-        name = DATABASE if error.code.startswith("DB_") else MODEL
-        self.monitor.note(name, ok=False, reason=error.code)
+        """A recovery for errors of the model or the database: note it before the next look does.
+
+        That an endpoint lists its models does not say that it answers, so the look at it does not
+        take this back at once. An answer does.
+        """
+        if error.code.startswith("DB_"):
+            self.monitor.note(DATABASE, ok=False, reason=error.code)
+        else:
+            self.monitor.note(MODEL, ok=False, reason=error.code, holds=MODEL_HOLDS_SECONDS)
+
+    def hear_model(self, ok: bool, why: str | None) -> None:  # noqa: FBT001 - as it is carried
+        """Note of the model what another process has found."""
+        self.monitor.note(MODEL, ok=ok, reason=why, holds=0.0 if ok else MODEL_HOLDS_SECONDS)
 
     def model_answered(self) -> None:
         """Note that the model works: a turn was answered."""
@@ -76,9 +88,7 @@ async def open_watch(
         clock=clock,
     )
     outboxes = outboxes_of(settings, client)
-    alerts = Alerts(
-        limits_of(settings), outboxes, source=f"{socket.gethostname()}:{os.getpid()}", clock=clock
-    )
+    alerts = Alerts(limits_of(settings), outboxes, source=process_name(), clock=clock)
     async with receivers.opened(outboxes):
         every = settings.smart_support_monitor_interval
         task = asyncio.create_task(monitor.run(every, alerts.judge), name="monitor")
@@ -88,6 +98,11 @@ async def open_watch(
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def process_name() -> str:
+    """How people know this process from others."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def limits_of(settings: Settings) -> Limits:

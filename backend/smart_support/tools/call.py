@@ -77,6 +77,9 @@ _FIRST_POLL = 1.0
 _LAST_POLL = 5.0
 _LOOK_AGAIN = 0.1
 
+WORKED_SECONDS = 60.0
+"""An API of which a call succeeded within this time is not taken for away."""
+
 
 class VersionUnknown(SupportError):
     """The API wants to know which version is changed, and nobody has read it in this thread."""
@@ -160,11 +163,14 @@ class ToolCaller:
         limits: Limits,
         *,
         door: Door | None = None,
+        away: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`away`: whether nothing answered at this base URL when it was looked at last."""
         self._upstreams = upstreams
+        self._away = away
         self._door = door or Door(upstreams)
         self._ledger = ledger
         self._stops = stops
@@ -185,9 +191,20 @@ class ToolCaller:
                 stop.covers(operation_id=operation.id, api_id=operation.spec_id) for stop in stops
             ):
                 withheld[name] = f"{tool.title}: switched off by the company for now"
-            elif not self._upstreams.allows(tool.base_url, breaker_group(operation)):
+            elif not self._answers(tool):
                 withheld[name] = f"{tool.title}: the system behind it does not answer just now"
         return Offered({name: tools[name] for name in tools if name not in withheld}, withheld)
+
+    def _answers(self, tool: Tool) -> bool:
+        """Whether the API of the tool is to be asked: its breaker says so, and it is not away.
+
+        What has just worked is not away, whatever a look at its base URL says.
+        """
+        if not self._upstreams.allows(tool.base_url, breaker_group(tool.operation)):
+            return False
+        return not self._away(tool.base_url) or self._upstreams.worked_within(
+            tool.base_url, WORKED_SECONDS
+        )
 
     def is_stopped(self, tool: Tool) -> bool:
         """Whether the tool was switched off when the tools were offered last."""

@@ -42,11 +42,17 @@ export interface ErrorFrame {
 }
 export interface ReadyFrame {
   ready: {
+    /** The version of docs/protocol.md; older servers do not say. */
+    protocol?: number;
     person: { id: string; role: string; name: string };
     offline_model: boolean;
     /** What works less well just now, in words for people. */
     degraded?: string[];
   };
+}
+/** What works less well has changed since `ready`, or since the last of these; empty: nothing. */
+export interface DegradedFrame {
+  degraded: string[];
 }
 export interface PongFrame {
   pong: Record<string, never>;
@@ -58,6 +64,7 @@ export type ServerFrame =
   | ResetFrame
   | ErrorFrame
   | ReadyFrame
+  | DegradedFrame
   | PongFrame;
 
 export interface ApprovalAsked {
@@ -140,7 +147,7 @@ export type ClientFrame =
   | ({ type: "decide"; approval_id: string } & ApprovalAnswer)
   | { type: "ping" };
 
-const KEYS = ["event", "ready", "resumed", "reset", "ack", "error", "pong"] as const;
+const KEYS = ["event", "ready", "resumed", "reset", "ack", "error", "degraded", "pong"] as const;
 
 /** The frame in `text`, or null for one that this version does not know. */
 export function parseFrame(text: unknown): ServerFrame | null {

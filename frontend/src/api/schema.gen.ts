@@ -1699,14 +1699,19 @@ export interface components {
             group: string;
             /**
              * State
-             * @description closed, open or half_open
+             * @description closed, open or half_open: the worst of all processes.
              */
             state: string;
             /**
              * Retry In
-             * @description Seconds until the next call is let through.
+             * @description Seconds until all of them let the next call through.
              */
             retry_in: number;
+            /**
+             * Processes
+             * @description Those in which it is not closed.
+             */
+            processes: string[];
         };
         /**
          * CallResolution
@@ -1765,6 +1770,29 @@ export interface components {
          * @enum {string}
          */
         CallState: "planned" | "awaiting_approval" | "approved" | "rejected" | "expired" | "sent" | "done" | "failed" | "ambiguous" | "resolved_done" | "resolved_not_done";
+        /**
+         * CallsOfProcess
+         * @description What one process does with an API.
+         */
+        CallsOfProcess: {
+            /** Process */
+            process: string;
+            /**
+             * Running
+             * @description Calls that are under way.
+             */
+            running: number;
+            /**
+             * Waiting
+             * @description Calls that wait for room.
+             */
+            waiting: number;
+            /**
+             * Retry Budget
+             * @description Retries that it may still make now.
+             */
+            retry_budget: number;
+        };
         /**
          * ChangeShown
          * @description One difference from what was decided on.
@@ -2367,6 +2395,11 @@ export interface components {
             model: components["schemas"]["Model"];
             /** Dependencies */
             dependencies: components["schemas"]["Dependency"][];
+            /**
+             * Processes
+             * @description The process that answers, then the others that were heard of lately.
+             */
+            processes: string[];
             /** Upstreams */
             upstreams: components["schemas"]["UpstreamApi"][];
             /** Limits */
@@ -4493,7 +4526,7 @@ export interface components {
         };
         /**
          * UpstreamApi
-         * @description A company's API as the calls of this process have found it.
+         * @description A company's API as the calls of all processes have found it.
          */
         UpstreamApi: {
             /** Origin */
@@ -4510,6 +4543,11 @@ export interface components {
             waiting: number;
             /** Breakers */
             breakers: components["schemas"]["Breaker"][];
+            /**
+             * Processes
+             * @description Those that have called it.
+             */
+            processes: components["schemas"]["CallsOfProcess"][];
         };
         /**
          * WayOut

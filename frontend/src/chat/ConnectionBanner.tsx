@@ -5,10 +5,12 @@ interface ConnectionBannerProps {
   state: ChatState;
   onRetry: () => void;
   onDismiss: () => void;
+  /** Begins to ask for a person; absent where one cannot be asked, or was asked already. */
+  onPerson?: (() => void) | undefined;
 }
 
 /** What stands between the customer and the answer, if anything. */
-export function ConnectionBanner({ state, onRetry, onDismiss }: ConnectionBannerProps) {
+export function ConnectionBanner({ state, onRetry, onDismiss, onPerson }: ConnectionBannerProps) {
   const { connection, error } = state;
   if (connection.state === "closed" && connection.why === "no_chat")
     return (
@@ -37,6 +39,12 @@ export function ConnectionBanner({ state, onRetry, onDismiss }: ConnectionBanner
       />
     );
   if (state.degraded[0] !== undefined)
-    return <ErrorBanner tone="waiting" title={state.degraded[0]} />;
+    return (
+      <ErrorBanner
+        tone="waiting"
+        title={state.degraded[0]}
+        action={onPerson && { label: "Talk to a person", run: onPerson }}
+      />
+    );
   return null;
 }

@@ -233,7 +233,12 @@ function Conversation({ threadId }: { threadId: string }) {
             <Icon name="down" />
           </ActionIcon>
         )}
-        <ConnectionBanner state={state} onRetry={chat.retryNow} onDismiss={chat.dismissError} />
+        <ConnectionBanner
+          state={state}
+          onRetry={chat.retryNow}
+          onDismiss={chat.dismissError}
+          onPerson={withPerson || asking ? undefined : () => setAsking(true)}
+        />
         <StandingConsents threadId={threadId} consents={transcript.consents} />
         {thread.isError && (
           <ProblemBanner problem={problemOf(thread.error)} retry={() => void thread.refetch()} />

@@ -211,6 +211,7 @@ function take(state: ChatState, frame: ServerFrame, now: number): ChatState {
     return { ...state, offlineModel, degraded };
   }
   if ("pong" in frame) return state;
+  if ("degraded" in frame) return { ...state, degraded: frame.degraded };
   if ("error" in frame) return takeError(state, frame, now);
   const threadId =
     "ack" in frame

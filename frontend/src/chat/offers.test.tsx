@@ -88,3 +88,29 @@ test("what works less well is said before anybody writes", async () => {
   await expect.element(page.getByRole("status").getByText(/A person can be asked/)).toBeVisible();
   await expectAccessible();
 });
+
+test("what begins to work less well is said at once, with a person to talk to", async () => {
+  const server = fakeServer("customer");
+  server.threads(threadOf());
+  await openPage(server, { path: `/chat/${THREAD}` });
+  await expect.element(page.getByRole("textbox", { name: "Your message" })).toBeVisible();
+  server.connect();
+  const said = page.getByRole("status").filter({ hasText: "A person can be asked" });
+  await expect.element(said).not.toBeInTheDocument();
+
+  server.frame({
+    degraded: ["The language model does not answer. A person can be asked to help."],
+  });
+  await expect.element(said).toBeVisible();
+  await expectAccessible();
+  await said.getByRole("button", { name: "Talk to a person" }).click();
+
+  await expect.element(page.getByRole("form", { name: "Talk to a person" })).toBeVisible();
+  await expect.element(said).toBeVisible();
+  await expect
+    .element(said.getByRole("button", { name: "Talk to a person" }))
+    .not.toBeInTheDocument();
+
+  server.frame({ degraded: [] });
+  await expect.element(said).not.toBeInTheDocument();
+});

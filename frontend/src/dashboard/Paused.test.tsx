@@ -7,14 +7,18 @@ import { fakeServer, json, problem } from "../../tests-support/server";
 const ORIGIN = "https://shop.example";
 const region = () => page.getByRole("region", { name: "APIs that get no calls now" });
 
-async function openDashboard(states: Record<string, string>, width = 1280) {
+async function openDashboard(
+  states: Record<string, string>,
+  width = 1280,
+  processes = HEALTHY.processes,
+) {
   const server = fakeServer("lead");
   giveFigures(server, QUIET_COHORT, QUIET_ACTIVITY); // without charts, which take long to draw
   const breakers = Object.entries(states).map(([group, state]) => {
-    return { origin: ORIGIN, group, state, retry_in: 4.2 };
+    return { origin: ORIGIN, group, state, retry_in: 4.2, processes: processes.slice(0, 1) };
   });
   const upstreams = [{ origin: ORIGIN, running: 0, waiting: 0, breakers }];
-  server.routes["GET /api/health/details"] = () => json({ ...HEALTHY, upstreams });
+  server.routes["GET /api/health/details"] = () => json({ ...HEALTHY, processes, upstreams });
   const opened = await openPage(server, { path: "/dashboard", width, height: 844 });
   return { server, ...opened };
 }
@@ -37,6 +41,14 @@ test.each([1280, 390])("open breakers are shown, at %i pixels", async (width) =>
   await region().getByRole("link", { name: "How everything is" }).click();
 
   await vi.waitFor(() => expect(history.location.pathname).toBe("/settings"));
+});
+
+test("of several processes it is said in how many", async () => {
+  await openDashboard({ orders: "open" }, 390, ["desk:17", "desk:18"]);
+
+  await expect
+    .element(region().getByRole("listitem"))
+    .toHaveTextContent("paused in 1 of 2 processes");
 });
 
 test("nothing is shown while all are closed", async () => {

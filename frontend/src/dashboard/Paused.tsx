@@ -28,6 +28,7 @@ export function Paused() {
     return <p className={classes.span}>Whether an API is paused could not be loaded.</p>;
   const paused = details.data === undefined ? [] : pausedOf(details.data);
   if (paused.length === 0) return null;
+  const known = details.data?.processes.length ?? 1;
   return (
     <section className={classes.paused} aria-label="APIs that get no calls now">
       <Icon name="warning" size={18} />
@@ -37,9 +38,10 @@ export function Paused() {
           <Link to="/settings">How everything is</Link>
         </p>
         <ul>
-          {paused.map(({ origin, group, state }) => (
+          {paused.map(({ origin, group, state, processes }) => (
             <li key={`${origin} ${group}`}>
               {group} <code>{origin}</code> {state === "open" ? "paused" : "being tried"}
+              {known > 1 && ` in ${processes.length} of ${known} processes`}
             </li>
           ))}
         </ul>

@@ -44,12 +44,22 @@ const DETAILS: components["schemas"]["Details"] = {
       reason: "It has no base URL yet.",
     },
   ],
+  processes: ["desk:17"],
   upstreams: [
     {
       origin: "https://shop.example",
       running: 1,
       waiting: 0,
-      breakers: [{ origin: "https://shop.example", group: "orders", state: "open", retry_in: 4.2 }],
+      breakers: [
+        {
+          origin: "https://shop.example",
+          group: "orders",
+          state: "open",
+          retry_in: 4.2,
+          processes: ["desk:17"],
+        },
+      ],
+      processes: [{ process: "desk:17", running: 1, waiting: 0, retry_budget: 9.5 }],
     },
   ],
   limits: [
@@ -100,6 +110,20 @@ describe("the settings page", () => {
     await expect.element(page.getByText("No answer within 3 s.")).not.toBeInTheDocument();
     await expect.element(page.getByText("No API is imported yet")).toBeVisible();
     await expectAccessible();
+  });
+
+  test.each([
+    [["desk:17"], null],
+    [["desk:16", "desk:17", "desk:18"], "In 1 of 3 processes: desk:17"],
+  ] as const)("says in which of %j a breaker is open", async (processes, said) => {
+    await openSettings("operator", 390, { ...DETAILS, processes: [...processes] });
+
+    const paused = page.getByRole("listitem").filter({ hasText: "Paused" });
+    await expect.element(paused).toBeVisible();
+    if (said) await expect.element(paused).toHaveTextContent(said);
+    else await expect.element(paused).not.toHaveTextContent("processes");
+    await expectAccessible();
+    expectNoSidewaysScroll();
   });
 
   test("says that the built-in model answers", async () => {

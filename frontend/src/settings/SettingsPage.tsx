@@ -58,7 +58,7 @@ export function SettingsPage() {
 }
 
 function Shown({ details }: { details: Details }) {
-  const { version, revision, model, dependencies, limits, upstreams } = details;
+  const { version, revision, model, dependencies, limits, upstreams, processes } = details;
   const paused = upstreams.flatMap(({ breakers }) =>
     breakers.filter(({ state }) => state !== "closed"),
   );
@@ -97,7 +97,7 @@ function Shown({ details }: { details: Details }) {
           <h2 className={classes.heading}>Left alone for a moment</h2>
           <p className={classes.note}>Calls to these have been failing; nothing is sent for now.</p>
           <ul className={classes.list}>
-            {paused.map(({ origin, group, state, retry_in }) => (
+            {paused.map(({ origin, group, state, retry_in, processes: where }) => (
               <li key={`${origin} ${group}`} className={classes.row} data-status="failing">
                 <span className={classes.state}>
                   <Icon name="warning" />
@@ -106,6 +106,11 @@ function Shown({ details }: { details: Details }) {
                 <span className={classes.what}>
                   <strong>{group}</strong>
                   <code>{origin}</code>
+                  {processes.length > 1 && (
+                    <span className={classes.reason}>
+                      In {where.length} of {processes.length} processes: {where.join(", ")}
+                    </span>
+                  )}
                 </span>
                 <span className={classes.latency}>{duration(retry_in * 1000)}</span>
               </li>
