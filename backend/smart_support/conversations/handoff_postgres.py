@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from smart_support.conversations.outbox_postgres import put
 from smart_support.conversations.records import HandoffLoop, NotTaken, TakenByAnother, TurnStatus
 from smart_support.conversations.tables import threads, turns
-from smart_support.database import Row, Session, Sessions
+from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append
 from smart_support.events.records import (
@@ -26,6 +26,11 @@ from smart_support.events.tables import events as stored_events
 
 LOOP_LIMIT = 3
 """Handoffs by agents for one reason after which a conversation stays with people."""
+
+
+_WITH_PERSON = Prepared(
+    sa.select(threads.c.with_person).where(threads.c.id == sa.bindparam("thread_id"))
+)
 
 
 class PostgresHandoffs:
@@ -65,9 +70,8 @@ class PostgresHandoffs:
 
     async def with_person(self, thread_id: ThreadId) -> bool:
         """Whether a person has the conversation, or was asked to take it."""
-        statement = sa.select(threads.c.with_person).where(threads.c.id == thread_id)
         async with self._sessions() as session:
-            return bool(await session.scalar(statement))
+            return bool(await session.scalar(_WITH_PERSON, {"thread_id": thread_id}))
 
     async def take_over(self, thread_id: ThreadId, *, by: str, name: str) -> tuple[Event, ...]:
         """Take the conversation. Taking what one has already changes nothing.

@@ -19,7 +19,7 @@ from smart_support.conversations.records import (
 )
 from smart_support.conversations.tables import threads, turns
 from smart_support.conversations.tracker_postgres import PostgresConversationTracker
-from smart_support.database import Row, Session, Sessions
+from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound, RateLimited
 from smart_support.events.postgres import append, next_epoch, open_log, storable
 from smart_support.events.records import (
@@ -81,12 +81,9 @@ class PostgresConversations:
         Raises:
             NotFound: no such thread, or somebody else's.
         """
-        statement = sa.select(threads).where(threads.c.id == thread_id)
-        if customer_id is not None:
-            statement = statement.where(threads.c.customer_id == customer_id)
         async with self._sessions() as session:
-            row = (await session.execute(statement)).one_or_none()
-        if row is None:
+            row = (await session.execute(_THREAD, {"thread_id": thread_id})).one_or_none()
+        if row is None or customer_id not in (None, row.customer_id):
             raise NotFound(f"no thread {thread_id} for this person")
         return _thread(row)
 
@@ -182,17 +179,13 @@ class PostgresConversations:
         """
         async with self._sessions.begin() as session:
             thread_id = await self._lock_thread_of(session, turn_id)
-            closed_at = None if status is TurnStatus.PARKED else sa.func.now()
-            await self._move(session, turn_id, TurnStatus.OPEN, status, closed_at=closed_at)
+            closing = {"turn_id": turn_id, "after": status.value}
+            if await session.scalar(_CLOSE, closing) is None:
+                raise TurnNotOpen(f"turn {turn_id} is not open")
             events = await append(session, thread_id, facts)
             if not open_next:
                 return events, None
-            following = await session.scalar(
-                sa.select(turns.c.id)
-                .where(turns.c.thread_id == thread_id, turns.c.status == TurnStatus.QUEUED.value)
-                .order_by(turns.c.queued_at, turns.c.id)
-                .limit(1)
-            )
+            following = await session.scalar(_FOLLOWING, {"thread_id": thread_id})
             if following is None:
                 return events, None
             return events, await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
@@ -337,23 +330,13 @@ class PostgresConversations:
             )
             if TurnStatus.OPEN in await self._waiting(session, thread_id):
                 return None
-            following = await session.scalar(
-                sa.select(turns.c.id)
-                .where(turns.c.thread_id == thread_id, turns.c.status == TurnStatus.QUEUED.value)
-                .order_by(turns.c.queued_at, turns.c.id)
-                .limit(1)
-            )
+            following = await session.scalar(_FOLLOWING, {"thread_id": thread_id})
             if following is None:
                 return None
             return await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
 
     async def _lock_thread_of(self, session: Session, turn_id: TurnId) -> ThreadId:
-        found: ThreadId | None = await session.scalar(
-            sa.select(threads.c.id)
-            .join(turns, turns.c.thread_id == threads.c.id)
-            .where(turns.c.id == turn_id)
-            .with_for_update(of=threads)
-        )
+        found: ThreadId | None = await session.scalar(_LOCK_THREAD_OF, {"turn_id": turn_id})
         if found is None:
             raise TurnNotOpen(f"no turn {turn_id}")
         return found
@@ -406,6 +389,41 @@ _RECEIVE = (
         sa.bindparam("queue", type_=sa.Integer),
     )
     .columns(id=sa.Uuid(as_uuid=False), thread_id=sa.Uuid(as_uuid=False))
+)
+
+_THREAD = Prepared(sa.select(threads).where(threads.c.id == sa.bindparam("thread_id")))
+
+_LOCK_THREAD_OF = Prepared(
+    sa.select(threads.c.id)
+    .join(turns, turns.c.thread_id == threads.c.id)
+    .where(turns.c.id == sa.bindparam("turn_id"))
+    .with_for_update(of=threads)
+)
+
+_CLOSE = Prepared(
+    sa.update(turns)
+    .where(turns.c.id == sa.bindparam("turn_id"), turns.c.status == TurnStatus.OPEN.value)
+    .values(
+        status=sa.bindparam("after", type_=turns.c.status.type),
+        owner=None,
+        closed_at=sa.case(
+            (
+                sa.bindparam("after", type_=turns.c.status.type) != TurnStatus.PARKED.value,
+                sa.func.now(),
+            )
+        ),
+    )
+    .returning(turns.c.id)
+)
+
+_FOLLOWING = Prepared(
+    sa.select(turns.c.id)
+    .where(
+        turns.c.thread_id == sa.bindparam("thread_id"),
+        turns.c.status == TurnStatus.QUEUED.value,
+    )
+    .order_by(turns.c.queued_at, turns.c.id)
+    .limit(1)
 )
 
 _WAITING = (TurnStatus.OPEN.value, TurnStatus.QUEUED.value)

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from smart_support.conversations.lifecycle import (
     EVERY_THREAD,
@@ -18,7 +17,7 @@ from smart_support.conversations.lifecycle import (
 )
 from smart_support.conversations.tables import conversation_states as states
 from smart_support.conversations.tables import threads
-from smart_support.database import Row, Session, Sessions
+from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.errors import NotFound
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
@@ -28,23 +27,27 @@ from smart_support.events.standing import Standing, Status
 _KEPT = [field.name for field in fields(Lifecycle) if field.name != "standing"]
 
 
+_APPLIED = Prepared(
+    sa.select(states.c.applied).where(states.c.thread_id == sa.bindparam("thread_id"))
+)
+_STATE = Prepared(sa.select(states).where(states.c.thread_id == sa.bindparam("thread_id")))
+_STORED = [*_KEPT, "applied", "status", "answering"]
+_STORE = upsert(states, _STORED, "thread_id")
+
+
 class PostgresConversationTracker:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
-            found = await session.scalar(
-                sa.select(states.c.applied).where(states.c.thread_id == thread_id)
-            )
+            found = await session.scalar(_APPLIED, {"thread_id": thread_id})
         return found or 0
 
     async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
         async with self._sessions.begin() as session:
             await lock_thread(session, states, thread_id)
-            row = (
-                await session.execute(sa.select(states).where(states.c.thread_id == thread_id))
-            ).one_or_none()
+            row = (await session.execute(_STATE, {"thread_id": thread_id})).one_or_none()
             fresh = unseen(thread_id, events, row.applied if row else 0)
             lifecycle = fold_all(_lifecycle(row) if row else None, fresh)
             if fresh and lifecycle is not None:
@@ -128,11 +131,7 @@ async def _store(session: Session, lifecycle: Lifecycle, applied: int) -> None:
         "status": lifecycle.status.value,
         "answering": list(lifecycle.standing.answering),
     }
-    await session.execute(
-        insert(states)
-        .values(values)
-        .on_conflict_do_update(index_elements=[states.c.thread_id], set_=values)
-    )
+    await session.execute(_STORE, values)
 
 
 def _lifecycle(row: Row) -> Lifecycle:

@@ -5,9 +5,9 @@ Every package with tables puts them on `metadata` in its own `tables.py`.
 
 import sqlalchemy as sa
 
-from smart_support.database.session import Prepared, Row, Rows, Session, Sessions
+from smart_support.database.session import Prepared, Row, Rows, Session, Sessions, upsert
 
-__all__ = ["Prepared", "Row", "Rows", "Session", "Sessions", "metadata"]
+__all__ = ["Prepared", "Row", "Rows", "Session", "Sessions", "metadata", "upsert"]
 
 metadata = sa.MetaData(
     # Named by us, so that a migration can drop what an earlier one made.

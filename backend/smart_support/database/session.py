@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
@@ -85,14 +86,15 @@ class Rows:
 class Prepared:
     """A statement that is the same each time but for its values: it is put into SQL once.
 
-    Made when a module is loaded, with a `bindparam` for each value that changes. Values of the
-    statement itself, a default of its own for instance, stay what they are.
+    Made when a module is loaded, with a `bindparam` for each value that changes; a bare insert
+    has one for each of `columns`. Values of the statement itself stay what they are.
     """
 
-    __slots__ = ("_binds", "_sql", "_statement")
+    __slots__ = ("_binds", "_columns", "_sql", "_statement")
 
-    def __init__(self, statement: sa.Executable) -> None:
+    def __init__(self, statement: sa.Executable, columns: Sequence[str] | None = None) -> None:
         self._statement = statement
+        self._columns = columns
         self._sql = ""
         self._binds: list[tuple[str, Any, Any]] = []
 
@@ -106,7 +108,8 @@ class Prepared:
         ]
 
     def _compile(self, dialect: Dialect) -> None:
-        compiled = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+        statement: Any = self._statement
+        compiled = statement.compile(dialect=dialect, column_keys=self._columns)
         assert isinstance(compiled, SQLCompiler)
         if compiled.post_compile_params:
             raise TypeError("a prepared statement takes an array, not a list of values for IN")
@@ -119,6 +122,13 @@ class Prepared:
             for name in compiled.positiontup or ()
         ]
         self._sql = str(compiled)
+
+
+def upsert(table: sa.Table, columns: Sequence[str], *keys: str) -> Prepared:
+    """Writes a row with these columns, also in the place of one with the same `keys`."""
+    statement = insert(table)
+    anew = {name: statement.excluded[name] for name in columns if name not in keys}
+    return Prepared(statement.on_conflict_do_update(index_elements=list(keys), set_=anew), columns)
 
 
 Statement: TypeAlias = sa.Executable | Prepared

@@ -5,9 +5,15 @@ Such a consumer has a table with one row per thread and the columns `thread_id` 
 
 import sqlalchemy as sa
 
-from smart_support.database import Session
+from smart_support.database import Prepared, Session
 from smart_support.events.records import Event, ThreadId, fact_of
 from smart_support.events.tables import event_logs, events
+
+_LOCK = Prepared(
+    sa.text("SELECT pg_advisory_xact_lock(hashtext(:what), hashtext(:thread_id))").bindparams(
+        sa.bindparam("what", type_=sa.Text), sa.bindparam("thread_id", type_=sa.Text)
+    )
+)
 
 
 async def lock_thread(session: Session, table: sa.Table, thread_id: ThreadId) -> None:
@@ -16,11 +22,7 @@ async def lock_thread(session: Session, table: sa.Table, thread_id: ThreadId) ->
     A row lock would not do: the first time, there is no row. Threads whose hashes are equal wait
     for each other, which is harmless.
     """
-    await session.execute(
-        sa.select(
-            sa.func.pg_advisory_xact_lock(sa.func.hashtext(table.name), sa.func.hashtext(thread_id))
-        )
-    )
+    await session.execute(_LOCK, {"what": table.name, "thread_id": thread_id})
 
 
 async def threads_behind(session: Session, table: sa.Table, limit: int) -> list[ThreadId]:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from smart_support.database import Session, Sessions
+from smart_support.database import Prepared, Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append
 from smart_support.events.records import (
@@ -47,6 +47,20 @@ _EFFECTIVE = (
     CallState.DONE.value,
     CallState.AMBIGUOUS.value,
     CallState.RESOLVED_DONE.value,
+)
+
+
+_WRITES = Prepared(
+    sa.select(
+        tool_calls.c.turn_id,
+        tool_calls.c.operation,
+        tool_calls.c.arguments,
+        tool_calls.c.state,
+        tool_calls.c.planned_at,
+    )
+    .where(tool_calls.c.thread_id == sa.bindparam("thread_id"), tool_calls.c.access == "write")
+    .order_by(tool_calls.c.planned_at.desc(), tool_calls.c.id)
+    .limit(sa.bindparam("most", type_=sa.BigInteger))
 )
 
 
@@ -133,20 +147,9 @@ class PostgresConsents:
 
     async def writes(self, thread_id: ThreadId, limit: int = 40) -> list[tuple[TurnId, str]]:
         """The newest writes of a thread, oldest first: the turn, and the call with its outcome."""
-        statement = (
-            sa.select(
-                tool_calls.c.turn_id,
-                tool_calls.c.operation,
-                tool_calls.c.arguments,
-                tool_calls.c.state,
-                tool_calls.c.planned_at,
-            )
-            .where(tool_calls.c.thread_id == thread_id, tool_calls.c.access == "write")
-            .order_by(tool_calls.c.planned_at.desc(), tool_calls.c.id)
-            .limit(limit)
-        )
+        values = {"thread_id": thread_id, "most": limit}
         async with self._sessions() as session:
-            rows = (await session.execute(statement)).all()
+            rows = (await session.execute(_WRITES, values)).all()
         return [(row.turn_id, _write_in_words(row)) for row in reversed(rows)]
 
     async def passed(

@@ -1,14 +1,14 @@
 """The ledger in PostgreSQL. A move that does not find its row in the right state fails loudly."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from smart_support.database import Row, Session
+from smart_support.database import Prepared, Row, Session
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append, hold, storable
 from smart_support.events.records import (
@@ -458,14 +458,12 @@ class PostgresLedger(PostgresConsents):
                 "finished_at": now,
                 "url": call.url,
                 "etag": storable(etag),
-                "accepted": sa.null() if accepted is None else storable(accepted),
+                "accepted": storable(accepted),
+                "check_at": now if state is CallState.AMBIGUOUS else None,
             }
-            if state is CallState.AMBIGUOUS:
-                values["check_at"] = now
             if call.access == "read" and not call.asks:
-                statement = _insert(call, state, **values).on_conflict_do_nothing()
-                made = await session.execute(statement.returning(tool_calls.c.id))
-                if made.one_or_none() is None:
+                made = await session.scalar(_ADD_READ, _planned(call, state) | values)
+                if made is None:
                     known = await _known(session, tool_calls.c.id == call.id)
                     assert known is not None
                     raise CallMade(known)
@@ -473,7 +471,7 @@ class PostgresLedger(PostgresConsents):
                 await _end(session, call, state, values)
             if attempts:
                 await session.execute(
-                    insert(tool_attempts),
+                    _ADD_ATTEMPT,
                     [
                         {"tool_call_id": call.id, **storable(_columns(attempt))}
                         for attempt in attempts
@@ -695,20 +693,45 @@ async def _locked(session: Session, approval_id: str) -> Row:
     ).one()
 
 
+def _planned(call: PlannedCall, state: CallState) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "thread_id": call.thread_id,
+        "turn_id": call.turn_id,
+        "operation_id": call.operation_id,
+        "api_id": call.api_id,
+        "operation": call.operation,
+        "access": call.access,
+        "arguments": dict(call.arguments),
+        "fingerprint": call.fingerprint,
+        "state": state.value,
+    }
+
+
 def _insert(call: PlannedCall, state: CallState, **values: Any) -> Any:
-    return insert(tool_calls).values(
-        id=call.id,
-        thread_id=call.thread_id,
-        turn_id=call.turn_id,
-        operation_id=call.operation_id,
-        api_id=call.api_id,
-        operation=call.operation,
-        access=call.access,
-        arguments=dict(call.arguments),
-        fingerprint=call.fingerprint,
-        state=state.value,
-        **values,
-    )
+    return insert(tool_calls).values(_planned(call, state) | values)
+
+
+_PLANNED = (
+    "id",
+    "thread_id",
+    "turn_id",
+    "operation_id",
+    "api_id",
+    "operation",
+    "access",
+    "arguments",
+    "fingerprint",
+    "state",
+)
+_ENDED = ("content", "code", "finished_at", "url", "etag", "accepted", "check_at")
+
+_ADD_READ = Prepared(
+    insert(tool_calls).on_conflict_do_nothing().returning(tool_calls.c.id), (*_PLANNED, *_ENDED)
+)
+_ADD_ATTEMPT = Prepared(
+    insert(tool_attempts), ("tool_call_id", *(field.name for field in fields(Attempt)))
+)
 
 
 async def _end(
