@@ -84,7 +84,6 @@ class Derivation:
                     await consumer.apply(thread_id, read.events)
                 if len(read.events) < BATCH:
                     return read
-        return None
 
 
 @dataclass(frozen=True, slots=True)

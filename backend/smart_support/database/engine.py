@@ -18,8 +18,9 @@ from smart_support.database.session import Sessions
 from smart_support.database.tables import readiness
 from smart_support.errors import DatabaseUnavailable, SetupError
 
-POOL_SIZE = 10
-POOL_OVERFLOW = 10
+POOL_SIZE = 20
+"""Connections of one process. None beyond: one that is opened for a moment costs PostgreSQL a
+process, and each statement a plan, which is more than what it is opened for."""
 
 
 def open_engine(
@@ -73,7 +74,7 @@ def open_engine(
         json_serializer=_to_json,
         json_deserializer=_as_it_is,
         pool_size=POOL_SIZE,
-        max_overflow=POOL_OVERFLOW,
+        max_overflow=0,
         pool_timeout=pool_timeout,
         pool_use_lifo=True,
         hide_parameters=True,
