@@ -94,6 +94,24 @@ class _Read:
     events: Sequence[Event]
 
 
+async def keep_settled(
+    settle: Callable[[], Awaitable[int]],
+    every: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    errors: ErrorHandler = ERROR_HANDLER,
+) -> None:
+    """Have what was counted added to the sums, every `every` seconds and until cancelled.
+
+    `settle` does a part and says how much it was; after a failure the rest waits for next time.
+    """
+    context = ErrorContext(place="job", operation="settling of figures")
+    while True:
+        with errors.guarding(context):
+            while await settle():
+                pass
+        await sleep(every)
+
+
 def _context(consumer: EventConsumer, thread_id: ThreadId | None = None) -> ErrorContext:
     operation = f"derivation {type(consumer).__name__}"
     return ErrorContext(place="job", operation=operation, thread_id=thread_id)
