@@ -521,7 +521,7 @@ def _error(handled: Handled, ref: str | None) -> dict[str, Any]:
 
 async def _close(socket: WebSocket, code: int) -> None:
     """Close, without waiting long for one that does not read."""
-    with contextlib.suppress(RuntimeError, TimeoutError):
+    with contextlib.suppress(RuntimeError, TimeoutError, WebSocketDisconnect):
         async with asyncio.timeout(CLOSE_SECONDS):
             await socket.close(code)
 

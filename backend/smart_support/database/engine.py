@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Any
 
 import asyncpg
@@ -103,9 +104,23 @@ def sessions(engine: AsyncEngine) -> Sessions:
     return _Sessions(engine, expire_on_commit=False)
 
 
+class _Session(AsyncSession):
+    """Says in our words that no connection was free: no event of the engine tells of that."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await super().__aexit__(kind, error, traceback)
+        if isinstance(error, exc.TimeoutError) and (ours := map_database_error(error)) is not None:
+            raise ours from error
+
+
 class _Sessions(async_sessionmaker[AsyncSession]):
     def __init__(self, engine: AsyncEngine, **options: Any) -> None:
-        super().__init__(engine, **options)
+        super().__init__(engine, class_=_Session, **options)
         self._reading: AsyncEngine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def __call__(self, **options: Any) -> AsyncSession:
