@@ -332,6 +332,7 @@ class Desk:
             self.stops,
             self.linked,
             self.call_limits,
+            operations=self.operations,
             leaves=leaves,
             clock=self.clock,
             monotonic=self.clock.monotonic,
@@ -488,7 +489,8 @@ async def open_desk(
             )
         )
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sst-")))
-        ledger, operations = PostgresLedger(sessions), PostgresOperations(sessions)
+        ledger = PostgresLedger(sessions)
+        operations = PostgresOperations(sessions, monotonic=clock.monotonic)
         chosen = call_limits or Limits()
         stops = PostgresStops(sessions, monotonic=clock.monotonic)
         linked = LinkedReads(

@@ -1,9 +1,9 @@
 """The ledger in PostgreSQL. A move that does not find its row in the right state fails loudly."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -46,6 +46,9 @@ from smart_support.ledger.stops_postgres import refuse_stopped
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
 from smart_support.security.audit import Act
 from smart_support.security.audit_postgres import record
+
+Refuse: TypeAlias = Callable[[AsyncSession], Awaitable[None]]
+"""Raises, in the transaction that lets a call out, if it may not be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,9 +364,17 @@ class PostgresLedger(PostgresConsents):
         return rows
 
     async def send_approved(
-        self, call: PlannedCall, *, actor: str, now: datetime, demand: Demand = NO_DEMAND
+        self,
+        call: PlannedCall,
+        *,
+        actor: str,
+        now: datetime,
+        demand: Demand = NO_DEMAND,
+        refuse: Refuse | None = None,
     ) -> None:
         """Use the approvals of exactly this call, and note that it is being sent.
+
+        `refuse` is asked first, in the same transaction; what it raises, this raises.
 
         Raises:
             ApprovalMissing, ApprovalExpired, LimitReached: as of `use_approvals`.
@@ -373,6 +384,8 @@ class PostgresLedger(PostgresConsents):
         async with self._sessions.begin() as session:
             await hold(session, call.thread_id)
             await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
+            if refuse is not None:
+                await refuse(session)
             try:
                 await use_approvals(session, call, demand, actor=actor, now=now)
             except ApprovalMissing:
@@ -384,8 +397,10 @@ class PostgresLedger(PostgresConsents):
                 session, call.id, CallState.APPROVED, CallState.SENT, **self._sent(call, now)
             )
 
-    async def send_unasked(self, call: PlannedCall, *, now: datetime) -> None:
-        """Note that a write which needs no yes is being sent.
+    async def send_unasked(
+        self, call: PlannedCall, *, now: datetime, refuse: Refuse | None = None
+    ) -> None:
+        """Note that a write which needs no yes is being sent; `refuse` as of `send_approved`.
 
         Raises:
             CallMade: this effect was asked for before in this turn.
@@ -395,6 +410,8 @@ class PostgresLedger(PostgresConsents):
         async with self._sessions.begin() as session:
             await hold(session, call.thread_id)
             await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
+            if refuse is not None:
+                await refuse(session)
             statement = _insert(
                 call, CallState.SENT, **self._sent(call, now)
             ).on_conflict_do_nothing()

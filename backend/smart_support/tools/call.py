@@ -25,6 +25,8 @@ from smart_support.ledger.records import (
 )
 from smart_support.ledger.stops import Stopped
 from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.operations.offers import Withdrawn
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation
 from smart_support.operations.schema import cursor_of
 from smart_support.resilience.call import failed
@@ -162,6 +164,7 @@ class ToolCaller:
         linked: LinkedReads,
         limits: Limits,
         *,
+        operations: PostgresOperations,
         door: Door | None = None,
         leaves: Callable[[str], None] = lambda _: None,
         away: Callable[[str], bool] = lambda _: False,
@@ -181,6 +184,7 @@ class ToolCaller:
         self._linked = linked
         self._limits = limits
         self._leaves = leaves
+        self._operations = operations
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
@@ -278,6 +282,8 @@ class ToolCaller:
         recorder = Recorder(request, clock=self._clock, monotonic=self._monotonic)
         marked = False
 
+        refuse = self._operations.unless_withdrawn(tool.operation, tool.base_url)
+
         async def before_sending() -> None:
             nonlocal marked
             if classification.confirm:
@@ -286,9 +292,10 @@ class ToolCaller:
                     actor=actor,
                     now=self._clock(),
                     demand=demand_of(classification, planned.arguments),
+                    refuse=refuse,
                 )
             else:
-                marking = self._ledger.send_unasked(planned, now=self._clock())
+                marking = self._ledger.send_unasked(planned, now=self._clock(), refuse=refuse)
             try:
                 await _whole(marking)
             except DatabaseUnavailable:
@@ -314,10 +321,11 @@ class ToolCaller:
         try:
             if not writes:
                 await self._refuse_stopped(planned)
+                await self._operations.refuse_withdrawn(tool.operation, tool.base_url)
             end = await self._sent(tool, planned, request, plan, deadline, claims or {})
         except CallMade as made:
             return await self._known(planned, made.known, deadline)
-        except (Stopped, ApprovalExpired) as error:
+        except (Stopped, ApprovalExpired, Withdrawn) as error:
             end = _End("failed", answer.failure(error.code, "failed", str(error)), error.code)
         except asyncio.CancelledError:
             # Stopped while a request was on its way: the ledger must not say "sent" for ever.
