@@ -243,7 +243,9 @@ class ArgumentReader:
             "media_type": media_type,
             "required": place == "path" or parameter.get("required") is True,
         }
-        if plan["required"] and (default := self._default(source)) is not None:
+        # A version that nobody has seen would let a write pass that was to be held up.
+        versioned = place == "header" and name.lower() == "if-match"
+        if plan["required"] and not versioned and (default := self._default(source)) is not None:
             plan["required"], plan["default"] = False, default
         if place == "querystring":
             plan["style"], plan["media_type"] = "querystring", media_type or _FORM
