@@ -1,11 +1,13 @@
 """The dashboard with many conversations: all are counted, and no query reads beyond its range."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.histories import BEGINNING
+from tests.support.sums import recount
 
 from smart_support.analytics.listings import Listing, Selection
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
@@ -26,20 +28,21 @@ SELECT lpad(to_hex(n), 32, '0')::uuid, 9, CAST(:start AS timestamptz) + n * CAST
 FROM generate_series(1, :many) n
 """
 _PARTS = """
-INSERT INTO episode_figures (thread_id, hour, figure, dimension, count, total)
-SELECT e.thread_id, date_trunc('hour', e.opened_at, 'UTC'), f.figure, f.dimension, 2, 300
-FROM episodes e, (VALUES
-    ('conversations_opened', ''), ('messages', ''), ('replies', ''), ('turns', ''),
-    ('turns_done', ''), ('turn_ms', ''), ('input_tokens', ''), ('output_tokens', ''),
-    ('tool_calls', 'getOrder'), ('tool_calls', 'createRefund'), ('tool_calls_done', 'getOrder'),
-    ('tool_calls_failed', 'getOrder'), ('attempts', 'getOrder'), ('retries', 'getOrder'),
-    ('approvals_asked', 'createRefund'), ('approvals_approved', 'createRefund'),
-    ('response_ms', '150'), ('response_ms', '170'), ('first_token_ms', ''), ('handoffs', 'x')
-) f(figure, dimension)
-"""
-_HOURS = """
-INSERT INTO figures_hourly (hour, figure, dimension, count, total)
-SELECT hour, figure, dimension, sum(count), sum(total) FROM episode_figures GROUP BY 1, 2, 3
+INSERT INTO episode_figures (thread_id, hour, figures, keys)
+SELECT e.thread_id, date_trunc('hour', e.opened_at, 'UTC'),
+    jsonb_object_agg(f.figure, f.dimensions),
+    array_agg(f.figure) || array_agg(f.figure || '/getOrder')
+FROM episodes e, (
+    SELECT figure, jsonb_object_agg(dimension, 2) AS dimensions FROM (VALUES
+        ('conversations_opened', ''), ('messages', ''), ('replies', ''), ('turns', ''),
+        ('turns_done', ''), ('turn_ms', ''), ('input_tokens', ''), ('output_tokens', ''),
+        ('tool_calls', 'getOrder'), ('tool_calls', 'createRefund'), ('attempts', 'getOrder'),
+        ('tool_calls_done', 'getOrder'), ('tool_calls_failed', 'getOrder'),
+        ('retries', 'getOrder'), ('approvals_asked', 'createRefund'), ('handoffs', 'x'),
+        ('approvals_approved', 'createRefund'), ('response_ms', '150'), ('response_ms', '170'),
+        ('first_token_ms', '')
+    ) v (figure, dimension) GROUP BY figure
+) f GROUP BY 1, 2
 """
 
 
@@ -48,11 +51,11 @@ async def fill(engine: AsyncEngine, many: int = MANY) -> None:
     async with engine.begin() as connection:
         given = {"start": BEGINNING, "gap": gap, "many": many}
         await connection.execute(sa.text(_EPISODES), given)
-        for statement in (_PARTS, _HOURS):
-            await connection.execute(sa.text(statement))
+        await connection.execute(sa.text(_PARTS))
+    await recount(sessions_on(engine))
     async with engine.connect() as connection:
         free = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await free.execute(sa.text("VACUUM ANALYZE episodes, episode_figures, figures_hourly"))
+        await free.execute(sa.text("VACUUM ANALYZE episodes, episode_figures, figure_sums"))
 
 
 @pytest.fixture
@@ -83,15 +86,25 @@ async def test_thousands_of_conversations_are_counted_and_listed_in_pages(
     }
 
 
-async def test_a_list_is_read_from_the_index_of_its_figure_and_hours(filled: AsyncEngine) -> None:
-    statement = """
-        EXPLAIN SELECT thread_id, sum(count) FROM episode_figures
-        WHERE figure IN ('tool_calls') AND dimension = 'getOrder' AND hour >= :start AND hour < :end
-        GROUP BY thread_id
-    """
-    day: dict[str, datetime] = {"start": BEGINNING, "end": BEGINNING + timedelta(days=1)}
+async def test_a_long_list_is_read_page_by_page_and_a_short_one_whole(
+    filled: AsyncEngine,
+) -> None:
+    recorder = PostgresAnalyticsRecorder(sessions_on(filled))
+    start = BEGINNING.replace(minute=0)
+    months = Selection(
+        listing=Listing.TOOL_CALLS, start=start, end=start + timedelta(days=DAYS + 1)
+    )
+    day = replace(months, end=start + timedelta(days=1), dimension="getOrder")
 
-    async with filled.connect() as connection:
-        plan = "\n".join((await connection.scalars(sa.text(statement), day)).all())
+    long, short = await recorder.counted(months), await recorder.counted(day)
+    seen = list(long.threads)
+    while long.next_after is not None:
+        long = await recorder.counted(months, long.next_after, 1_000)
+        seen += long.threads
 
-    assert "ix_episode_figures_listing" in plan, plan
+    assert (long.total, long.conversations) == (4 * MANY, None)
+    assert [part.part for part in seen] == [4] * MANY
+    assert len({part.thread_id for part in seen}) == MANY
+    assert short.conversations is not None
+    assert 0 < short.conversations < MANY / DAYS + 2
+    assert short.total == 2 * short.conversations

@@ -1,6 +1,6 @@
 """The trackers kept in memory, and where both kinds find their logs: for the contract suites."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.database import delete_all_rows
 
-from smart_support.analytics.episode import NOTHING, Episode, Figure, Key, Sum, tally
+from smart_support.analytics.episode import Episode, Figure, Key, Sum, tally
 from smart_support.analytics.listings import (
     SUMMED,
     Counted,
@@ -31,6 +31,7 @@ from smart_support.analytics.records import (
     points,
     widen,
 )
+from smart_support.analytics.sums import AMOUNT, Counts
 from smart_support.conversations.lifecycle import (
     EVERY_THREAD,
     Lifecycle,
@@ -263,12 +264,12 @@ class MemoryAnalyticsRecorder(_MemoryConsumer):
         return [entry for episode in self._episodes() for entry in episode.counted.items()]
 
 
-def _without_hours(counted: Iterable[tuple[Key, Sum]]) -> dict[tuple[str, str], Sum]:
-    sums: dict[tuple[str, str], Sum] = {}
+def _without_hours(counted: Iterable[tuple[Key, Sum]]) -> Counts:
+    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for (_, figure, dimension), (times, amount) in counted:
-        before = sums.get((figure, dimension), NOTHING)
-        sums[figure, dimension] = Sum(before.times + times, before.amount + amount)
-    return sums
+        sums[figure][dimension] += times
+        sums[figure + AMOUNT][dimension] += amount
+    return {name: dict(numbers) for name, numbers in sums.items()}
 
 
 _IN_COHORT: dict[Listing, Callable[[Episode], bool]] = {

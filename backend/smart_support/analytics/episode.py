@@ -150,12 +150,51 @@ def tally(episode: Episode | None, events: Sequence[Event]) -> Episode | None:
     counted = dict(episode.counted) if episode else {}
     if episode is None:
         episode = Episode(thread_id=events[0].thread_id, opened_at=events[0].at)
-        _add(counted, _hour(events[0].at), _Increment(Figure.CONVERSATIONS_OPENED))
+        _add(counted, hour_of(events[0].at), _Increment(Figure.CONVERSATIONS_OPENED))
     for event in events:
         before, episode = episode, _advance(episode, event)
         for increment in _increments(before, episode, event):
-            _add(counted, _hour(event.at), increment)
+            _add(counted, hour_of(event.at), increment)
     return replace(episode, counted=counted)
+
+
+class Part(Enum):
+    """What is counted of the conversations opened in an hour, as they stand now."""
+
+    CONVERSATIONS = "conversations"
+    HANDLED = "handled"
+    ANSWERED = "answered"
+    RESOLVED = "resolved"
+    RESOLVED_ALONE = "resolved_alone"
+    HANDED_OFF = "handed_off"
+    """(reason)"""
+    ABANDONED = "abandoned"
+    REOPENED = "reopened"
+    FIRST_REPLY_MS = "first_reply_ms"
+    """(histogram bucket; ms)"""
+
+
+def cohort_part(episode: Episode | None) -> dict[Key, Sum]:
+    """The conversation's part in the cohort of the hour in which it was opened."""
+    if episode is None:
+        return {}
+    first = episode.first_reply_ms
+    counts: dict[Part, bool] = {
+        Part.CONVERSATIONS: True,
+        Part.HANDLED: episode.handled,
+        Part.ANSWERED: first is not None,
+        Part.RESOLVED: episode.resolved_at is not None,
+        Part.RESOLVED_ALONE: episode.resolved_alone,
+        Part.ABANDONED: episode.abandoned_at is not None,
+        Part.REOPENED: episode.reopen_count > 0,
+    }
+    hour = hour_of(episode.opened_at)
+    found = {Key(hour, part.value, ""): Sum(1, 0) for part, counted in counts.items() if counted}
+    if episode.handoff_at is not None:
+        found[Key(hour, Part.HANDED_OFF.value, episode.handoff_reason or "")] = Sum(1, 0)
+    if first is not None:
+        found[Key(hour, Part.FIRST_REPLY_MS.value, str(bucket_of(first)))] = Sum(1, first)
+    return found
 
 
 def difference(after: Mapping[Key, Sum], before: Mapping[Key, Sum]) -> dict[Key, Sum]:
@@ -182,7 +221,8 @@ def _add(counted: dict[Key, Sum], hour: datetime, increment: _Increment) -> None
     counted[key] = Sum(count + 1, total + round(increment.amount))
 
 
-def _hour(at: datetime) -> datetime:
+def hour_of(at: datetime) -> datetime:
+    """The beginning of the hour of UTC in which `at` lies."""
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 

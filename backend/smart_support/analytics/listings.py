@@ -117,12 +117,12 @@ class Counted:
 class CountedPage:
     """Some of the conversations that a figure counts, those opened last first.
 
-    `total` is the figure itself: the sum of all parts. `conversations` is how many have a part.
-    Both are of the whole list, not of this page. `next_after` gives the next page, None if there
-    is none.
+    `total` is the figure itself: the sum of all parts. `conversations` is how many have a part,
+    None if those are too many to be counted. Both are of the whole list, not of this page.
+    `next_after` gives the next page, None if there is none.
     """
 
     total: int
-    conversations: int
+    conversations: int | None
     threads: tuple[Counted, ...]
     next_after: ThreadId | None

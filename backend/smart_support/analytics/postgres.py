@@ -1,34 +1,46 @@
-"""Analytics in PostgreSQL. A transaction changes one episode and adds the change to its hours."""
+"""Analytics in PostgreSQL. A transaction changes one episode and puts down what that counts."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.analytics.episode import Episode, Key, Sum, difference, tally
+from smart_support.analytics.episode import (
+    Episode,
+    Figure,
+    Key,
+    Part,
+    Sum,
+    cohort_part,
+    difference,
+    tally,
+)
+from smart_support.analytics.histogram import percentile
 from smart_support.analytics.listings import (
     SUMMED,
     Counted,
     CountedPage,
     Listing,
     Selection,
+    Summed,
 )
 from smart_support.analytics.records import (
+    EXACT_MEDIAN,
     Activity,
     Bucket,
     Cohort,
     Point,
-    Sums,
     activity_of,
     check_length,
     points,
     widen,
 )
-from smart_support.analytics.tables import episode_figures, episodes, figures_hourly
+from smart_support.analytics.sums import AMOUNT, Counts, add, by_hour, flat, key_of, keys_of, number
+from smart_support.analytics.sums_postgres import SumReader, put, settle
+from smart_support.analytics.tables import episode_figures, episodes
 from smart_support.database import Sessions
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
@@ -52,12 +64,15 @@ _SAME = (
 )
 """Fields of an episode that are stored as they are."""
 
-_COLUMNS = ("hour", "figure", "dimension", "count", "total")
+FEW = 3_000
+"""Occurrences up to which all conversations behind a figure are gathered and counted."""
 
 
 class PostgresAnalyticsRecorder:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._activity = SumReader("activity")
+        self._cohort = SumReader("cohort")
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
@@ -72,11 +87,13 @@ class PostgresAnalyticsRecorder:
             row = await _find(session, thread_id)
             fresh = unseen(thread_id, events, row.applied if row else 0)
             # What was counted before stays where it is: this counts the fresh events alone.
-            after = tally(_episode(row) if row else None, fresh)
+            before = _episode(row) if row else None
+            after = tally(before, fresh)
             if fresh and after is not None:
                 await _store(session, after, fresh[-1].seq)
-                await _add(session, episode_figures, after.counted, thread_id=thread_id)
-                await _add(session, figures_hourly, after.counted)
+                await _add_parts(session, thread_id, after.counted)
+                cohort = difference(cohort_part(after), cohort_part(before))
+                await put(session, {"activity": after.counted, "cohort": cohort})
 
     async def behind(self, limit: int) -> list[ThreadId]:
         async with self._sessions() as session:
@@ -86,79 +103,95 @@ class PostgresAnalyticsRecorder:
         own = episode_figures.c.thread_id == thread_id
         async with self._sessions.begin() as session:
             await lock_thread(session, episodes, thread_id)
+            row = await _find(session, thread_id)
             rows = await session.execute(
-                sa.delete(episode_figures).where(own).returning(episode_figures)
+                sa.delete(episode_figures)
+                .where(own)
+                .returning(episode_figures.c.hour, episode_figures.c.figures)
             )
             # What was counted is remembered, so that this mends what an older version counted.
-            before = {
-                Key(hour, figure, dimension): Sum(count, total)
-                for _, hour, figure, dimension, count, total in rows
-            }
+            before = flat({row.hour: row.figures for row in rows})
             log = await read_log(session, thread_id)
             after = tally(None, log)
             if after is None:
                 await session.execute(sa.delete(episodes).where(episodes.c.thread_id == thread_id))
             else:
                 await _store(session, after, log[-1].seq)
-                await _add(session, episode_figures, after.counted, thread_id=thread_id)
+                await _add_parts(session, thread_id, after.counted)
             counted = after.counted if after else {}
-            await _add(session, figures_hourly, difference(counted, before))
+            stood = cohort_part(_episode(row) if row else None)
+            await put(
+                session,
+                {
+                    "activity": difference(counted, before),
+                    "cohort": difference(cohort_part(after), stood),
+                },
+            )
+
+    async def settle(self) -> int:
+        """Add some of what was counted to the sums of hours and days; how much was waiting.
+
+        What the figures say does not change by this; only how soon they are said.
+        """
+        return await settle(self._sessions)
 
     async def cohort(self, start: datetime, end: datetime) -> Cohort:
         start, end = widen(start, end)
         async with self._sessions() as session:
-            return await _cohort(session, start, end)
+            counts = await self._cohort.read(session, start, end)
+            median = await _median_first_reply(session, counts, start, end)
+        return _cohort(counts, median)
 
     async def activity(self, start: datetime, end: datetime) -> Activity:
         start, end = widen(start, end)
         async with self._sessions() as session:
-            return activity_of(await _sums(session, start, end))
+            return activity_of(await self._activity.read(session, start, end))
 
     async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
         start, end = widen(start, end)
         check_length(start, end, bucket)
+        read = self._activity.days if bucket == "day" else self._activity.hours
         async with self._sessions() as session:
-            sums = await _sums_by_bucket(session, start, end, bucket)
+            sums = await read(session, start, end)
         return points(start, end, bucket, sums)
 
     async def counted(
         self, which: Selection, after: ThreadId | None = None, limit: int = 50
     ) -> CountedPage:
-        # Named twice, so that PostgreSQL adds up once; total and list are of one snapshot.
-        parts = _parts(which).cte("parts")
-        total = sa.func.coalesce(sa.cast(sa.func.sum(parts.c.part), sa.BigInteger), 0)
-        whole = sa.select(
-            total.label("total"), sa.func.count(parts.c.thread_id).label("conversations")
-        ).subquery("whole")
-        newest = (episodes.c.opened_at, episodes.c.thread_id)
-        listed = (
-            sa.select(parts.c.thread_id, parts.c.part, episodes.c.opened_at)
-            .join(episodes, episodes.c.thread_id == parts.c.thread_id)
-            .order_by(*(column.desc() for column in newest))
-            .limit(limit + 1)
-        )
+        start, end = widen(which.start, which.end)
+        summed = SUMMED.get(which.listing)
         async with self._sessions.begin() as session:
-            # A figure may be of a hundred thousand conversations; spilling to disk takes longer.
-            await session.execute(sa.text("SET LOCAL work_mem = '64MB'"))
-            if after is not None:
-                listed = listed.where(sa.tuple_(*newest) < await _place(session, after))
-            page = listed.subquery("page")
-            found = await session.execute(
-                sa.select(page.c.thread_id, page.c.part, whole)
-                .select_from(whole.outerjoin(page, sa.true()))
-                .order_by(page.c.opened_at.desc(), page.c.thread_id.desc())
-            )
-            rows = found.all()
-        threads = [
-            Counted(thread_id=row.thread_id, part=row.part)
-            for row in rows
-            if row.thread_id is not None
-        ]
+            # The figure and its list are of one moment.
+            await session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            place = await _place(session, after) if after is not None else None
+            if summed is None:
+                counts = await self._cohort.read(session, start, end)
+                total = number(counts, which.listing.value, which.dimension)
+                conversations: int | None = total
+                page = await _opened(session, which, start, end, place, limit + 1)
+                parts = dict.fromkeys(page, 1)
+            else:
+                counts = await self._activity.read(session, start, end)
+                total = sum(
+                    _part(counts, figure, which.dimension, summed) for figure in summed.figures
+                )
+                times = sum(
+                    number(counts, figure.value, which.dimension) for figure in summed.figures
+                )
+                keys = [key_of(figure.value, which.dimension) for figure in summed.figures]
+                if times <= FEW:
+                    page, conversations = await _gathered(
+                        session, keys, start, end, place, limit + 1
+                    )
+                else:
+                    page = await _passed(session, keys, start, end, place, limit + 1)
+                    conversations = None
+                parts = await _parts(session, which, summed, page, start, end)
         return CountedPage(
-            total=rows[0].total,
-            conversations=rows[0].conversations,
-            threads=tuple(threads[:limit]),
-            next_after=threads[limit - 1].thread_id if len(threads) > limit else None,
+            total=total,
+            conversations=conversations,
+            threads=tuple(Counted(thread_id=name, part=parts[name]) for name in page[:limit]),
+            next_after=page[limit - 1] if len(page) > limit else None,
         )
 
 
@@ -185,25 +218,29 @@ async def _store(session: AsyncSession, episode: Episode, applied: int) -> None:
     )
 
 
-async def _add(
-    session: AsyncSession, table: sa.Table, changes: Mapping[Key, Sum], **whose: ThreadId
+async def _add_parts(
+    session: AsyncSession, thread_id: ThreadId, counted: Mapping[Key, Sum]
 ) -> None:
-    """Add to what `table` has counted."""
-    if not changes:
+    """Add to what the thread has counted. The caller holds its lock."""
+    hours = by_hour(counted)
+    if not hours:
         return
-    statement = insert(table)
-    # The keys go in order: two transactions that met in other orders would wait for ever.
+    row = episode_figures.c
+    known = await session.execute(
+        sa.select(row.hour, row.figures).where(row.thread_id == thread_id, row.hour.in_(hours))
+    )
+    for hour, figures in known:
+        add(figures, hours[hour])
+        hours[hour] = figures
+    statement = insert(episode_figures)
     await session.execute(
         statement.on_conflict_do_update(
-            index_elements=list(table.primary_key),
-            set_={
-                "count": table.c.count + statement.excluded["count"],
-                "total": table.c.total + statement.excluded["total"],
-            },
+            index_elements=list(episode_figures.primary_key),
+            set_={"figures": statement.excluded.figures, "keys": statement.excluded["keys"]},
         ),
         [
-            whose | dict(zip(_COLUMNS, (*key, *changes[key]), strict=True))
-            for key in sorted(changes)
+            {"thread_id": thread_id, "hour": hour, "figures": figures, "keys": keys_of(figures)}
+            for hour, figures in hours.items()
         ],
     )
 
@@ -218,32 +255,107 @@ _COHORT: Mapping[Listing, sa.ColumnElement[bool]] = {
     Listing.ABANDONED: episodes.c.abandoned_at.is_not(None),
     Listing.REOPENED: episodes.c.reopen_count > 0,
 }
-"""What a figure counts, for the figure and for the list behind it alike."""
+"""The conversations of a cohort that a figure counts, as `cohort_part` does."""
+
+_NEWEST = (episodes.c.opened_at, episodes.c.thread_id)
 
 
-def _parts(which: Selection) -> sa.Select[tuple[str, int]]:
-    """Each conversation that a figure counts, and its part."""
-    start, end = widen(which.start, which.end)
-    summed = SUMMED.get(which.listing)
-    if summed is None:
-        statement = sa.select(episodes.c.thread_id, sa.literal(1).label("part")).where(
-            episodes.c.opened_at >= start, episodes.c.opened_at < end, _COHORT[which.listing]
-        )
-        if which.dimension is not None:
-            statement = statement.where(episodes.c.handoff_reason == which.dimension)
-        return statement
-    row = episode_figures.c
-    part = sa.cast(sa.func.sum(row[summed.unit]), sa.BigInteger)
+def _listed(place: sa.Tuple | None, limit: int) -> sa.Select[tuple[str]]:
+    """Conversations, those opened last first, beginning behind `place`."""
     statement = (
-        sa.select(row.thread_id, part.label("part"))
-        .where(row.figure.in_([figure.value for figure in summed.figures]))
-        .where(row.hour >= start, row.hour < end)
-        .group_by(row.thread_id)
-        .having(part > 0)
+        sa.select(episodes.c.thread_id)
+        .order_by(*(column.desc() for column in _NEWEST))
+        .limit(limit)
+    )
+    return statement if place is None else statement.where(sa.tuple_(*_NEWEST) < place)
+
+
+async def _opened(
+    session: AsyncSession,
+    which: Selection,
+    start: datetime,
+    end: datetime,
+    place: sa.Tuple | None,
+    limit: int,
+) -> list[ThreadId]:
+    """Conversations opened in the range that count."""
+    statement = _listed(place, limit).where(
+        episodes.c.opened_at >= start, episodes.c.opened_at < end, _COHORT[which.listing]
     )
     if which.dimension is not None:
-        statement = statement.where(row.dimension == which.dimension)
-    return statement
+        statement = statement.where(episodes.c.handoff_reason == which.dimension)
+    return list(await session.scalars(statement))
+
+
+def _has(keys: Sequence[str], start: datetime, end: datetime) -> sa.ColumnElement[bool]:
+    row = episode_figures.c
+    return sa.and_(
+        row.hour >= start, row.hour < end, row["keys"].op("&&")(sa.cast(keys, ARRAY(sa.Text)))
+    )
+
+
+async def _gathered(
+    session: AsyncSession,
+    keys: Sequence[str],
+    start: datetime,
+    end: datetime,
+    place: sa.Tuple | None,
+    limit: int,
+) -> tuple[list[ThreadId], int]:
+    """What counts is rare: find all of it, then the page; and how many there are."""
+    named = sa.select(episode_figures.c.thread_id).where(_has(keys, start, end)).distinct()
+    every = named.cte("every")
+    statement = _listed(place, limit).where(episodes.c.thread_id.in_(sa.select(every.c.thread_id)))
+    names: list[ThreadId] = list(await session.scalars(statement))
+    count = await session.scalar(sa.select(sa.func.count()).select_from(named.subquery()))
+    return names, count or 0
+
+
+async def _passed(
+    session: AsyncSession,
+    keys: Sequence[str],
+    start: datetime,
+    end: datetime,
+    place: sa.Tuple | None,
+    limit: int,
+) -> list[ThreadId]:
+    """What counts is common: pass conversation after conversation until the page is full."""
+    own = (
+        sa.select(sa.literal(1))
+        .where(episode_figures.c.thread_id == episodes.c.thread_id, _has(keys, start, end))
+        .offset(0)  # looked up for each by its key, whatever is thought to be quicker
+        .correlate(episodes)
+        .exists()
+    )
+    statement = _listed(place, limit).where(episodes.c.opened_at < end, own)
+    return list(await session.scalars(statement))
+
+
+async def _parts(
+    session: AsyncSession,
+    which: Selection,
+    summed: Summed,
+    names: Sequence[ThreadId],
+    start: datetime,
+    end: datetime,
+) -> dict[ThreadId, int]:
+    """How much of the figure each of these conversations is."""
+    row = episode_figures.c
+    parts = dict.fromkeys(names, 0)
+    found = await session.execute(
+        sa.select(row.thread_id, row.figures).where(
+            row.thread_id.in_(names), row.hour >= start, row.hour < end
+        )
+    )
+    for name, figures in found:
+        for figure in summed.figures:
+            parts[name] += _part(figures, figure, which.dimension, summed)
+    return parts
+
+
+def _part(counts: Counts, figure: Figure, dimension: str | None, summed: Summed) -> int:
+    name = figure.value if summed.unit == "count" else figure.value + AMOUNT
+    return number(counts, name, dimension)
 
 
 async def _place(session: AsyncSession, thread_id: ThreadId) -> sa.Tuple:
@@ -257,65 +369,35 @@ async def _place(session: AsyncSession, thread_id: ThreadId) -> sa.Tuple:
     )
 
 
-async def _cohort(session: AsyncSession, start: datetime, end: datetime) -> Cohort:
-    row, among = episodes.c, sa.and_(episodes.c.opened_at >= start, episodes.c.opened_at < end)
-    found = (
-        await session.execute(
-            sa.select(
-                *(
-                    sa.func.count().filter(condition).label(listing.value)
-                    for listing, condition in _COHORT.items()
-                ),
-                sa.func.percentile_disc(0.5)
-                .within_group(row.first_reply_ms)
-                .label("median_first_reply_ms"),
-            ).where(among)
-        )
-    ).one()
-    reasons = await session.execute(
-        sa.select(row.handoff_reason, sa.func.count().label("times"))
-        .where(among, row.handoff_at.is_not(None))
-        .group_by(row.handoff_reason)
-        .order_by(row.handoff_reason)
+async def _median_first_reply(
+    session: AsyncSession, counts: Counts, start: datetime, end: datetime
+) -> float | None:
+    row, buckets = episodes.c, counts.get(Part.FIRST_REPLY_MS.value, {})
+    if sum(buckets.values()) > EXACT_MEDIAN:
+        return percentile({int(name): times for name, times in buckets.items()}, 0.5)
+    median = sa.func.percentile_disc(0.5).within_group(row.first_reply_ms)
+    found: float | None = await session.scalar(
+        sa.select(median).where(row.opened_at >= start, row.opened_at < end)
     )
+    return found
+
+
+def _cohort(counts: Counts, median: float | None) -> Cohort:
+    def times(part: Part) -> int:
+        return number(counts, part.value)
+
+    reasons = counts.get(Part.HANDED_OFF.value, {})
     return Cohort(
-        **found._mapping,
-        handoff_reasons={reason.handoff_reason: reason.times for reason in reasons},
-    )
-
-
-async def _sums(session: AsyncSession, start: datetime, end: datetime) -> Sums:
-    rows = await session.execute(
-        _summed(figures_hourly.c.figure, figures_hourly.c.dimension, start=start, end=end)
-    )
-    return {(row.figure, row.dimension): Sum(row.times, row.amount) for row in rows}
-
-
-async def _sums_by_bucket(
-    session: AsyncSession, start: datetime, end: datetime, bucket: Bucket
-) -> dict[datetime, dict[tuple[str, str], Sum]]:
-    at = sa.func.date_trunc(bucket, figures_hourly.c.hour, "UTC").label("at")
-    rows = await session.execute(
-        _summed(at, figures_hourly.c.figure, figures_hourly.c.dimension, start=start, end=end)
-    )
-    sums: defaultdict[datetime, dict[tuple[str, str], Sum]] = defaultdict(dict)
-    for row in rows:
-        sums[row.at][row.figure, row.dimension] = Sum(row.times, row.amount)
-    return sums
-
-
-def _summed(
-    *by: sa.ColumnElement[Any], start: datetime, end: datetime
-) -> sa.Select[tuple[Any, ...]]:
-    figure = figures_hourly.c
-    return (
-        sa.select(
-            *by,
-            sa.cast(sa.func.sum(figure.count), sa.BigInteger).label("times"),
-            sa.cast(sa.func.sum(figure.total), sa.BigInteger).label("amount"),
-        )
-        .where(figure.hour >= start, figure.hour < end)
-        .group_by(*by)
+        conversations=times(Part.CONVERSATIONS),
+        handled=times(Part.HANDLED),
+        answered=times(Part.ANSWERED),
+        resolved=times(Part.RESOLVED),
+        resolved_alone=times(Part.RESOLVED_ALONE),
+        handed_off=times(Part.HANDED_OFF),
+        abandoned=times(Part.ABANDONED),
+        reopened=times(Part.REOPENED),
+        handoff_reasons=dict(sorted(reasons.items())),
+        median_first_reply_ms=median,
     )
 
 

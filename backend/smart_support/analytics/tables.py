@@ -36,33 +36,38 @@ episodes = sa.Table(
 episode_figures = sa.Table(
     "episode_figures",
     metadata,
-    # What each conversation has added to the hours: the list behind every figure.
+    # What each conversation has added to each hour: the list behind every figure.
     sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
     sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
-    sa.Column("figure", sa.Text, primary_key=True),
-    sa.Column("dimension", sa.Text, primary_key=True),
-    sa.Column("count", sa.BigInteger, nullable=False),
-    sa.Column("total", sa.BigInteger, nullable=False),
-    # All that a list needs, so that it is read from the index alone.
+    sa.Column("figures", JSONB, nullable=False),
+    # The figures that count something, alone and with their dimension (`sums.keys_of`).
+    sa.Column("keys", sa.ARRAY(sa.Text), nullable=False),
     sa.Index(
-        "ix_episode_figures_listing",
-        "figure",
-        "hour",
-        "dimension",
-        postgresql_include=["thread_id", "count", "total"],
+        "ix_episode_figures_keys",
+        "keys",
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},  # a list that waits to be sorted in slows readers
     ),
 )
 
-figures_hourly = sa.Table(
-    "figures_hourly",
+figure_changes = sa.Table(
+    "figure_changes",
     metadata,
-    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
-    sa.Column("figure", sa.Text, primary_key=True),
-    # Operation, reason, code or histogram bucket; empty where a figure has none.
-    sa.Column("dimension", sa.Text, primary_key=True),
-    sa.Column("count", sa.BigInteger, nullable=False),
-    # Milliseconds or tokens; whole numbers, so that any order of adding agrees.
-    sa.Column("total", sa.BigInteger, nullable=False),
+    # What was counted since the sums were made: kind, hour, figure, dimension.
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("changes", JSONB, nullable=False),
+)
+
+figure_sums = sa.Table(
+    "figure_sums",
+    metadata,
+    # Everything that one hour, or one day of UTC, has counted.
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("bucket", sa.Text, primary_key=True),
+    sa.Column("start", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("figures", JSONB, nullable=False),
+    sa.CheckConstraint("kind in ('activity', 'cohort', 'troubles')", name="kind"),
+    sa.CheckConstraint("bucket in ('hour', 'day')", name="bucket"),
 )
 
 trouble_readings = sa.Table(
@@ -91,7 +96,18 @@ troubles = sa.Table(
     sa.Column("correlation_id", sa.Text),
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("recovered_at", sa.DateTime(timezone=True)),
+    # For counting conversations: whether it is the first that looks like this in its thread, or
+    # when the one before was, if that was in an earlier hour.
+    sa.Column("first", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("before", sa.DateTime(timezone=True)),
     sa.Index("ix_troubles_at", "at"),
+    sa.Index(
+        "ix_troubles_before",
+        "fingerprint",
+        "at",
+        "before",
+        postgresql_where=sa.text("before is not null"),
+    ),
     sa.Index("ix_troubles_fingerprint", "fingerprint", "at"),
 )
 

@@ -8,11 +8,12 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import sqrt
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from smart_support.analytics.episode import Key, Sum, hour_of
 from smart_support.events.records import (
     AgentChanged,
     AttemptMade,
@@ -219,6 +220,62 @@ def fingerprint_of(kind: Kind, code: str, operation: str | None, text: str) -> s
     return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:12]
 
 
+Told: TypeAlias = Literal["all", "code", "operation", "upstream", "agent"]
+"""What troubles are counted by."""
+RECOVERED = " recovered"
+"""Behind what is counted: those of them that are over, and after how many microseconds in all."""
+PATTERN = "pattern"
+PATTERN_CONVERSATIONS = "pattern conversations"
+"""Conversations that have such a trouble for the first time."""
+HOUR_OF_DAY = "hour of day"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is counted of a trouble. `first`: the first of its conversation that looks like it."""
+
+    at: datetime
+    code: str
+    operation: str | None
+    upstream: str | None
+    agent: str | None
+    fingerprint: str
+    recovered_at: datetime | None
+    first: bool
+
+
+def increments(kept: Kept) -> dict[Key, Sum]:
+    """What it adds to the sums of its hour, but for its recovery."""
+    hour = hour_of(kept.at)
+    found = {
+        Key(hour, PATTERN, kept.fingerprint): Sum(1, 0),
+        Key(hour, HOUR_OF_DAY, f"{hour:%H}"): Sum(1, 0),
+    }
+    if kept.first:
+        found[Key(hour, PATTERN_CONVERSATIONS, kept.fingerprint)] = Sum(1, 0)
+    return found | {Key(hour, told, name): Sum(1, 0) for told, name in _told(kept)}
+
+
+def recovery(kept: Kept) -> dict[Key, Sum]:
+    """What it adds to the sums of its hour once it is over."""
+    if kept.recovered_at is None:
+        return {}
+    took = (kept.recovered_at - kept.at) // timedelta(microseconds=1)
+    hour = hour_of(kept.at)
+    return {Key(hour, told + RECOVERED, name): Sum(1, took) for told, name in _told(kept)}
+
+
+def _told(kept: Kept) -> Iterator[tuple[Told, str]]:
+    yield "all", ""
+    yield "code", kept.code
+    if kept.operation is not None:
+        yield "operation", kept.operation
+    if kept.upstream is not None:
+        yield "upstream", kept.upstream
+    if kept.agent is not None:
+        yield "agent", kept.agent
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
     """How often something went wrong, and how often it got over it."""
@@ -268,6 +325,7 @@ class Troubles:
     by_agent: tuple[Count, ...]
     patterns: tuple[Pattern, ...]
     hours: tuple[Hour, ...]
+    """Of a range of more than `MOST_HOURS` only the odd ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +349,10 @@ class Troubled:
     troubles: int
     last_at: datetime
 
+
+MOST_HOURS = 1_000
+LONGEST_DAYS = 400
+"""Days that errors can be asked for at once."""
 
 LEAST_ODD = 5
 """Troubles in an hour below which nothing is odd."""

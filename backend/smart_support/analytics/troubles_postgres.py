@@ -1,6 +1,6 @@
 """Troubles in PostgreSQL: taken from the log as it grows, and added up on request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,23 +8,37 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.analytics.records import BUCKETS, check_length, widen
+from smart_support.analytics.episode import NOTHING, Key, Sum, hour_of
+from smart_support.analytics.records import BUCKETS, floor, widen
+from smart_support.analytics.sums import AMOUNT, Counts, number
+from smart_support.analytics.sums_postgres import SumReader, put
 from smart_support.analytics.tables import trouble_readings, troubles
 from smart_support.analytics.troubles import (
+    HOUR_OF_DAY,
+    LONGEST_DAYS,
+    MOST_HOURS,
+    PATTERN,
+    PATTERN_CONVERSATIONS,
+    RECOVERED,
     Count,
     Hour,
+    Kept,
     Pattern,
     Reading,
     Recovered,
+    Told,
     Trouble,
     Troubled,
     Troubles,
     Which,
+    increments,
     is_odd,
     read,
+    recovery,
     restored,
 )
 from smart_support.database import Sessions
+from smart_support.errors import InvalidInput
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
 from smart_support.events.records import Event, ThreadId
@@ -43,6 +57,7 @@ class PostgresTroubles:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._sums = SumReader("troubles")
 
     async def applied(self, thread_id: ThreadId) -> int:
         own = trouble_readings.c.thread_id == thread_id
@@ -56,8 +71,9 @@ class PostgresTroubles:
             row = (await session.execute(sa.select(trouble_readings).where(own))).one_or_none()
             fresh = unseen(thread_id, events, row.applied if row else 0)
             if fresh:
-                reading = restored(row.reading) if row else Reading()
-                await _take_in(session, thread_id, reading, fresh)
+                reading, counted = restored(row.reading) if row else Reading(), _Counted()
+                await _take_in(session, thread_id, reading, fresh, counted)
+                await put(session, {"troubles": counted.sums})
 
     async def behind(self, limit: int) -> list[ThreadId]:
         async with self._sessions() as session:
@@ -66,10 +82,18 @@ class PostgresTroubles:
     async def rebuild(self, thread_id: ThreadId) -> None:
         async with self._sessions.begin() as session:
             await lock_thread(session, trouble_readings, thread_id)
-            for table in (troubles, trouble_readings):
-                await session.execute(sa.delete(table).where(table.c.thread_id == thread_id))
+            gone = await session.execute(
+                sa.delete(troubles).where(troubles.c.thread_id == thread_id).returning(troubles)
+            )
+            counted = _Counted()
+            for row in gone:
+                counted.take_away(increments(_kept(row)))
+                counted.take_away(recovery(_kept(row)))
+            own = trouble_readings.c.thread_id == thread_id
+            await session.execute(sa.delete(trouble_readings).where(own))
             if log := await read_log(session, thread_id):
-                await _take_in(session, thread_id, Reading(), log)
+                await _take_in(session, thread_id, Reading(), log, counted)
+            await put(session, {"troubles": counted.sums})
 
     async def summary(self, start: datetime, end: datetime) -> Troubles:
         """What went wrong in [start, end), widened to whole hours.
@@ -78,19 +102,22 @@ class PostgresTroubles:
             InvalidInput: `end` is not after `start`, one has no time zone, or it is too long.
         """
         start, end = widen(start, end)
-        check_length(start, end, "hour")
-        async with self._sessions() as session:
-            total = await _counts(session, start, end, sa.literal("all"))
+        if end - start > timedelta(days=LONGEST_DAYS):
+            raise InvalidInput(f"Errors can be asked for {LONGEST_DAYS} days at once, not more.")
+        async with self._sessions.begin() as session:
+            await session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            counts = await self._sums.read(session, start, end)
+            total = _counts(counts, "all")
             return Troubles(
                 total=total[0]
                 if total
-                else Count(name="all", troubles=0, recovered=0, mean_recovery_ms=None),
-                by_code=await _counts(session, start, end, troubles.c.code),
-                by_operation=await _counts(session, start, end, troubles.c.operation),
-                by_upstream=await _counts(session, start, end, troubles.c.upstream),
-                by_agent=await _counts(session, start, end, troubles.c.agent),
-                patterns=await _patterns(session, start, end),
-                hours=await _hours(session, start, end),
+                else Count(name="", troubles=0, recovered=0, mean_recovery_ms=None),
+                by_code=_counts(counts, "code"),
+                by_operation=_counts(counts, "operation"),
+                by_upstream=_counts(counts, "upstream"),
+                by_agent=_counts(counts, "agent"),
+                patterns=await _patterns(session, counts, start, end),
+                hours=await _hours(self._sums, session, start, end),
             )
 
     async def conversations(
@@ -123,25 +150,58 @@ class PostgresTroubles:
             return tuple(Troubled(each.thread_id, each.times, each.at) for each in found)
 
 
+class _Counted:
+    """Changes of the sums, added up."""
+
+    def __init__(self) -> None:
+        self.sums: dict[Key, Sum] = {}
+
+    def add(self, more: Mapping[Key, Sum], times: int = 1) -> None:
+        for key, (count, total) in more.items():
+            before = self.sums.get(key, NOTHING)
+            change = Sum(before.times + times * count, before.amount + times * total)
+            if change == NOTHING:
+                del self.sums[key]
+            else:
+                self.sums[key] = change
+
+    def take_away(self, more: Mapping[Key, Sum]) -> None:
+        self.add(more, -1)
+
+
 async def _take_in(
-    session: AsyncSession, thread_id: ThreadId, reading: Reading, events: Sequence[Event]
+    session: AsyncSession,
+    thread_id: ThreadId,
+    reading: Reading,
+    events: Sequence[Event],
+    counted: _Counted,
 ) -> None:
-    rows: list[dict[str, Any]] = []
-    over: list[Recovered] = []
-    for found in read(reading, events):
-        if isinstance(found, Trouble):
-            row = {name: getattr(found, name) for name in (*_ROW, *_MORE)}
-            rows.append(row | {"thread_id": thread_id})
-        else:
-            over.append(found)
-    if rows:
-        await session.execute(insert(troubles), rows)
-    for recovered in over:
-        await session.execute(
-            sa.update(troubles)
-            .where(troubles.c.thread_id == thread_id, troubles.c.seq.in_(recovered.seqs))
-            .values(recovered_at=recovered.at)
-        )
+    """Keep the troubles that the events tell of; adds what they count to `counted`."""
+    found = list(read(reading, events))
+    fresh = [each for each in found if isinstance(each, Trouble)]
+    if fresh:
+        last = await _last_seen(session, thread_id, fresh)
+        rows: list[dict[str, Any]] = []
+        for trouble in fresh:
+            seen = last.get(trouble.fingerprint)
+            earlier = seen is not None and hour_of(seen) < hour_of(trouble.at)
+            row = {name: getattr(trouble, name) for name in (*_ROW, *_MORE)}
+            row |= {"thread_id": thread_id, "first": seen is None}
+            rows.append(row | {"before": seen if earlier else None})
+            last[trouble.fingerprint] = max(seen or trouble.at, trouble.at)
+        kept = await session.execute(insert(troubles).returning(troubles), rows)
+        for row in kept:
+            counted.add(increments(_kept(row)))
+    for recovered in found:
+        if isinstance(recovered, Recovered):
+            over = await session.execute(
+                sa.update(troubles)
+                .where(troubles.c.thread_id == thread_id, troubles.c.seq.in_(recovered.seqs))
+                .values(recovered_at=recovered.at)
+                .returning(troubles)
+            )
+            for row in over:
+                counted.add(recovery(_kept(row)))
     values = {"applied": events[-1].seq, "reading": reading.plain()}
     await session.execute(
         insert(trouble_readings)
@@ -150,84 +210,106 @@ async def _take_in(
     )
 
 
-async def _counts(
-    session: AsyncSession, start: datetime, end: datetime, by: sa.ColumnElement[Any]
-) -> tuple[Count, ...]:
-    row = troubles.c
-    took = sa.func.extract("epoch", row.recovered_at - row.at) * 1000
-    found = await session.execute(
-        sa.select(
-            by.label("name"),
-            sa.func.count().label("times"),
-            sa.func.count(row.recovered_at).label("recovered"),
-            sa.cast(sa.func.avg(took), sa.Float).label("mean"),
-        )
-        .where(row.at >= start, row.at < end, by.is_not(None))
-        .group_by(by)
-        .order_by(sa.desc("times"), by)
-        .limit(MOST_NAMES)
-    )
-    return tuple(
-        Count(
-            name=each.name,
-            troubles=each.times,
-            recovered=each.recovered,
-            mean_recovery_ms=each.mean,
-        )
-        for each in found
-    )
-
-
-async def _patterns(session: AsyncSession, start: datetime, end: datetime) -> tuple[Pattern, ...]:
+async def _last_seen(
+    session: AsyncSession, thread_id: ThreadId, fresh: Sequence[Trouble]
+) -> dict[str, datetime]:
+    """When the thread had the same troubles for the last time."""
     row = troubles.c
     found = await session.execute(
-        sa.select(
-            row.fingerprint,
-            row.kind,
-            row.code,
-            row.operation,
-            sa.func.max(row.upstream).label("upstream"),
-            sa.func.count().label("times"),
-            sa.func.count(row.thread_id.distinct()).label("conversations"),
-            sa.func.min(row.at).label("first_at"),
-            sa.func.max(row.at).label("last_at"),
+        sa.select(row.fingerprint, sa.func.max(row.at).label("last"))
+        .where(
+            row.thread_id == thread_id,
+            row.fingerprint.in_({trouble.fingerprint for trouble in fresh}),
         )
-        .where(row.at >= start, row.at < end)
-        .group_by(row.fingerprint, row.kind, row.code, row.operation)
-        .order_by(sa.desc("times"), row.fingerprint)
-        .limit(MOST_PATTERNS)
+        .group_by(row.fingerprint)
     )
-    return tuple(
-        Pattern(
-            fingerprint=each.fingerprint,
-            kind=each.kind,
-            code=each.code,
-            operation=each.operation,
-            upstream=each.upstream,
-            troubles=each.times,
-            conversations=each.conversations,
-            first_at=each.first_at,
-            last_at=each.last_at,
-        )
-        for each in found
+    return {row.fingerprint: row.last for row in found}
+
+
+def _kept(row: sa.Row[Any]) -> Kept:
+    return Kept(
+        at=row.at,
+        code=row.code,
+        operation=row.operation,
+        upstream=row.upstream,
+        agent=row.agent,
+        fingerprint=row.fingerprint,
+        recovered_at=row.recovered_at,
+        first=row.first,
     )
 
 
-async def _hours(session: AsyncSession, start: datetime, end: datetime) -> tuple[Hour, ...]:
-    hour = BUCKETS["hour"]
-    at = sa.func.date_trunc("hour", troubles.c.at, "UTC").label("hour")
-    before = start - timedelta(days=DAYS_BEFORE)
-    found = await session.execute(
-        sa.select(at, sa.func.count().label("times"))
-        .where(troubles.c.at >= before, troubles.c.at < end)
-        .group_by(at)
-    )
-    times = {each.hour: each.times for each in found}
+def _counts(counts: Counts, told: Told) -> tuple[Count, ...]:
+    """The most frequent ones first."""
+    over, took_in_all = told + RECOVERED, told + RECOVERED + AMOUNT
+    found = []
+    for name, times in counts.get(told, {}).items():
+        recovered, took = number(counts, over, name), number(counts, took_in_all, name)
+        mean = took / recovered / 1000 if recovered else None
+        found.append(Count(name=name, troubles=times, recovered=recovered, mean_recovery_ms=mean))
+    return tuple(sorted(found, key=lambda each: (-each.troubles, each.name))[:MOST_NAMES])
+
+
+_PATTERNS = sa.text(
+    """
+    SELECT p.fingerprint, l.kind, l.code, l.operation, l.upstream, f.at AS first_at,
+           l.at AS last_at, c.carried
+    FROM unnest(CAST(:fingerprints AS text[])) p(fingerprint)
+    CROSS JOIN LATERAL (SELECT * FROM troubles t WHERE t.fingerprint = p.fingerprint
+        AND t.at >= :start AND t.at < :end ORDER BY t.at LIMIT 1) f
+    CROSS JOIN LATERAL (SELECT * FROM troubles t WHERE t.fingerprint = p.fingerprint
+        AND t.at >= :start AND t.at < :end ORDER BY t.at DESC LIMIT 1) l
+    CROSS JOIN LATERAL (SELECT count(*) AS carried FROM troubles t
+        WHERE t.fingerprint = p.fingerprint AND t.at >= :start AND t.at < :end
+        AND t.before < :start) c
+    """
+)
+"""A conversation counts in the hour of its first such trouble; one that had it before the range
+began as well has carried it into the range."""
+
+
+async def _patterns(
+    session: AsyncSession, counts: Counts, start: datetime, end: datetime
+) -> tuple[Pattern, ...]:
+    times, begun = counts.get(PATTERN, {}), counts.get(PATTERN_CONVERSATIONS, {})
+    most = sorted(times, key=lambda name: (-times[name], name))[:MOST_PATTERNS]
+    found = await session.execute(_PATTERNS, {"fingerprints": most, "start": start, "end": end})
+    patterns = {
+        row.fingerprint: Pattern(
+            fingerprint=row.fingerprint,
+            kind=row.kind,
+            code=row.code,
+            operation=row.operation,
+            upstream=row.upstream,
+            troubles=times[row.fingerprint],
+            conversations=begun.get(row.fingerprint, 0) + row.carried,
+            first_at=row.first_at,
+            last_at=row.last_at,
+        )
+        for row in found
+    }
+    return tuple(patterns[name] for name in most)
+
+
+async def _hours(
+    sums: SumReader, session: AsyncSession, start: datetime, end: datetime
+) -> tuple[Hour, ...]:
+    hour, day = BUCKETS["hour"], BUCKETS["day"]
+    before = start - DAYS_BEFORE * day
+    first = floor(before, "day")
+    days = await sums.days(session, first, floor(end - hour, "day") + day)
+    times: dict[datetime, int] = {}
+    for begin, counts in days.items():
+        for name, count in counts.get(HOUR_OF_DAY, {}).items():
+            times[begin + int(name) * hour] = count
+    many = (end - start) // hour
     hours = []
-    for place in range((end - start) // hour):
+    for place in range(many):
         begin = start + place * hour
-        past = [times.get(begin - timedelta(days=day), 0) for day in range(1, DAYS_BEFORE + 1)]
-        usual = sum(past) / DAYS_BEFORE
         now = times.get(begin, 0)
-        hours.append(Hour(start=begin, troubles=now, usual=usual, odd=is_odd(now, usual)))
+        past = [times.get(begin - number * day, 0) for number in range(1, DAYS_BEFORE + 1)]
+        usual = sum(past) / DAYS_BEFORE
+        odd = is_odd(now, usual)
+        if odd or many <= MOST_HOURS:
+            hours.append(Hour(start=begin, troubles=now, usual=usual, odd=odd))
     return tuple(hours)

@@ -180,7 +180,9 @@ class CountedThreads(BaseModel):
     start: datetime
     end: datetime
     total: int = Field(description="The figure: the parts of all conversations, of every page.")
-    conversations: int = Field(description="How many have a part.")
+    conversations: int | None = Field(
+        description="How many have a part; null if they are too many to be counted."
+    )
     threads: list[CountedThread]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
 

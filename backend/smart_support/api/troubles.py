@@ -103,7 +103,9 @@ class Errors(BaseModel):
     by_upstream: list[ErrorCount]
     by_agent: list[ErrorCount]
     patterns: list[ErrorPattern]
-    hours: list[ErrorHour]
+    hours: list[ErrorHour] = Field(
+        description="Every hour; of a range of more than 1,000 hours only the odd ones."
+    )
     outside: OutsideErrors = Field(description="Beside those: errors of no conversation.")
 
 

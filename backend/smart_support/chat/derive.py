@@ -1,7 +1,7 @@
 """Keeps what is derived from the logs up to date, beside the conversation and never in its way."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from smart_support.events.consumer import EventConsumer
 from smart_support.events.postgres import PostgresEventLog
@@ -66,6 +66,24 @@ class Derivation:
                 if not events:
                     return
                 await consumer.apply(thread_id, events)
+
+
+async def keep_settled(
+    settle: Callable[[], Awaitable[int]],
+    every: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    errors: ErrorHandler = ERROR_HANDLER,
+) -> None:
+    """Have what was counted added to the sums, every `every` seconds and until cancelled.
+
+    `settle` does a part and says how much it was; after a failure the rest waits for next time.
+    """
+    context = ErrorContext(place="job", operation="settling of figures")
+    while True:
+        with errors.guarding(context):
+            while await settle():
+                pass
+        await sleep(every)
 
 
 def _context(consumer: EventConsumer, thread_id: ThreadId | None = None) -> ErrorContext:

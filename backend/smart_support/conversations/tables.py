@@ -109,6 +109,25 @@ conversation_states = sa.Table(
     ),
 )
 
+thread_titles = sa.Table(
+    "thread_titles",
+    metadata,
+    # Once per thread, beside the row that every turn writes anew, so that its index is not.
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Index("ix_thread_titles_trigrams", sa.text("trigrams(title)"), postgresql_using="gin"),
+)
+
+# Every three characters in a row: a text is found in those titles alone that have all of its own.
+TRIGRAMS = """
+CREATE FUNCTION trigrams(words text) RETURNS text[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT coalesce(array_agg(DISTINCT substr(l.words, place, 3)), '{}')
+  FROM (SELECT lower(words)) l (words), generate_series(1, length(l.words) - 2) place
+$$
+"""
+sa.event.listen(thread_titles, "before_create", sa.DDL(TRIGRAMS))  # type: ignore[no-untyped-call]
+
 thread_memories = sa.Table(
     "thread_memories",
     metadata,

@@ -18,6 +18,7 @@ from smart_support.conversations.lifecycle import (
     fold_all,
 )
 from smart_support.conversations.tables import conversation_states as states
+from smart_support.conversations.tables import thread_titles as titles
 from smart_support.conversations.tables import threads
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
@@ -25,6 +26,11 @@ from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
 from smart_support.events.records import Event, ThreadId
 from smart_support.events.standing import Standing, Status
+
+TRIGRAM = 3
+"""Characters below which a text cannot be looked up."""
+PASSED = 2_000
+"""Conversations that are passed one by one in search of a text, before it is looked up."""
 
 _KEPT = [field.name for field in fields(Lifecycle) if field.name != "standing"]
 
@@ -50,6 +56,8 @@ class PostgresConversationTracker:
             lifecycle = fold_all(_lifecycle(row) if row else None, fresh)
             if fresh and lifecycle is not None:
                 await _store(session, lifecycle, fresh[-1].seq)
+                if lifecycle.title != (row.title if row else ""):
+                    await _store_title(session, lifecycle)
 
     async def behind(self, limit: int) -> list[ThreadId]:
         async with self._sessions() as session:
@@ -60,10 +68,12 @@ class PostgresConversationTracker:
             await lock_thread(session, states, thread_id)
             log = await read_log(session, thread_id)
             lifecycle = fold_all(None, log)
+            await session.execute(sa.delete(titles).where(titles.c.thread_id == thread_id))
             if lifecycle is None:
                 await session.execute(sa.delete(states).where(states.c.thread_id == thread_id))
             else:
                 await _store(session, lifecycle, log[-1].seq)
+                await _store_title(session, lifecycle)
 
     async def lifecycle(self, thread_id: ThreadId) -> Lifecycle:
         async with self._sessions() as session:
@@ -77,19 +87,9 @@ class PostgresConversationTracker:
     async def threads(
         self, which: ThreadFilter = EVERY_THREAD, after: ThreadId | None = None, limit: int = 50
     ) -> ThreadPage:
-        newest = sa.tuple_(states.c.opened_at, states.c.thread_id)
-        statement = (
-            sa.select(states, threads.c.customer_id, threads.c.customer_name)
-            .join(threads, threads.c.id == states.c.thread_id)
-            .order_by(states.c.opened_at.desc(), states.c.thread_id.desc())
-            .limit(limit + 1)
-        )
+        statement = sa.select(states)
         if which.status is not None:
             statement = statement.where(states.c.status == which.status.value)
-        if which.customer_id is not None:
-            statement = statement.where(threads.c.customer_id == which.customer_id)
-        if which.text is not None:
-            statement = statement.where(states.c.title.icontains(which.text, autoescape=True))
         if which.among is not None:
             statement = statement.where(states.c.thread_id.in_(which.among))
         async with self._sessions() as session:
@@ -104,8 +104,9 @@ class PostgresConversationTracker:
                     sa.literal(opened_at, states.c.opened_at.type),
                     sa.literal(after, states.c.thread_id.type),
                 )
+                newest = sa.tuple_(states.c.opened_at, states.c.thread_id)
                 statement = statement.where(newest < last)
-            rows = (await session.execute(statement)).all()
+            rows = await _search(session, statement, which, limit + 1)
         return ThreadPage(
             threads=tuple(_summary(row) for row in rows[:limit]),
             next_after=rows[limit - 1].thread_id if len(rows) > limit else None,
@@ -120,6 +121,67 @@ class PostgresConversationTracker:
         )
         async with self._sessions() as session:
             return list(await session.scalars(statement))
+
+
+async def _search(
+    session: AsyncSession, statement: sa.Select[Any], which: ThreadFilter, limit: int
+) -> Sequence[sa.Row[Any]]:
+    """The newest `limit` of `statement` that have the text and the customer.
+
+    What many titles have is found among the newest ones; only what is rare is looked up. A text
+    of one or two characters has nothing to be looked up by.
+    """
+    text = which.text or ""
+    if which.customer_id is not None or len(text) < TRIGRAM:
+        return await _rows(session, _page(statement, which, limit))
+    recent = _newest(statement, PASSED).subquery()
+    rows = await _rows(session, _page(sa.select(recent), which, limit))
+    if len(rows) == limit:
+        return rows
+    found = (
+        sa.select(titles.c.thread_id)
+        .where(
+            sa.func.trigrams(titles.c.title).op("@>")(sa.func.trigrams(text)),
+            titles.c.title.icontains(text, autoescape=True),
+        )
+        .cte("found")
+        .prefix_with("MATERIALIZED")
+    )
+    rare = statement.where(states.c.thread_id.in_(sa.select(found.c.thread_id)))
+    return await _rows(session, _page(rare, which, limit))
+
+
+async def _rows(session: AsyncSession, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    found: Sequence[sa.Row[Any]] = (await session.execute(statement)).all()
+    return found
+
+
+def _newest(statement: sa.Select[Any], limit: int) -> sa.Select[Any]:
+    row = statement.selected_columns
+    return statement.order_by(row.opened_at.desc(), row.thread_id.desc()).limit(limit)
+
+
+def _page(statement: sa.Select[Any], which: ThreadFilter, limit: int) -> sa.Select[Any]:
+    """The newest of `statement` that have the text and the customer, with whose they are."""
+    row = statement.selected_columns
+    statement = statement.add_columns(threads.c.customer_id, threads.c.customer_name).where(
+        threads.c.id == row.thread_id
+    )
+    if which.customer_id is not None:
+        statement = statement.where(threads.c.customer_id == which.customer_id)
+    if which.text is not None:
+        statement = statement.where(row.title.icontains(which.text, autoescape=True))
+    return _newest(statement, limit)
+
+
+async def _store_title(session: AsyncSession, lifecycle: Lifecycle) -> None:
+    if lifecycle.title:
+        values = {"title": lifecycle.title}
+        await session.execute(
+            insert(titles)
+            .values(thread_id=lifecycle.thread_id, **values)
+            .on_conflict_do_update(index_elements=[titles.c.thread_id], set_=values)
+        )
 
 
 async def _store(session: AsyncSession, lifecycle: Lifecycle, applied: int) -> None:

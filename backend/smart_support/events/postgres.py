@@ -1,7 +1,7 @@
 """The log in PostgreSQL: one statement appends, and it alone gives out numbers."""
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -136,6 +136,15 @@ class PostgresEventLog:
         self, thread_id: ThreadId, *, after: int = 0, limit: int | None = None
     ) -> tuple[Event, ...]:
         """The events after `after`, oldest first, at most `limit`."""
+        rows = await self.read_plain(thread_id, after=after, limit=limit)
+        return tuple(
+            Event(thread_id, seq, at, fact_of(type_, payload)) for seq, at, type_, payload in rows
+        )
+
+    async def read_plain(
+        self, thread_id: ThreadId, *, after: int = 0, limit: int | None = None
+    ) -> Sequence[tuple[int, datetime, str, dict[str, Any]]]:
+        """The same as they are stored: number, time, type and payload."""
         statement = (
             sa.select(events.c.seq, events.c.at, events.c.type, events.c.payload)
             .where(events.c.thread_id == thread_id, events.c.seq > after)
@@ -143,10 +152,7 @@ class PostgresEventLog:
             .limit(limit)
         )
         async with self._sessions() as session:
-            rows = (await session.execute(statement)).all()
-        return tuple(
-            Event(thread_id, row.seq, row.at, fact_of(row.type, row.payload)) for row in rows
-        )
+            return (await session.execute(statement)).all()
 
     async def read_turns(
         self, thread_id: ThreadId, types: Iterable[str], *, last: int

@@ -2248,9 +2248,9 @@ export interface components {
             total: number;
             /**
              * Conversations
-             * @description How many have a part.
+             * @description How many have a part; null if they are too many to be counted.
              */
-            conversations: number;
+            conversations: number | null;
             /** Threads */
             threads: components["schemas"]["CountedThread"][];
             /**
@@ -2690,7 +2690,10 @@ export interface components {
             by_agent: components["schemas"]["ErrorCount"][];
             /** Patterns */
             patterns: components["schemas"]["ErrorPattern"][];
-            /** Hours */
+            /**
+             * Hours
+             * @description Every hour; of a range of more than 1,000 hours only the odd ones.
+             */
             hours: components["schemas"]["ErrorHour"][];
             /** @description Beside those: errors of no conversation. */
             outside: components["schemas"]["OutsideErrors"];

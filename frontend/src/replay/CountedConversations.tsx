@@ -60,7 +60,9 @@ export function CountedConversations({ which }: { which: CountedSearch }) {
             <span role="status" data-total={first.total}>
               {parts === null
                 ? plural(first.total, "conversation")
-                : `${plural(first.total, ...parts)} in ${plural(first.conversations, "conversation")}`}
+                : first.conversations === null
+                  ? plural(first.total, ...parts)
+                  : `${plural(first.total, ...parts)} in ${plural(first.conversations, "conversation")}`}
             </span>
           )}
         </div>

@@ -1,0 +1,105 @@
+"""What was counted, by figure and dimension: added up, and as it is stored."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from smart_support.analytics.episode import Key, Sum
+
+AMOUNT = " amount"
+"""Behind a figure's name: how much, where its name alone says how often."""
+
+Counts: TypeAlias = dict[str, dict[str, int]]
+"""Figure -> dimension -> number, nothing that is zero: what one hour or day has counted.
+
+Plain numbers and few containers: months of them are read at once, and the garbage collector looks
+at containers alone.
+"""
+
+AMOUNTS = frozenset({"input_tokens", "output_tokens"})
+"""Figures of which the amount is asked for, and not how often."""
+
+
+def add(into: Counts, more: Counts) -> None:
+    """Add `more` to `into`; what comes to nothing is left out."""
+    for figure, dimensions in more.items():
+        own = into.setdefault(figure, {})
+        for dimension, number in dimensions.items():
+            total = own.get(dimension, 0) + number
+            if total:
+                own[dimension] = total
+            else:
+                own.pop(dimension, None)
+        if not own:
+            del into[figure]
+
+
+def together(parts: Iterable[Counts]) -> Counts:
+    """All of them added up."""
+    found: Counts = {}
+    for part in parts:
+        add(found, part)
+    return found
+
+
+def by_hour(counted: Mapping[Key, Sum]) -> dict[datetime, Counts]:
+    """The same by the hours that it belongs to."""
+    hours: dict[datetime, Counts] = {}
+    for (hour, figure, dimension), (times, amount) in counted.items():
+        counts = hours.setdefault(hour, {})
+        if times:
+            counts.setdefault(figure, {})[dimension] = times
+        if amount:
+            counts.setdefault(figure + AMOUNT, {})[dimension] = amount
+    return hours
+
+
+def flat(hours: Mapping[datetime, Counts]) -> dict[Key, Sum]:
+    """What `by_hour` made this from, but for what was nothing."""
+    found: dict[Key, Sum] = {}
+    for hour, counts in hours.items():
+        for name, dimensions in counts.items():
+            figure = name.removesuffix(AMOUNT)
+            for dimension, number in dimensions.items():
+                key = Key(hour, figure, dimension)
+                times, amount = found.get(key, (0, 0))
+                of_times = name == figure
+                found[key] = Sum(number, amount) if of_times else Sum(times, number)
+    return found
+
+
+def keys_of(counts: Counts) -> list[str]:
+    """Under which names a conversation is found that has counted this, in order.
+
+    A figure's own, and `figure/dimension`; of amounts, only where there is one.
+    """
+    keys: set[str] = set()
+    for name, dimensions in counts.items():
+        figure = name.removesuffix(AMOUNT)
+        if (name == figure) is (figure in AMOUNTS):
+            continue
+        for dimension, number in dimensions.items():
+            if number > 0:
+                keys |= {figure, key_of(figure, dimension)}
+    return sorted(keys)
+
+
+def key_of(figure: str, dimension: str | None) -> str:
+    """The name under which a figure, or one dimension of it, is found."""
+    return figure if dimension is None else f"{figure}/{dimension}"
+
+
+def number(counts: Counts, name: str, dimension: str | None = None) -> int:
+    """How often a figure was counted, or how much; in all, or of one dimension."""
+    dimensions = counts.get(name, {})
+    return sum(dimensions.values()) if dimension is None else dimensions.get(dimension, 0)
+
+
+def stored(hours: Mapping[datetime, Counts]) -> dict[str, Counts]:
+    """Hours as JSON has them: counted from 1970."""
+    return {str(int(hour.timestamp()) // 3600): counts for hour, counts in hours.items()}
+
+
+def named_hour(name: str) -> datetime:
+    """The hour that `stored` has named so."""
+    return datetime.fromtimestamp(int(name) * 3600, UTC)
