@@ -82,8 +82,19 @@ class Years:
 class Teller:
     """Fills the database at `url` with more and more of the same company's conversations."""
 
-    def __init__(self, url: str, sessions: Sessions, *, end: datetime, seed: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        sessions: Sessions,
+        *,
+        end: datetime,
+        many: int = STORIES,
+        long_turns: int = LONG_TURNS,
+        seed: int = 8,
+    ) -> None:
         self._url = url
+        self._many = many
+        self._long_turns = long_turns
         self._sessions = sessions
         self._end = end
         self._start = end - timedelta(days=DAYS)
@@ -98,9 +109,11 @@ class Teller:
     async def tell(self) -> None:
         """Store the stories themselves, and the long one."""
         middle = self._start + timedelta(days=DAYS // 2)
-        self._stories = list(stories(self._chance, STORIES, middle))
-        self._long = tell(self._chance, STORIES, self._end - timedelta(days=80), LONG_TURNS)
-        self._copies = STORIES + 1
+        self._stories = list(stories(self._chance, self._many, middle))
+        self._long = tell(
+            self._chance, self._many, self._end - timedelta(days=80), self._long_turns
+        )
+        self._copies = self._many + 1
         every = [*self._stories, self._long]
         connection = await asyncpg.connect(self._url)
         try:
@@ -150,7 +163,7 @@ class Teller:
         weights = [_busy(hour) for hour in hours]
         drawn: list[tuple[datetime, int]] = []
         while self._events < size:
-            place = self._chance.randrange(STORIES)
+            place = self._chance.randrange(self._many)
             self._events += len(self._stories[place].events)
             self._turns += len(self._stories[place].turns)
             drawn.append((self._chance.choices(hours, weights)[0], place))
@@ -308,7 +321,7 @@ async def _store(connection: asyncpg.Connection, every: Sequence[Story]) -> None
         approvals: [row for story in every for row in story.approvals],
     }
     for table, found in rows.items():
-        names = list(found[0])
+        names = list(found[0]) if found else []
         await connection.copy_records_to_table(
             table.name, columns=names, records=[tuple(row[name] for name in names) for row in found]
         )

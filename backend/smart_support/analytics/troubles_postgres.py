@@ -15,6 +15,7 @@ from smart_support.analytics.sums_postgres import SumReader, put
 from smart_support.analytics.tables import trouble_readings, troubles
 from smart_support.analytics.troubles import (
     HOUR_OF_DAY,
+    LEAST_ODD,
     LONGEST_DAYS,
     MOST_HOURS,
     PATTERN,
@@ -303,13 +304,17 @@ async def _hours(
         for name, count in counts.get(HOUR_OF_DAY, {}).items():
             times[begin + int(name) * hour] = count
     many = (end - start) // hour
+    every = [times.get(before + place * hour, 0) for place in range(DAYS_BEFORE * 24 + many)]
     hours = []
     for place in range(many):
-        begin = start + place * hour
-        now = times.get(begin, 0)
-        past = [times.get(begin - number * day, 0) for number in range(1, DAYS_BEFORE + 1)]
-        usual = sum(past) / DAYS_BEFORE
-        odd = is_odd(now, usual)
+        # The same hour of the days before.
+        now, past = (
+            every[place + DAYS_BEFORE * 24],
+            sum(every[place : place + DAYS_BEFORE * 24 : 24]),
+        )
+        usual = past / DAYS_BEFORE
+        odd = now >= LEAST_ODD and is_odd(now, usual)
         if odd or many <= MOST_HOURS:
+            begin = start + place * hour
             hours.append(Hour(start=begin, troubles=now, usual=usual, odd=odd))
     return tuple(hours)
