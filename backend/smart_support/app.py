@@ -73,7 +73,7 @@ from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
 from smart_support.api.sockets import Sockets
 from smart_support.chat.calls import CallRecovery
-from smart_support.chat.derive import Derivation, keep_settled
+from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
@@ -154,7 +154,6 @@ log = structlog.get_logger()
 
 SWEEP_SECONDS = 5.0
 CALLS_SECONDS = 5.0
-SETTLE_SECONDS = 5.0
 RESTART_GRACE_SECONDS = 10.0
 
 Progress = Callable[[str], None]
@@ -374,7 +373,9 @@ async def open_parts(
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
         troubles = PostgresTroubles(connected)
-        derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
+        derivation = Derivation(
+            event_log, [tracker, recorder, troubles], errors, settle=recorder.settle
+        )
         followers = Followers()
         switched_off = PostgresStops(connected)
         call_limits = Limits(
@@ -526,8 +527,6 @@ async def open_parts(
             await stack.enter_async_context(_task(sender.run(), "webhook", errors))
         tokens = tokens_of(settings)
         await stack.enter_async_context(_task(derivation.run(), "derivation", errors))
-        settling = keep_settled(recorder.settle, SETTLE_SECONDS, errors=errors)
-        await stack.enter_async_context(_task(settling, "figures", errors))
         stack.push_async_callback(derivation.sweep)
         if settings.database_url is not None or settings.smart_support_workers > 1:
             # Nobody else uses the embedded database of a single process.
