@@ -32,7 +32,7 @@ def test_every_error_says_all_of_itself(kind: type[SupportError]) -> None:
     assert isinstance(kind.severity, Severity)
     assert isinstance(kind.retry, RetryStrategy)
     assert isinstance(kind.action, ClientAction)
-    assert kind.close_code in {1001, 1011, 1013, 4401, 4403}
+    assert kind.close_code in {1001, 1011, 1013, 4401, 4403, 4429}
     assert Family.of(kind.code)
     assert kind.operator_hint().rstrip()[-1] in ".?!"
     assert kind.__doc__

@@ -35,6 +35,7 @@ from smart_support.agent.model_errors import (
 )
 from smart_support.agent.offline import MODEL as OFFLINE_MODEL
 from smart_support.agent.offline import offline_endpoint
+from smart_support.analytics.outside_postgres import OutsideErrors
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api import (
@@ -59,6 +60,12 @@ from smart_support.api import (
 )
 from smart_support.api import (
     credentials as credential_routes,
+)
+from smart_support.api import (
+    operations as operation_routes,
+)
+from smart_support.api import (
+    specs as spec_routes,
 )
 from smart_support.api import (
     troubles as trouble_routes,
@@ -117,6 +124,7 @@ from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens, signing_key
+from smart_support.ledger.departures import Departures
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
@@ -145,6 +153,7 @@ from smart_support.telemetry.watch import (
 )
 from smart_support.tools.authorize import Door, SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
+from smart_support.tools.credential_check import CredentialCheck
 from smart_support.tools.keyring import Keyring
 from smart_support.tools.linked import LinkedReads
 from smart_support.tools.oauth import OAuth
@@ -225,6 +234,62 @@ async def open_keyring(settings: Settings, url: str) -> AsyncIterator[OpenKeyrin
             yield OpenKeyring(operations, credentials, keyring, PostgresAudit(connected))
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def open_credential_check(
+    settings: Settings, url: str
+) -> AsyncIterator[tuple[PostgresOperations, CredentialCheck]]:
+    """What tries credentials out, on the migrated database at `url`."""
+    upstream_settings = UpstreamSettings.from_settings(settings)
+    trust = ssl.create_default_context()
+    transport = PinnedTransport(CheckedBackend(upstream_settings.addresses), ssl_context=trust)
+    engine = open_engine(url)
+    try:
+        connected = sessions(engine)
+        operations = PostgresOperations(connected)
+        credentials = PostgresCredentials(connected, keys_of(settings))
+        async with _client(trust, transport) as client, Upstreams(upstream_settings) as upstreams:
+            oauth = OAuth(client, credentials)
+            yield (
+                operations,
+                _credential_check(
+                    settings,
+                    Keyring(operations, credentials, oauth),
+                    operations,
+                    credentials,
+                    oauth,
+                    PostgresStops(connected),
+                    PostgresAudit(connected),
+                    Door(upstreams, SpecAuthorizer(operations, credentials, oauth)),
+                ),
+            )
+    finally:
+        await engine.dispose()
+
+
+def _credential_check(
+    settings: Settings,
+    keyring: Keyring,
+    operations: PostgresOperations,
+    credentials: PostgresCredentials,
+    oauth: OAuth,
+    stops: PostgresStops,
+    audit: PostgresAudit,
+    door: Door,
+) -> CredentialCheck:
+    return CredentialCheck(
+        keyring,
+        operations,
+        credentials,
+        oauth,
+        stops,
+        audit,
+        door,
+        total=settings.smart_support_tool_timeout,
+        attempt=settings.smart_support_tool_attempt_timeout,
+        max_bytes=settings.smart_support_tool_max_bytes,
+    )
 
 
 @asynccontextmanager
@@ -361,7 +426,10 @@ async def open_parts(
         event_log = PostgresEventLog(connected)
         webhook = webhook_of(settings)
         handoffs = PostgresHandoffs(connected, announce=webhook is not None)
-        ledger = PostgresLedger(connected)
+        ledger = PostgresLedger(connected, owner=life.owner)
+        departures = stack.enter_context(
+            Departures(settings.smart_support_data_dir / "departures", life.owner).kept()
+        )
         operations = PostgresOperations(connected)
         audit = PostgresAudit(connected)
         credentials = PostgresCredentials(connected, keys_of(settings))
@@ -373,6 +441,10 @@ async def open_parts(
         tracker = PostgresConversationTracker(connected)
         recorder = PostgresAnalyticsRecorder(connected)
         troubles = PostgresTroubles(connected)
+        outside = OutsideErrors(connected, clock=seams.clock)
+        errors.count_with(outside.count)
+        stack.push_async_callback(outside.store)
+        await stack.enter_async_context(_task(outside.run(), "errors outside", errors))
         derivation = Derivation(
             event_log, [tracker, recorder, troubles], errors, settle=recorder.settle
         )
@@ -384,6 +456,7 @@ async def open_parts(
             max_bytes=settings.smart_support_tool_max_bytes,
         )
         door = Door(upstreams, SpecAuthorizer(operations, credentials, oauth))
+        keyring = Keyring(operations, credentials, oauth)
         linked = LinkedReads(
             upstreams,
             operations,
@@ -465,6 +538,7 @@ async def open_parts(
             ),
             tell,
             clock=seams.clock,
+            departures=departures,
         )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
         runner = TurnRunner(
@@ -483,7 +557,9 @@ async def open_parts(
                     switched_off,
                     linked,
                     call_limits,
+                    operations=operations,
                     door=door,
+                    leaves=departures.leaves,
                     away=lambda base_url: apis.is_away(base_url, watch.monitor.standing),
                     clock=seams.clock,
                 ),
@@ -564,6 +640,7 @@ async def open_parts(
             tracker=tracker,
             recorder=recorder,
             troubles=troubles,
+            outside=outside,
             derivation=derivation,
             log=event_log,
             ledger=ledger,
@@ -576,7 +653,10 @@ async def open_parts(
             sign_ins=SignIns(audit),
             credentials=credentials,
             oauth=oauth,
-            keyring=Keyring(operations, credentials, oauth),
+            keyring=keyring,
+            credential_check=_credential_check(
+                settings, keyring, operations, credentials, oauth, switched_off, audit, door
+            ),
             agents=agents,
             runner=runner,
             desk=Desk(handoffs, runner.publish),
@@ -640,6 +720,8 @@ def create_app(
         threads,
         replay,
         approvals,
+        spec_routes,
+        operation_routes,
         review,
         credential_routes,
         connect,

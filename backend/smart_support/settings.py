@@ -178,6 +178,13 @@ class Settings(BaseSettings):
     smart_support_sockets_per_address: int = Field(
         1_000, gt=0, description="Chat sockets that one address may have open in one process."
     )
+    smart_support_frames_per_second: float = Field(
+        30.0, gt=0, description="Frames that one chat socket may send; ten times as many at once."
+    )
+    smart_support_heartbeat: Seconds = Field(
+        20.0,
+        description="Seconds between pings of a chat socket; one may be unanswered for as long.",
+    )
     smart_support_while_answering: str = Field(
         "queue",
         pattern="^(queue|interrupt)$",

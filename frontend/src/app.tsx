@@ -26,6 +26,7 @@ import {
 import { forgetPerson } from "./api/sign-in";
 import { type OpenSocket, openSocket } from "./api/socket";
 import { type Upload, uploadDocument } from "./api/upload";
+import { type AuditSearch, auditSearch } from "./audit/search";
 import { type DashboardSearch, dashboardSearch } from "./dashboard/range";
 import { type ReviewSearch, reviewSearch } from "./review/search";
 import { EmptyState } from "./ui/EmptyState";
@@ -299,6 +300,12 @@ const operatorRoute = createRoute({
     </For>
   ),
 });
+const auditRoute = createRoute({
+  getParentRoute: () => operatorRoute,
+  path: "/audit",
+  validateSearch: (search: Record<string, unknown>): AuditSearch => auditSearch(search),
+  component: lazyRouteComponent(() => import("./audit/AuditPage"), "AuditPage"),
+});
 const reviewListRoute = createRoute({
   getParentRoute: () => operatorRoute,
   path: "/review",
@@ -314,7 +321,7 @@ const reviewRoute = createRoute({
 const routeTree = rootRoute.addChildren([
   customerRoute.addChildren([chatRoute, conversationRoute]),
   leadRoute.addChildren([replayListRoute, replayRoute, dashboardRoute]),
-  operatorRoute.addChildren([reviewListRoute, reviewRoute]),
+  operatorRoute.addChildren([reviewListRoute, reviewRoute, auditRoute]),
   settingsRoute,
 ]);
 

@@ -137,6 +137,8 @@ export function fakeServer(role: Role) {
       const found = threads.find(({ id }) => url.pathname.endsWith(id));
       return found ? json(found) : problem(404, "VAL_NOT_FOUND", "I could not find that.");
     },
+    "GET /api/connections": () => json({ connections: [] }),
+    "GET /api/connections/counts": () => json({ services: [] }),
     "GET /api/approvals": () => json({ approvals: [] }),
     "GET /api/tool-calls/unknown": () => json({ calls: [] }),
     "GET /api/turns/interrupted": () => json({ turns: [], next_cursor: null }),

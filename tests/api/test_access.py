@@ -63,6 +63,8 @@ RULES: dict[str, set[Role] | None] = {
     "PUT /api/specs/{spec_id}/headers/{header}": OPERATORS,
     "DELETE /api/specs/{spec_id}/headers/{header}": OPERATORS,
     "PUT /api/specs/{spec_id}/environments/{environment}": OPERATORS,
+    "GET /api/connections/counts": LEADS | OPERATORS,
+    "POST /api/specs/{spec_id}/credentials/{scheme}/test": OPERATORS,
     "GET /api/audit": OPERATORS,
     "GET /api/audit/check": OPERATORS,
     "GET /api/connect/callback": EVERYBODY,

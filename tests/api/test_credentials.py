@@ -294,6 +294,30 @@ class TestAudit:
             "first_broken": None,
         }
 
+    async def test_is_read_between_two_moments(self, server: Server) -> None:
+        operator, refused = server.http(OPERATOR), server.http(ADA)
+        for _ in range(2):
+            await refused.get("/api/dashboard")
+        (last,) = (await operator.get("/api/audit", params={"limit": 1})).json()["entries"]
+        await refused.get("/api/dashboard")
+
+        after, until, other = [
+            (await operator.get("/api/audit", params={**asked, "limit": 200})).json()["entries"]
+            for asked in (
+                {"since": last["at"]},
+                {"until": last["at"], "act": "access_denied"},
+                {"since": last["at"], "actor": "nobody"},
+            )
+        ]
+        naive = await operator.get("/api/audit", params={"since": "2026-11-25T12:00:00"})
+
+        assert after[-1]["number"] <= last["number"] < after[0]["number"]
+        assert {entry["at"] >= last["at"] for entry in after} == {True}
+        assert {(entry["at"] < last["at"], entry["act"]) for entry in until} == {
+            (True, "access_denied")
+        }
+        assert (other, naive.status_code) == ([], 422)
+
     async def test_has_the_answers_of_customers(self, server: Server, company: Company) -> None:
         spec_id = await imported(server, company, [])
         await ask(server, await tool_name(server, spec_id, "POST /orders"), {"body": {}})
@@ -376,6 +400,29 @@ class TestConnecting:
         assert "<script>" not in landed.text
         assert landed.headers["content-security-policy"].startswith("default-src 'none'")
 
+    async def test_is_counted_and_ended_whatever_environment_is_called(
+        self, server: Server, company: Company
+    ) -> None:
+        spec_id = await imported(server, company, [{"login": []}])
+        await give_client(server, spec_id)
+        operator, browser = server.http(OPERATOR), server.http(ADA)
+        way_out = await browser.get(f"/api/connect/{spec_id}/login")
+        back = (await visited(way_out.json()["url"])).headers["location"]
+        assert (await visited(back, browser.cookies)).is_success
+        sandbox = f"/api/specs/{spec_id}/environments/sandbox"
+        assert (await operator.put(sandbox, json={"base_url": company.base_url})).is_success
+
+        listed = (await browser.get("/api/connections")).json()["connections"]
+        counted = (await server.http(LEAD).get("/api/connections/counts")).json()["services"]
+        gone = await browser.delete(f"/api/connect/{spec_id}/login")
+        then = (await operator.get("/api/connections/counts")).json()["services"]
+
+        assert [each["scheme"] for each in listed if each["spec_id"] == spec_id] == ["login"]
+        (mine,) = [each for each in counted if each["spec_id"] == spec_id]
+        assert (mine["scheme"], mine["service"], mine["customers"]) == ("login", "Shop", 1)
+        assert gone.status_code == 204
+        assert [each for each in then if each["spec_id"] == spec_id] == []
+
 
 async def test_many_approvals_and_decisions_at_once_do_not_wait_for_each_other(
     server: Server, company: Company
@@ -385,3 +432,26 @@ async def test_many_approvals_and_decisions_at_once_do_not_wait_for_each_other(
     assert len(set(spec_ids)) == 6
     check = (await server.http(OPERATOR).get("/api/audit/check")).json()
     assert check["whole"]
+
+
+async def test_an_operator_tries_a_credential_out(server: Server, company: Company) -> None:
+    spec_id = await imported(server, company, [{"key": []}])
+    await give(server, spec_id, "key", value=KEY)
+    path = f"/api/specs/{spec_id}/credentials/key/test"
+
+    accepted = await server.http(OPERATOR).post(path, json={})
+    company.guard = lambda _: False
+    refused = await server.http(OPERATOR).post(path, json={"operation": "GET /orders"})
+    unknown = await server.http(OPERATOR).post(path, json={"operation": "POST /orders"})
+    not_theirs = await server.http(LEAD).post(path, json={})
+
+    assert accepted.json()["result"] == "accepted"
+    assert refused.json() == {
+        "result": "refused",
+        "asked": "GET /orders",
+        "status": 401,
+        "said": refused.json()["said"],
+        "correlation_id": company.calls[-1].headers["x-correlation-id"],
+    }
+    assert (unknown.status_code, not_theirs.status_code) == (404, 403)
+    assert "canary" not in accepted.text + refused.text + unknown.text

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from typing import Any
 
 import httpx
@@ -90,6 +91,7 @@ class _Client:
     """Takes what it is told, or not in time."""
 
     token = ""
+    valid_until = math.inf
 
     def __init__(self, *, slow: int = 0) -> None:
         self.slow = slow

@@ -11,7 +11,7 @@ from tests.support.database import Databases
 from tests.support.server import ADA, Server, logged, running
 
 from smart_support.cli.catalogue import all_errors
-from smart_support.errors import InternalError, SupportError
+from smart_support.errors import InternalError, RateLimited, SupportError
 from smart_support.telemetry import metrics
 from smart_support.telemetry.words import languages, message_of, translations
 
@@ -44,8 +44,8 @@ def made(kind: type[SupportError]) -> SupportError:
     """An error of this class, whatever its constructor takes, whose text is a canary."""
     error = kind.__new__(kind)
     error.args = (CANARY,)
-    if kind.__name__ in {"RateLimited", "ReviewConflict"}:
-        error.__dict__.update({"retry_after": 2.5} if kind.code == "RATE_LIMITED" else {})
+    if kind.__name__ in {"RateLimited", "TooManyFrames", "ReviewConflict"}:
+        error.__dict__.update({"retry_after": 2.5} if issubclass(kind, RateLimited) else {})
         error.__dict__.setdefault("conflicts", ())
     return error
 

@@ -246,7 +246,12 @@ async def test_corrects_what_the_executor_is_told(server: Server, spec: str) -> 
     )
     assert decided.status_code == 200, decided.text
     assert told.items() <= decided.json()["classification"].items()
-    emptied = {"idempotency_lifetime_s": 0, "breaker_group": "", "answer_fields": []}
+    emptied = {
+        "idempotency_lifetime_s": 0,
+        "breaker_group": "",
+        "answer_fields": [],
+        "repeatable": "unknown",
+    }
     cleared = await operator.post(
         path, json={"version": decided.json()["version"], "state": "pending", **emptied}
     )
@@ -254,6 +259,7 @@ async def test_corrects_what_the_executor_is_told(server: Server, spec: str) -> 
     now = cleared.json()["classification"]
     assert (now["idempotency_lifetime_s"], now["cacheable_s"]) == (None, 60)
     assert (now["breaker_group"], now["answer_fields"]) == (None, [])
+    assert now["repeatable"] is None
 
 
 async def test_says_that_an_operation_is_gone_from_the_document(server: Server, spec: str) -> None:

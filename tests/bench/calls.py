@@ -111,6 +111,7 @@ async def open_desk(server_url: str, company: str) -> AsyncIterator[Desk]:
                 PostgresStops(connected),
                 LinkedReads(upstreams, operations, attempt=10.0, max_bytes=1 << 20),
                 Limits(),
+                operations=operations,
             ),
             tools=build_tools(await operations.approved(), {"customer_id": "cus_bench"}),
             conversations=PostgresConversations(connected, owner=1),

@@ -15,9 +15,9 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import orjson
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 from sqlalchemy.dialects.postgresql import JSONB
 from tests.bench.stories import PREFIX_LENGTH, UNNUMBERED, Story, prefix_of, stories, tell
+from tests.support.sums import sums_statement
 
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.tables import (
@@ -30,7 +30,6 @@ from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.conversations.postgres import PostgresConversationTracker
 from smart_support.conversations.tables import conversation_states, thread_titles, threads, turns
 from smart_support.database import Sessions
-from smart_support.database.schema import migrations_folder
 from smart_support.events.records import payload_of
 from smart_support.events.tables import event_logs, events
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
@@ -140,7 +139,7 @@ class Teller:
                 group.create_task(self._copy(tables, copies))
         connection = await asyncpg.connect(self._url)
         try:
-            await connection.execute(f"TRUNCATE figure_changes, figure_sums; {_sums()}")
+            await connection.execute(f"TRUNCATE figure_changes, figure_sums; {sums_statement()}")
             await connection.execute("VACUUM ANALYZE")
         finally:
             await connection.close()
@@ -266,12 +265,6 @@ def _copied_value(table: sa.Table, column: sa.Column[Any]) -> str:
     if column.name in {"turn_id", "correlation_id"}:
         return f"replace({value}, c.story, c.prefix)"
     return value
-
-
-def _sums() -> str:
-    """The statement that counts everything anew, which the database's own history has."""
-    scripts = ScriptDirectory(str(migrations_folder()))
-    return str(scripts.get_revision("0018").module.SUMS)
 
 
 def _busy(hour: datetime) -> float:

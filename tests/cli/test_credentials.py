@@ -11,7 +11,9 @@ from tests.operations.documents import openapi
 from typer.testing import CliRunner
 
 from smart_support.cli.commands import cli
+from smart_support.cli.credentials import check_described
 from smart_support.security.sealing import new_key, parse_keys
+from smart_support.tools.credential_check import Checked
 
 CANARY = "canary-0123456789"
 
@@ -141,3 +143,26 @@ def test_the_key_is_changed_without_losing_anything(keyed: Any) -> None:
     assert resealed == "Sealed anew: 1\n"
     assert again.output == "Sealed anew: 0\n"
     refused(lost, "SMART_SUPPORT_SEALING_KEYS")
+
+
+def test_a_credential_is_tried_out_and_the_command_fails_unless_it_is_accepted(keyed: Any) -> None:
+    run, _ = keyed
+    run("set", "Shop", "key", typed=CANARY)
+
+    nothing = run("test", "Shop", "key")
+    unknown = run("test", "Shop", "key", "--operation", "GET /else", "--arguments", "{}")
+    broken = run("test", "Shop", "key", "--arguments", "[]")
+
+    refused(nothing, "No approved read without required arguments")
+    refused(unknown, "GET /else is no approved read of Shop")
+    assert broken.exit_code == 2
+
+
+def test_what_came_of_a_try_is_told_in_three_lines() -> None:
+    checked = Checked(
+        result="refused", asked="GET /things", status=401, said="No.", correlation_id="c-1"
+    )
+
+    assert list(check_described(checked)) == [
+        "refused: GET /things (401)", "    No.", "    correlation id c-1",
+    ]  # fmt: skip

@@ -110,8 +110,8 @@ async def check(world: World, call: Call, boundary: str) -> str:
             if state == "ambiguous":
                 assert outcome == "unknown", where
                 if boundary == "any" and not seen["arrived"]:
-                    # The instant between the commit and the first byte, of which a dead process
-                    # leaves no trace (decision 8). A row that is early by more is a defect.
+                    # The instant, microseconds long, in which its file says that a call leaves
+                    # and it has not (decision 8). A row that is early by more is a defect.
                     early = await world.early(call)
                     assert early < INSTANT, f"shown as unknown, {early} s too early: {where}"
                     return f"{state}, never sent"

@@ -86,7 +86,7 @@ def _text(request: Request) -> str:
     return str(request.body["text"])
 
 
-def _note(called: ToolCalled) -> str | None:
+def noted(called: ToolCalled) -> str | None:
     return str(called.arguments["body"]["text"]) if called.tool == "addNote" else None
 
 
@@ -103,7 +103,7 @@ async def test_nothing_is_lost_or_doubled_however_often_processes_are_killed(
         await import_shop(PostgresOperations(connected), company.base_url)
         customers = []
         async with fleet(WORKERS, environment(url, model, tmp_path)) as ours:
-            token = tokens_of(settings_of()).issue(ADA, now=_now(), ttl=36_000)
+            token = tokens_of(settings_of()).issue(ADA, now=now(), ttl=36_000)
             for number in range(CLIENTS):
                 thread_id = f"01900000-0000-7000-8000-{number:012d}"
                 await conversations.open_thread(
@@ -133,7 +133,7 @@ async def test_nothing_is_lost_or_doubled_however_often_processes_are_killed(
             acknowledged=customer.acknowledged,
             seen=[customer.shown],
             effects={note: times for note, times in effects.items() if note.endswith(mine)},
-            names=_note,
+            names=noted,
         )
         counted.update(
             event.fact.status if isinstance(event.fact, TurnClosed) else event.fact.type
@@ -167,7 +167,7 @@ def environment(url: str, model: ModelEndpoint, folder: Path) -> dict[str, str]:
     }
 
 
-def _now() -> Any:
+def now() -> Any:
     from datetime import UTC, datetime
 
     return datetime.now(UTC)

@@ -35,6 +35,7 @@ CUT = "tests/tools/test_call_ledger.py"
 LEDGER = "tests/ledger/test_ledger.py"
 UNKNOWN = "tests/ledger/test_unknown.py"
 RECOVERY = "tests/chat/test_recovery.py"
+DEPARTURES = "tests/ledger/test_departures.py"
 
 MUTANTS = [
     Mutant(
@@ -178,6 +179,34 @@ MUTANTS = [
         "await _whole(marking)",
         "await asyncio.wait([asyncio.ensure_future(marking)])",
         f"{CUT}::TestCutOffBeforeItLeaves",
+    ),
+    Mutant(
+        "what surely never left is taken back by who knows it",
+        "chat/recovery.py",
+        "await self._runner.take_back_unsent()",
+        "pass",
+        f"{CUT}::TestTheAcknowledgementIsLost",
+    ),
+    Mutant(
+        "what a dead process did not let leave is made by who comes after it",
+        "chat/calls.py",
+        "if self._departures.never_left(call.sent_by, call.id):",
+        "if False:",
+        f"{CUT}::TestTheAcknowledgementIsLost",
+    ),
+    Mutant(
+        "a call that leaves is noted before",
+        "tools/call.py",
+        "self._leaves(planned.id)",
+        "pass",
+        RECOVERY,
+    ),
+    Mutant(
+        "a living process may just be about to send",
+        "ledger/departures.py",
+        "fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)\n                return f",
+        "return f",
+        DEPARTURES,
     ),
     Mutant(
         "the version is that of the same thing, the last one read",

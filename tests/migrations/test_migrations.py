@@ -26,7 +26,9 @@ def scripts(folder: Path) -> list[Script]:
 
 def move(url: str, folder: Path, revision: str) -> None:
     """Bring the database to `revision`, up or down."""
-    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    engine = sa.create_engine(
+        url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.NullPool
+    )
     with engine.connect() as connection:
         config = alembic_config(connection, folder)
         current = MigrationContext.configure(connection).get_current_revision()

@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -75,6 +76,17 @@ class Fleet:
         place = chance.choice(sorted(self._living))
         self.kills += 1
         self._living.pop(place).kill()
+
+    async def roll(self) -> list[int | None]:
+        """Stop each properly and wait for the one in its place, one by one; how they ended."""
+        ends = []
+        for place in sorted(self._living):
+            old = self._living.pop(place)
+            old.terminate()
+            async with asyncio.timeout(120), self._changed:
+                await self._changed.wait_for(lambda place=place: place in self._living)
+            ends.append(old.exitcode)  # its keeper has waited for it
+        return ends
 
     async def _keep(self, place: int) -> None:
         while not self._stopping:
@@ -152,8 +164,12 @@ class Customer:
     """Turns whose end was seen."""
     refused: int = 0
     drops: int = 0
+    patience: Sequence[int] = (2, 5, 12, 40, 1_000)
+    """After how many frames the connection may be dropped."""
+    codes: Counter[int] = field(default_factory=Counter)
+    """What the server said when it closed a connection."""
 
-    async def talk(self, texts: list[str]) -> None:
+    async def talk(self, texts: Iterable[str]) -> None:
         """Write each message, and stay until the end of its turn was seen."""
         for number, text in enumerate(texts):
             await self._deliver(f"m{number}", text)
@@ -165,7 +181,7 @@ class Customer:
 
     async def _deliver(self, message_id: str, text: str) -> None:
         while message_id not in self.acknowledged:
-            with contextlib.suppress(*GONE):
+            with self._cut_off():
                 async with self._connected() as chat:
                     await chat.write(self.thread_id, text, message_id)
                     frames = await chat.until(lambda frame: "ack" in frame or "error" in frame)
@@ -178,12 +194,12 @@ class Customer:
     async def _follow(self, until: int) -> None:
         """Follow, dropping the connection at random places, until so many turns have ended."""
         while True:
-            with contextlib.suppress(*GONE):
+            with self._cut_off():
                 async with self._connected() as chat:
                     await chat.send(
                         "resume", thread_id=self.thread_id, last_seq=self.shown.last_seq
                     )
-                    patience = self.chance.choice([2, 5, 12, 40, 1_000])
+                    patience = self.chance.choice(self.patience)
                     for _ in range(patience):
                         frame = await chat.receive()
                         self._take(frame)
@@ -193,6 +209,16 @@ class Customer:
                             return
             self.drops += 1
             await asyncio.sleep(0.02)
+
+    @contextlib.contextmanager
+    def _cut_off(self) -> Iterator[None]:
+        """Outlive the end of a connection, and remember what was said of it."""
+        try:
+            yield
+        except ConnectionClosed as closed:
+            self.codes[closed.rcvd.code if closed.rcvd else 1006] += 1
+        except GONE:
+            pass
 
     def _take(self, frame: dict[str, Any]) -> None:
         assert "reset" not in frame

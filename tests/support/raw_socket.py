@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -87,9 +88,15 @@ def close_code(said: bytes) -> int | None:
 
 
 @asynccontextmanager
-async def raw_socket(address: str) -> AsyncIterator[RawSocket]:
+async def raw_socket(address: str, *, buffer: int | None = None) -> AsyncIterator[RawSocket]:
+    """A connection to `address`; `buffer` is how many bytes our side takes before it is read."""
     parts = urlsplit(address)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    end = socket.socket()
+    if buffer is not None:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    end.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(end, (parts.hostname, parts.port))
+    reader, writer = await asyncio.open_connection(sock=end)
     try:
         yield RawSocket(reader, writer)
     finally:

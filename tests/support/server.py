@@ -146,7 +146,9 @@ async def running(
         app = create_app(settings, lambda: contextlib.nullcontext(parts))
         prepare(app)
         listener: socket.socket = stack.enter_context(bind(settings))
-        await stack.enter_async_context(serving(app, listener))
+        await stack.enter_async_context(
+            serving(app, listener, heartbeat=settings.smart_support_heartbeat)
+        )
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         yield Server(address, app, parts, model, company, stack)
 

@@ -11,11 +11,13 @@ behind as if its machine had gone: what it was doing stands still, its lock is f
 
 import asyncio
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
@@ -49,6 +51,7 @@ from smart_support.events.consumer import EventConsumer
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import ApprovalAsked, Event, Fact, MessageFinished, TurnClosed
 from smart_support.identity.people import Person, Role
+from smart_support.ledger.departures import Departures
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
@@ -186,9 +189,11 @@ class Process:
     limiter: MessageLimiter
     life: psycopg.AsyncConnection[Any]
     noticed: list[str]
+    departures: Departures
 
     async def die(self) -> None:
-        """Lose the lock that says that this process lives."""
+        """Lose the locks that say that this process lives."""
+        self.departures.close()
         await self.life.close()
 
 
@@ -210,11 +215,12 @@ class Desk:
     log: PostgresEventLog
     ledger: PostgresLedger
     operations: PostgresOperations
-    caller: ToolCaller
     tracker: PostgresConversationTracker
     limits: TurnLimits
     consumers: Sequence[EventConsumer]
     stack: AsyncExitStack
+    folder: Path
+    """Of the machine that all processes run on."""
     agents: Agents = field(default_factory=lambda: read_agents(None))
     """Who new turns are answered by; a test may put others here."""
     shop: dict[str, Operation] = field(default_factory=dict)
@@ -226,6 +232,11 @@ class Desk:
     def first(self) -> Process:
         assert self._first is not None
         return self._first
+
+    @cached_property
+    def caller(self) -> ToolCaller:
+        """Calls tools outside of any turn."""
+        return self.caller_of(self.ledger)
 
     @property
     def runner(self) -> TurnRunner:
@@ -255,25 +266,28 @@ class Desk:
             clock=self.clock,
             monotonic=self.clock.monotonic,
         )
+        ledger = PostgresLedger(self.sessions, owner=owner)
+        departures = self.stack.enter_context(Departures(self.folder, owner).kept())
         calls = CallRecovery(
-            self.ledger,
+            ledger,
             PostgresUnknownCalls(self.sessions),
             self.log,
             resolver,
             tell,
             clock=self.clock,
+            departures=departures,
         )
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,
                 handoffs=PostgresHandoffs(self.sessions),
                 log=self.log,
-                ledger=self.ledger,
+                ledger=ledger,
                 calls=calls,
                 operations=self.operations,
                 graph=build_graph(self.saver),
                 model=self.client,
-                caller=self.caller,
+                caller=self.caller_of(ledger, departures.leaves),
                 followers=followers,
                 limiter=limiter,
                 limits=self.limits,
@@ -289,14 +303,40 @@ class Desk:
         recovery = Recovery(
             runner,
             conversations,
-            self.ledger,
+            ledger,
             self.tracker,
             derivation,
             abandon_after=3_600.0,
             clock=self.clock,
         )
         return Process(
-            runner, recovery, calls, followers, derivation, conversations, limiter, life, noticed
+            runner,
+            recovery,
+            calls,
+            followers,
+            derivation,
+            conversations,
+            limiter,
+            life,
+            noticed,
+            departures,
+        )
+
+    def caller_of(
+        self, ledger: PostgresLedger, leaves: Callable[[str], None] = lambda _: None
+    ) -> ToolCaller:
+        """What calls tools, in one process."""
+        return ToolCaller(
+            self.upstreams,
+            ledger,
+            self.stops,
+            self.linked,
+            self.call_limits,
+            operations=self.operations,
+            leaves=leaves,
+            clock=self.clock,
+            monotonic=self.clock.monotonic,
+            sleep=self.clock.sleep,
         )
 
     async def kill(self) -> Process:
@@ -448,7 +488,9 @@ async def open_desk(
                 chance=lambda: 0.5,
             )
         )
-        ledger, operations = PostgresLedger(sessions), PostgresOperations(sessions)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sst-")))
+        ledger = PostgresLedger(sessions)
+        operations = PostgresOperations(sessions, monotonic=clock.monotonic)
         chosen = call_limits or Limits()
         stops = PostgresStops(sessions, monotonic=clock.monotonic)
         linked = LinkedReads(
@@ -469,20 +511,11 @@ async def open_desk(
             log=PostgresEventLog(sessions),
             ledger=ledger,
             operations=operations,
-            caller=ToolCaller(
-                upstreams,
-                ledger,
-                stops,
-                linked,
-                chosen,
-                clock=clock,
-                monotonic=clock.monotonic,
-                sleep=clock.sleep,
-            ),
             tracker=PostgresConversationTracker(sessions),
             limits=limits or TurnLimits(),
             consumers=consumers(sessions),
             stack=await stack.enter_async_context(AsyncExitStack()),
+            folder=folder,
         )
         desk.shop = await import_shop(desk.operations, api.base_url)
         desk._first = await desk.process()

@@ -161,7 +161,8 @@ class Gate:
 def _keyed(
     sessions: Sessions, http: httpx.AsyncClient, upstreams: Upstreams, clock: Clock, keys: Keys
 ) -> dict[str, Any]:
-    operations, ledger = PostgresOperations(sessions), PostgresLedger(sessions)
+    ledger = PostgresLedger(sessions)
+    operations = PostgresOperations(sessions, monotonic=clock.monotonic)
     credentials = PostgresCredentials(sessions, keys)
     oauth = OAuth(http, credentials, clock=clock)
     limits = Limits()
@@ -179,6 +180,7 @@ def _keyed(
             PostgresStops(sessions, monotonic=clock.monotonic),
             LinkedReads(upstreams, operations, attempt=limits.attempt, max_bytes=limits.max_bytes),
             limits,
+            operations=operations,
             door=Door(upstreams, authorizer),
             clock=clock,
             monotonic=clock.monotonic,

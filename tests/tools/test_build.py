@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.operations.documents import operation_of, parameter
 
-from smart_support.operations.offers_postgres import Offer
+from smart_support.operations.offers import Offer
 from smart_support.operations.records import (
     Access,
     Classification,

@@ -297,7 +297,36 @@ class TestTheAcknowledgementIsLost:
         assert await desk.calls() == []
         assert desk.api.requests == []
 
-    async def test_what_another_process_has_taken_over_is_left_to_it(
+    @pytest.mark.parametrize(
+        ("asked", "operation"),
+        [(NOTE, "POST /notes"), (REFUND, "POST /orders/{order_id}/refunds")],
+    )
+    async def test_who_comes_after_a_dead_process_on_its_machine_sends_it(
+        self,
+        far: tuple[Desk, FaultProxy],
+        asked: tuple[str, dict[str, object]],
+        operation: str,
+    ) -> None:
+        desk, proxy = far
+        desk.model.queue(calls(asked), says("It is done."))
+        desk.api.queue(answers({"number": 7}))
+        if asked is NOTE:
+            lose_commit_of(proxy, AS_SENT)
+        await desk.say("Please")
+        if asked is REFUND:
+            lose_commit_of(proxy, AS_SENT)
+            await desk.decide()
+            await desk.settled()
+        assert await desk.calls() == [(operation, "sent")]
+
+        await (await desk.kill()).recovery.sweep()
+        await desk.settled()
+
+        assert len(desk.api.requests) == 1
+        assert await desk.calls() == [(operation, "done")]
+        assert returned(await desk.facts()) == [("done", None)]
+
+    async def test_who_comes_after_it_elsewhere_cannot_know(
         self, far: tuple[Desk, FaultProxy]
     ) -> None:
         desk, proxy = far
@@ -305,6 +334,8 @@ class TestTheAcknowledgementIsLost:
         lose_commit_of(proxy, AS_SENT)
         await desk.say("Please")
         slow, quick = desk.first, await desk.kill()
+        for file in desk.folder.iterdir():  # another machine has other files
+            file.unlink()
         await quick.recovery.sweep()
         await desk.settled()
 

@@ -7,7 +7,7 @@ from smart_support.agent.agents import Agent, Agents
 from smart_support.agent.prompts import system_prompt
 from smart_support.agent.state import AgentAtWork
 from smart_support.events.records import AgentChanged, Event, TurnId, TurnOpened
-from smart_support.operations.offers_postgres import Offer
+from smart_support.operations.offers import Offer
 from smart_support.operations.records import Access
 from smart_support.tools.build import Tool
 

@@ -110,3 +110,17 @@ troubles = sa.Table(
     ),
     sa.Index("ix_troubles_fingerprint", "fingerprint", "at"),
 )
+
+outside_errors = sa.Table(
+    "outside_errors",
+    metadata,
+    # How often an error came outside of conversations; counted as it is handled, no log has it.
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("operation", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("last_correlation_id", sa.Text, nullable=False),
+    sa.CheckConstraint("count > 0", name="count"),
+)

@@ -1,7 +1,7 @@
 """Troubles in PostgreSQL: taken from the log as it grows, and added up on request."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,14 +9,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.analytics.episode import NOTHING, Key, Sum, hour_of
-from smart_support.analytics.records import BUCKETS, floor, widen
+from smart_support.analytics.records import BUCKETS, check_days, floor, widen
 from smart_support.analytics.sums import AMOUNT, Counts, number
 from smart_support.analytics.sums_postgres import SumReader, put
 from smart_support.analytics.tables import trouble_readings, troubles
 from smart_support.analytics.troubles import (
     HOUR_OF_DAY,
     LEAST_ODD,
-    LONGEST_DAYS,
     MOST_HOURS,
     PATTERN,
     PATTERN_CONVERSATIONS,
@@ -39,7 +38,6 @@ from smart_support.analytics.troubles import (
     restored,
 )
 from smart_support.database import Sessions
-from smart_support.errors import InvalidInput
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
 from smart_support.events.records import Event, ThreadId
@@ -103,8 +101,7 @@ class PostgresTroubles:
             InvalidInput: `end` is not after `start`, one has no time zone, or it is too long.
         """
         start, end = widen(start, end)
-        if end - start > timedelta(days=LONGEST_DAYS):
-            raise InvalidInput(f"Errors can be asked for {LONGEST_DAYS} days at once, not more.")
+        check_days(start, end)
         async with self._sessions.begin() as session:
             await session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             counts = await self._sums.read(session, start, end)

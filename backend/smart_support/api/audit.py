@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from smart_support.api.access import Operator
 from smart_support.api.parts import Running
@@ -21,7 +21,7 @@ class AuditEntry(BaseModel):
     actor: str
     role: str
     act: str
-    subject: str
+    subject: str = Field(description="What it was done to: an id, a name, or a path.")
     details: dict[str, Any]
     correlation_id: str | None = Field(description="Of the request; find it in the log.")
     hash: str = Field(description="SHA-256 over this entry and the hash before.")
@@ -50,11 +50,18 @@ async def read_audit(
     before: Annotated[int | None, Query(ge=1, description="`next_before` of a page.")] = None,
     act: Act | None = None,
     actor: Annotated[str | None, Query(max_length=200)] = None,
+    since: Annotated[AwareDatetime | None, Query(description="From then on.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Before then.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> AuditPage:
     """Sign-ins, refused access, imports, decisions, credentials and approvals."""
     found = await parts.audit.page(
-        before=before, act=act.value if act else None, actor=actor, limit=limit
+        before=before,
+        act=act.value if act else None,
+        actor=actor,
+        since=since,
+        until=until,
+        limit=limit,
     )
     return AuditPage(
         entries=[AuditEntry.model_validate(entry, from_attributes=True) for entry in found],

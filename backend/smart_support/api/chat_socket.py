@@ -22,11 +22,14 @@ from smart_support.api.degraded import degraded_for_customers
 from smart_support.api.parts import Parts, parts_of
 from smart_support.api.sockets import TooManySockets
 from smart_support.chat.follow import Moved, TooSlow
+from smart_support.chat.limits import FrameBucket
 from smart_support.errors import (
+    ClientAction,
     DatabaseUnavailable,
     InvalidInput,
     NotAllowed,
     NotSignedIn,
+    RateLimited,
     SupportError,
 )
 from smart_support.events.records import Event
@@ -52,6 +55,8 @@ CLOSE_SECONDS = 2.0
 PAGE = 500
 MAX_FOLLOWED = 200
 """Threads that one socket may follow."""
+BURST_SECONDS = 10
+"""Frames of so many seconds may come at once: a page that comes back resumes all its threads."""
 
 CLOSE_NOT_SIGNED_IN = 4401
 CLOSE_NOT_ALLOWED = 4403
@@ -144,6 +149,15 @@ class TooManyFollowed(SupportError):
     user_message = "Too many conversations are open here. Please reload the page."
 
 
+class TooManyFrames(RateLimited):
+    """One socket sends more frames than it may, of whatever kind."""
+
+    code = "RATE_TOO_MANY_FRAMES"
+    user_message = "That was too much at once. Please wait a moment and try again."
+    action = ClientAction.WAIT
+    close_code = CLOSE_TOO_MANY
+
+
 @router.websocket("/api/chat")
 async def chat(socket: WebSocket) -> None:
     """Speak the chat protocol with one client until it goes."""
@@ -221,12 +235,16 @@ class _Conversation:
 
     def __init__(self, socket: WebSocket, parts: Parts, person: Person, token: str) -> None:
         self.token = token
+        self.valid_until = parts.tokens.valid_until(token)
         self._socket = socket
         self._parts = parts
         self._person = person
         self._sending = asyncio.Lock()
         self._degraded: list[str] | None = None
         self._follows: dict[str, asyncio.Task[None]] = {}
+        rate = parts.settings.smart_support_frames_per_second
+        self._frames = FrameBucket(rate, math.ceil(rate * BURST_SECONDS))
+        self._listening: asyncio.Timeout | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -269,35 +287,57 @@ class _Conversation:
         """Say why, and close."""
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
             await self._say({"error": _error(self._handled(error, "refuse"), None)})
-        await _close(self._socket, code)
+        await self._close(code)
 
     async def sign_out(self, error: SupportError) -> None:
         """Close, since the token does not hold any more. Does not wait for a slow reader."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.refuse(error, CLOSE_NOT_SIGNED_IN)
+        self._listen_no_more()
 
     async def listen(self) -> None:
         """Read frames until the client is gone. A bad one costs an error frame, no more."""
-        while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            try:
-                await self._take(message)
-            except (WebSocketDisconnect, TimeoutError):
-                return
+        try:
+            async with asyncio.timeout(None) as self._listening:
+                while True:
+                    message = await self._socket.receive()
+                    if message["type"] == "websocket.disconnect":
+                        return
+                    await self._take(message)
+        except (WebSocketDisconnect, TimeoutError):
+            return
+        finally:
+            self._listening = None
+
+    async def _close(self, code: int) -> None:
+        """Close, and listen no more, whether or not the client reads that."""
+        await _close(self._socket, code)
+        self._listen_no_more()
+
+    def _listen_no_more(self) -> None:
+        """Be done with the client; its connection ends with that, whatever it still has to read."""
+        if self._listening is not None:
+            self._listening.reschedule(asyncio.get_running_loop().time())
 
     async def _take(self, message: Any) -> None:
         correlation_id = new_correlation_id()
         with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
             ref, kind = None, "frame"
             try:
+                if wait := self._frames.take():
+                    ref = _ref_of(message)
+                    raise TooManyFrames(wait)
                 frame = _parse(message)
                 ref, kind = _ref(frame), type(frame).__name__.lower()
                 await self._act(frame)
             except (WebSocketDisconnect, TimeoutError):
                 raise
+            except TooManyFrames as error:
+                await self._say({"error": _error(self._handled(error, kind), ref)})
+                if self._frames.flooding:
+                    log.warning("socket_closed", reason="flooding", user_id=self._person.id)
+                    await self._close(error.close_code)
             except Exception as error:  # noqa: BLE001 - the handler has them all
                 handled = self._handled(error, kind)
                 await self._say({"error": _error(handled, ref)})
@@ -411,7 +451,7 @@ class _Conversation:
             with contextlib.suppress(WebSocketDisconnect, TimeoutError, RuntimeError):
                 if not isinstance(error, TooSlow):  # it would not take a frame either
                     await self._say({"error": _error(handled, thread_id)})
-                await _close(self._socket, handled.close_code)
+            await self._close(handled.close_code)
 
     async def _check_place(self, thread_id: str, last_seq: int) -> int:
         """Where to go on from: `last_seq`, unless the log does not have what comes after it.
@@ -470,6 +510,13 @@ def _parse(message: Any) -> BaseModel:
         raise InvalidInput(f"{place or 'frame'}: {said}") from None
 
 
+def _ref_of(message: Any) -> str | None:
+    """What a frame that is not looked into any further is about, if it says so."""
+    with contextlib.suppress(SupportError):
+        return _ref(_parse(message))
+    return None
+
+
 def _ref(frame: BaseModel) -> str | None:
     match frame:
         case Send():
@@ -521,7 +568,7 @@ def _error(handled: Handled, ref: str | None) -> dict[str, Any]:
 
 async def _close(socket: WebSocket, code: int) -> None:
     """Close, without waiting long for one that does not read."""
-    with contextlib.suppress(RuntimeError, TimeoutError):
+    with contextlib.suppress(RuntimeError, TimeoutError, WebSocketDisconnect):
         async with asyncio.timeout(CLOSE_SECONDS):
             await socket.close(code)
 

@@ -11,11 +11,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
-from smart_support.api.access import Customer
+from smart_support.api.access import Customer, Staff
 from smart_support.api.parts import Parts, Running
 from smart_support.api.problems import PROBLEMS
 from smart_support.errors import NotFound, SupportError
-from smart_support.security.credentials import Kind, Slot
 
 log = structlog.get_logger()
 
@@ -47,6 +46,21 @@ class Connections(BaseModel):
     """All of them."""
 
     connections: list[Connection]
+
+
+class ConnectionCount(BaseModel):
+    """How many customers let us act for them at one service."""
+
+    spec_id: UUID
+    scheme: str
+    service: str
+    customers: int
+
+
+class ConnectionCounts(BaseModel):
+    """All services at which somebody is connected."""
+
+    services: list[ConnectionCount]
 
 
 @router.get("/connect/callback", summary="Where a customer comes back to", include_in_schema=False)
@@ -105,32 +119,49 @@ async def connect(
 
 @router.delete("/connect/{spec_id}/{scheme}", status_code=204, summary="Disconnect an account")
 async def disconnect(spec_id: UUID, scheme: SchemeName, person: Customer, parts: Running) -> None:
-    """We forget the permission. The service itself may still list it."""
-    spec = await parts.operations.spec(str(spec_id))
-    slot = Slot(
-        spec_id=spec.id,
-        environment=spec.environment,
-        name=scheme,
-        kind=Kind.TOKEN,
-        owner=person.id,
-    )
-    if not await parts.credentials.delete(slot, by=person.id, role=person.role.value):
+    """We forget the permission, in every environment. The service itself may still list it."""
+    held = [
+        token.slot
+        for token in await parts.credentials.of_owner(person.id)
+        if (token.slot.spec_id, token.slot.name) == (str(spec_id), scheme)
+    ]
+    gone = [
+        await parts.credentials.delete(slot, by=person.id, role=person.role.value) for slot in held
+    ]
+    if not any(gone):
         raise NotFound("this customer is not connected there")
 
 
 @router.get("/connections", summary="Connected accounts")
 async def list_connections(person: Customer, parts: Running) -> Connections:
     """The services at which we act for the customer."""
-    names = {spec.id: spec.title for spec in await parts.operations.specs()}
-    return Connections(
-        connections=[
-            Connection(
-                spec_id=UUID(token.slot.spec_id),
-                scheme=token.slot.name,
-                service=names.get(token.slot.spec_id, ""),  # type: ignore[call-overload]
-                connected_at=token.set_at,
+    names: dict[str, str] = {spec.id: spec.title for spec in await parts.operations.specs()}
+    found: dict[tuple[str, str], Connection] = {}
+    for token in await parts.credentials.of_owner(person.id):  # the newest of several last
+        at = (token.slot.spec_id, token.slot.name)
+        found[at] = Connection(
+            spec_id=UUID(token.slot.spec_id),
+            scheme=token.slot.name,
+            service=names.get(token.slot.spec_id, ""),
+            connected_at=token.set_at,
+        )
+    return Connections(connections=list(found.values()))
+
+
+@router.get("/connections/counts", summary="How many customers are connected")
+async def count_connections(person: Staff, parts: Running) -> ConnectionCounts:  # noqa: ARG001
+    """Of each API whose accounts customers connect; who they are is nobody's business here."""
+    counted = await parts.credentials.all_connected()
+    return ConnectionCounts(
+        services=[
+            ConnectionCount(
+                spec_id=UUID(spec.id),
+                scheme=scheme,
+                service=spec.title,
+                customers=counted[spec.id, scheme],
             )
-            for token in await parts.credentials.of_owner(person.id)
+            for spec in await parts.operations.specs()
+            for scheme in sorted(name for spec_id, name in counted if spec_id == spec.id)
         ]
     )
 

@@ -1,11 +1,11 @@
 """Credentials of imported APIs: given by operators, written and never read back."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path
-from pydantic import AnyHttpUrl, BaseModel, Field, SecretStr
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr
 
 from smart_support.api.access import Operator, Staff
 from smart_support.api.parts import Parts, Running
@@ -112,6 +112,29 @@ class GivenCredential(BaseModel):
     )
 
 
+class CheckWanted(BaseModel):
+    """With which read a credential is tried."""
+
+    operation: str | None = Field(
+        None, max_length=2000, description="Key of an approved read. Default: one is found."
+    )
+    arguments: dict[str, Any] | None = Field(None, description="Of that read.")
+
+
+class CredentialChecked(BaseModel):
+    """What came of it; no secret is among it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    result: Literal["accepted", "refused", "unreachable", "unclear"] = Field(
+        description="`refused`: 401 or 403, or no token. `unclear`: another answer of the API."
+    )
+    asked: str = Field(description="Key of the operation, or the server that gives tokens.")
+    status: int | None = Field(description="Of the API's answer, if one came.")
+    said: str
+    correlation_id: str = Field(description="Of the request; the API was given it as well.")
+
+
 class GivenHeader(BaseModel):
     """A header: either a fixed value or a claim of the customer."""
 
@@ -148,6 +171,24 @@ async def delete_credential(
     """With every token that was had with it; customers must then connect again."""
     await parts.keyring.take(str(spec_id), scheme, Kind.SCHEME, by=person.id)
     return await _credentials(parts, spec_id)
+
+
+@router.post("/credentials/{scheme}/test", summary="Try a credential out")
+async def check_credential(
+    spec_id: UUID, scheme: SchemeName, wanted: CheckWanted, person: Operator, parts: Running
+) -> CredentialChecked:
+    """Ask for a token, or call an approved read that needs no arguments, or the one named.
+
+    It is sent as every call is, and is in the audit log.
+    """
+    checked = await parts.credential_check.check(
+        str(spec_id),
+        scheme,
+        by=person.id,
+        operation=wanted.operation,
+        arguments=wanted.arguments,
+    )
+    return CredentialChecked.model_validate(checked, from_attributes=True)
 
 
 @router.put("/headers/{header}", summary="Let every request carry a header")

@@ -10,6 +10,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from smart_support.agent.agents import LiveAgents
+from smart_support.analytics.outside_postgres import OutsideErrors
 from smart_support.analytics.records import AnalyticsRecorder
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.api.sockets import Sockets
@@ -36,6 +37,7 @@ from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.settings import Settings
 from smart_support.telemetry.handler import ErrorHandler
 from smart_support.telemetry.watch import Watch
+from smart_support.tools.credential_check import CredentialCheck
 from smart_support.tools.keyring import Keyring
 from smart_support.tools.oauth import OAuth
 
@@ -51,6 +53,7 @@ class Parts:
     tracker: ConversationTracker
     recorder: AnalyticsRecorder
     troubles: PostgresTroubles
+    outside: OutsideErrors
     derivation: Derivation
     log: PostgresEventLog
     ledger: PostgresLedger
@@ -65,6 +68,7 @@ class Parts:
     credentials: PostgresCredentials
     oauth: OAuth
     keyring: Keyring
+    credential_check: CredentialCheck
     agents: LiveAgents
     runner: TurnRunner
     desk: Desk

@@ -1,5 +1,6 @@
 """What went wrong in the conversations of a range, and which conversations they were."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from smart_support.analytics.outside_postgres import Outside
 from smart_support.analytics.records import widen
 from smart_support.analytics.troubles import Which
 from smart_support.api.access import Lead, Staff
@@ -61,6 +63,34 @@ class ErrorHour(_Found):
     odd: bool = Field(description="More than chance explains.")
 
 
+class OutsideCode(BaseModel):
+    """Errors of one code that belong to no conversation."""
+
+    code: str
+    errors: int
+    severity: Severity
+    hint: str = Field(description="Where an operator looks first.")
+    last_at: datetime
+    last_correlation_id: str = Field(description="Of the last one; the log has it.")
+
+
+class OutsidePlace(_Found):
+    """Errors of one route, kind of frame, or job."""
+
+    place: str
+    operation: str
+    errors: int
+
+
+class OutsideErrors(BaseModel):
+    """What went wrong in requests, sockets and jobs."""
+
+    total: int
+    by_severity: dict[str, int]
+    by_code: list[OutsideCode]
+    by_place: list[OutsidePlace]
+
+
 class Errors(BaseModel):
     """What went wrong in the range, in whole hours."""
 
@@ -76,6 +106,7 @@ class Errors(BaseModel):
     hours: list[ErrorHour] = Field(
         description="Every hour; of a range of more than 1,000 hours only the odd ones."
     )
+    outside: OutsideErrors = Field(description="Beside those: errors of no conversation.")
 
 
 class TroubledThread(Thread):
@@ -102,9 +133,7 @@ async def read_errors(
     """Errors of turns, tool calls and attempts in [start, end), counted and grouped."""
     start, end = widen(start, end)
     found = await parts.troubles.summary(start, end)
-    by_severity = {severity.value: 0 for severity in Severity}
-    for count in found.by_code:
-        by_severity[severity_of(count.name).value] += count.troubles
+    by_severity = _by_severity((count.name, count.troubles) for count in found.by_code)
     return Errors(
         start=start,
         end=end,
@@ -123,7 +152,34 @@ async def read_errors(
         by_agent=[ErrorCount.model_validate(count) for count in found.by_agent],
         patterns=[ErrorPattern.model_validate(pattern) for pattern in found.patterns],
         hours=[ErrorHour.model_validate(hour) for hour in found.hours],
+        outside=_outside(await parts.outside.summary(start, end)),
     )
+
+
+def _outside(found: Outside) -> OutsideErrors:
+    return OutsideErrors(
+        total=sum(each.errors for each in found.by_code),
+        by_severity=_by_severity((each.code, each.errors) for each in found.by_code),
+        by_code=[
+            OutsideCode(
+                code=each.code,
+                errors=each.errors,
+                severity=severity_of(each.code),
+                hint=operator_hint_of(each.code),
+                last_at=each.last_at,
+                last_correlation_id=each.last_correlation_id,
+            )
+            for each in found.by_code
+        ],
+        by_place=[OutsidePlace.model_validate(each) for each in found.by_place],
+    )
+
+
+def _by_severity(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    found = {severity.value: 0 for severity in Severity}
+    for code, number in counts:
+        found[severity_of(code).value] += number
+    return found
 
 
 Narrowing = Annotated[str | None, Query(max_length=200)]

@@ -20,6 +20,7 @@ from smart_support.events.records import (
     TurnId,
 )
 from smart_support.identity.people import Person
+from smart_support.ledger.departures import Departures
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.records import CallSettled, KnownCall
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
@@ -49,7 +50,9 @@ class CallRecovery:
         publish: Callable[[ThreadId, Sequence[Event]], None],
         *,
         clock: Callable[[], datetime],
+        departures: Departures | None = None,
     ) -> None:
+        self._departures = departures
         self._ledger = ledger
         self._unknown = unknown
         self._log = event_log
@@ -82,8 +85,14 @@ class CallRecovery:
     async def find_lost(self, thread_id: ThreadId, turn_id: TurnId) -> None:
         """Before a turn of a process that is gone goes on: find out what became of its calls.
 
-        What cannot be found out now is unknown, and looked after from then on.
+        What that process surely never let leave can still be made. What cannot be found out now is
+        unknown, and looked after from then on.
         """
+        if self._departures is not None:
+            for call in await self._ledger.on_their_way(turn_id):
+                if self._departures.never_left(call.sent_by, call.id):
+                    await self._ledger.take_back(call.id, thread_id)
+                    log.warning("unsent_call_taken_back", call=call.id)
         lost = await self._ledger.lose_sent(turn_id, words.interrupted(), now=self._clock())
         self._publish(thread_id, lost)
         if lost:

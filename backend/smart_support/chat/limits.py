@@ -1,4 +1,4 @@
-"""How much one thread may ask of us, and how many at once."""
+"""How much one thread, or one socket, may ask of us, and how many at once."""
 
 import asyncio
 import contextlib
@@ -84,3 +84,34 @@ class FewAtOnce:
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+class FrameBucket:
+    """What one socket may send: `burst` frames at once, `rate` a second in the long run.
+
+    A token bucket that goes into debt: a refused frame takes its token all the same. Who waits as
+    long as it is told has room again; who goes on regardless is soon found `flooding`.
+    """
+
+    __slots__ = ("_at", "_burst", "_clock", "_level", "_rate")
+
+    def __init__(
+        self, rate: float, burst: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._level = float(burst)
+        self._at = clock()
+
+    def take(self) -> float:
+        """Count a frame: 0.0 if there is room for it, else in how many seconds there is again."""
+        now = self._clock()
+        self._level = min(self._burst, self._level + (now - self._at) * self._rate) - 1.0
+        self._at = now
+        return 0.0 if self._level >= 0.0 else (1.0 - self._level) / self._rate
+
+    @property
+    def flooding(self) -> bool:
+        """Whether as many frames were sent in vain as may be sent at once."""
+        return self._level <= -self._burst

@@ -6,17 +6,19 @@ for more in the turn.
 """
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from smart_support.agent.agents import Agents
 from smart_support.agent.prompts import FIND_TOOLS
 from smart_support.agent.state import Find
 from smart_support.agent.work import is_pinned, share
 from smart_support.events.records import Event, MessageReceived, ToolCalled, ToolReturned, TurnId
-from smart_support.operations.offers_postgres import Offer
+from smart_support.operations.offers import Approvals, Offer
 from smart_support.operations.postgres import PostgresOperations
-from smart_support.operations.records import OperationId
+from smart_support.operations.records import CLAIMS, OperationId
 from smart_support.operations.search import question_words
 from smart_support.tools.build import MAX_TOOLS, Tool, build_tools, may_be_offered, tool_names
 
@@ -24,6 +26,8 @@ PER_TURN = 20
 """Tools bound for a message, unless more are pinned."""
 FOUND = 8
 """Tools given for one search by the model."""
+KEPT = 400
+"""Tools that are kept for the next turns; what a tool is takes some 20 kB of memory."""
 _RECENT_TURNS = 3
 
 
@@ -35,6 +39,66 @@ class Offered:
     more: frozenset[str]
     """Agents that have tools beside those."""
     find: Find
+
+
+class _Shelf:
+    """What may be offered to customers of whom the same is known, by the agents that they meet.
+
+    It is made once for each version of the catalogue, and keeps the tools that turns have asked
+    for: they are the same for everybody here.
+    """
+
+    def __init__(self, approvals: Approvals, known: frozenset[str], agents: Agents) -> None:
+        claims = dict.fromkeys(known, "")
+        offers = [one for one in approvals.offers if may_be_offered(one, claims)]
+        self._approvals = approvals
+        self._claims = claims
+        self._tools: OrderedDict[OperationId, Tool] = OrderedDict()
+        self.names = tool_names(offers)
+        self.own = share(offers, agents)
+        self.by_id = {
+            agent: {offer.id: offer for offer in mine} for agent, mine in self.own.items()
+        }
+        self.pinned = {
+            agent: [offer.id for offer in mine if is_pinned(agents.by_name[agent], offer)]
+            for agent, mine in self.own.items()
+        }
+
+    def chosen(
+        self,
+        agent: str,
+        recent: Sequence[OperationId],
+        ranked: Sequence[OperationId],
+        per_turn: int,
+    ) -> list[Offer]:
+        """What an agent with many tools is offered, the surest first."""
+        by_id, pinned = self.by_id[agent], self.pinned[agent]
+        room = min(max(per_turn, len(pinned)), MAX_TOOLS)
+        likeliest = islice((id_ for id_ in ranked if id_ in by_id), room)
+        wanted = dict.fromkeys((*pinned, *(id_ for id_ in recent if id_ in by_id), *likeliest))
+        return [by_id[id_] for id_ in islice(wanted, room)]
+
+    async def tools(
+        self, operations: PostgresOperations, wanted: Iterable[Offer]
+    ) -> dict[str, Tool]:
+        """The tools of these offers by name, in their order; without what was just taken back."""
+        ids = [offer.id for offer in wanted]
+        known = {id_: self._tools[id_] for id_ in ids if id_ in self._tools}
+        if missing := [id_ for id_ in ids if id_ not in known]:
+            read = build_tools(await operations.approved(missing), self._claims, self.names)
+            known |= {tool.operation.id: tool for tool in read.values()}
+        tools = [known[id_] for id_ in ids if id_ in known]
+        for tool in tools:
+            self._keep(tool)
+        return {tool.name: tool for tool in tools}
+
+    def _keep(self, tool: Tool) -> None:
+        # What was changed since is good for this turn; the next one knows of the change.
+        if self._approvals.allow(tool.operation, tool.base_url):
+            self._tools[tool.operation.id] = tool
+            self._tools.move_to_end(tool.operation.id)
+            if len(self._tools) > KEPT:
+                self._tools.popitem(last=False)
 
 
 async def offer_tools(
@@ -58,32 +122,29 @@ async def offer_tools(
         turn_id: the turn; what it has used or found before it was parked stays.
         per_turn: how many tools an agent is offered at most, the pinned ones aside.
     """
-    offers = [one for one in await operations.offers() if may_be_offered(one, claims)]
-    names = tool_names(offers)
-    own = share(offers, agents)
-    many = {agent for agent, mine in own.items() if len(mine) > per_turn}
+    approvals = await operations.approvals()
+    known = frozenset(claims).intersection(CLAIMS)
+    shelf = approvals.once((known, agents.version), lambda: _Shelf(approvals, known, agents))
+    names = shelf.names
+    many = {agent for agent, mine in shelf.own.items() if len(mine) > per_turn}
     ranked: Sequence[OperationId] = ()
     if many:
-        ranked = await operations.ranked(question_words(text, _said_before(past, turn_id)))
+        words = question_words(text, _said_before(past, turn_id))
+        ranked = approvals.index.ranked(await operations.lexemes(words))
     recent = _recently_used(past, names, turn_id)
     chosen = {
-        agent: _chosen(mine, agents, agent, recent, ranked, per_turn) if agent in many else mine
-        for agent, mine in own.items()
+        agent: shelf.chosen(agent, recent, ranked, per_turn) if agent in many else mine
+        for agent, mine in shelf.own.items()
     }
 
-    async def built(wanted: Iterable[Offer]) -> dict[str, Tool]:
-        ids = [offer.id for offer in wanted]
-        tools = build_tools(await operations.approved(ids), claims, names)
-        order = {names[id_]: place for place, id_ in enumerate(ids)}
-        return dict(sorted(tools.items(), key=lambda item: order[item[0]]))
-
     async def find(agent: str, words: str) -> Mapping[str, Tool]:
-        mine = {offer.id: offer for offer in own.get(agent, ())}
+        mine = shelf.by_id.get(agent, {})
         found = await operations.ranked(question_words(words))
-        return await built([mine[id_] for id_ in found if id_ in mine][:FOUND])
+        likeliest = [mine[id_] for id_ in found if id_ in mine][:FOUND]
+        return await shelf.tools(operations, likeliest)
 
     union = {offer.id: offer for mine in chosen.values() for offer in mine}
-    tools = await built(union.values())
+    tools = await shelf.tools(operations, union.values())
     return Offered(
         tools={
             agent: {name: tools[name] for offer in mine if (name := names[offer.id]) in tools}
@@ -92,21 +153,6 @@ async def offer_tools(
         more=frozenset(many),
         find=find,
     )
-
-
-def _chosen(
-    mine: Sequence[Offer],
-    agents: Agents,
-    agent: str,
-    recent: Sequence[OperationId],
-    ranked: Sequence[OperationId],
-    per_turn: int,
-) -> list[Offer]:
-    by_id = {offer.id: offer for offer in mine}
-    pinned = [offer.id for offer in mine if is_pinned(agents.by_name[agent], offer)]
-    wanted = dict.fromkeys(id_ for id_ in (*pinned, *recent, *ranked) if id_ in by_id)
-    room = min(max(per_turn, len(pinned)), MAX_TOOLS)
-    return [by_id[id_] for id_ in wanted][:room]
 
 
 def _said_before(past: Iterable[Event], turn_id: TurnId) -> list[str]:

@@ -160,8 +160,8 @@ class Asking:
 
     async def _of(self, person: Person, approval_id: str) -> tuple[Approval, Tool]:
         approval, operation_id = await self.ledger.question(approval_id, actor=person.id)
-        offered = build_tools(await self.operations.approved(), person.claims())
-        tool = next((one for one in offered.values() if one.operation.id == operation_id), None)
+        offered = build_tools(await self.operations.approved([operation_id]), person.claims())
+        tool = next(iter(offered.values()), None)
         if tool is None:
             raise InvalidInput("This is not offered any more.")
         return approval, tool

@@ -327,12 +327,7 @@ def show_dry_run(
 ) -> None:
     """Show the exact request of an operation. Nothing is sent."""
     claims = {} if not customer else _pairs(customer, "--customer", "CLAIM=VALUE")
-    try:
-        given = None if arguments is None else json.loads(arguments)
-    except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="--arguments") from None
-    if given is not None and not isinstance(given, dict):
-        raise typer.BadParameter("use a JSON object", param_hint="--arguments")
+    given = None if arguments is None else _json_object(arguments)
 
     async def work(settings: Settings) -> None:
         shown = await specs.show_request(settings, spec, operation, given, claims)
@@ -475,6 +470,28 @@ def delete_credential(
         _say(f"Deleted {name}")
 
     _run(work)
+
+
+@credentials_cli.command("test")
+def check_credential(
+    spec: SpecName,
+    scheme: Annotated[str, typer.Argument(help="Name of the security scheme.")],
+    operation: Annotated[
+        str | None, typer.Option(help="Key of an approved read; default: one is found.")
+    ] = None,
+    arguments: Annotated[str, typer.Option(help="Of that read, as a JSON object.")] = "{}",
+) -> None:
+    """Try a credential out; the command fails unless it is accepted."""
+    given = _json_object(arguments)
+
+    async def work(settings: Settings) -> bool:
+        checked = await keys.check(settings, spec, scheme, operation=operation, arguments=given)
+        for line in keys.check_described(checked):
+            _say(line)
+        return checked.result == "accepted"
+
+    if not _run(work):
+        raise typer.Exit(1)
 
 
 @credentials_cli.command("environments")
@@ -636,6 +653,16 @@ def _command() -> str:
         each.name or each.callback.__name__ for each in cli.registered_commands if each.callback
     }
     return next((word for word in sys.argv[1:2] if word in known), "command")
+
+
+def _json_object(arguments: str) -> dict[str, Any]:
+    try:
+        given = json.loads(arguments)
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--arguments") from None
+    if not isinstance(given, dict):
+        raise typer.BadParameter("use a JSON object", param_hint="--arguments")
+    return given
 
 
 def _run(work: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:

@@ -4,16 +4,18 @@ Words of a command stand in the list of processes and in the history of the shel
 """
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from getpass import getpass
+from typing import Any
 
-from smart_support.app import OpenKeyring, open_database, open_keyring
+from smart_support.app import OpenKeyring, open_credential_check, open_database, open_keyring
 from smart_support.cli.specs import BY, base_address, catalogue, spec_named
 from smart_support.errors import InvalidInput
 from smart_support.operations.records import ENVIRONMENT, Spec
 from smart_support.security.credentials import Kind
 from smart_support.settings import Settings
+from smart_support.tools.credential_check import Checked
 from smart_support.tools.keyring import Given, Ring
 
 ROLE = "operator"
@@ -80,6 +82,31 @@ async def take(settings: Settings, name: str, scheme: str) -> None:
         headers = {header.slot.name for header in found.headers}
         kind = Kind.HEADER if scheme.lower() in headers else Kind.SCHEME
         await opened.keyring.take(spec.id, scheme, kind, by=BY)
+
+
+async def check(
+    settings: Settings,
+    name: str,
+    scheme: str,
+    *,
+    operation: str | None,
+    arguments: Mapping[str, Any],
+) -> Checked:
+    """Try the credential of a scheme out, with a read or by asking for a token."""
+    async with (
+        open_database(settings, lambda _: None) as url,
+        open_credential_check(settings, url) as (operations, checks),
+    ):
+        spec = await spec_named(operations, name)
+        return await checks.check(spec.id, scheme, by=BY, operation=operation, arguments=arguments)
+
+
+def check_described(checked: Checked) -> Iterator[str]:
+    """What came of a try, for people."""
+    status = f" ({checked.status})" if checked.status is not None else ""
+    yield f"{checked.result}: {checked.asked}{status}"
+    yield f"    {checked.said}"
+    yield f"    correlation id {checked.correlation_id}"
 
 
 async def environments(settings: Settings, name: str) -> Spec:

@@ -21,6 +21,7 @@ from smart_support.cli.company import (
     demo_company,
     with_demo_allowed,
 )
+from smart_support.cli.wire import Wire
 from smart_support.cli.workers import Say, run_workers
 from smart_support.errors import SetupError, SupportError
 from smart_support.identity.people import Person, Role
@@ -99,7 +100,8 @@ async def work(
         await stack.enter_async_context(_reloading(parts))
         address = f"http://{_host(listener)}:{listener.getsockname()[1]}"
         app = create_app(settings, lambda: contextlib.nullcontext(parts))
-        server = await stack.enter_async_context(serving(app, listener))
+        heartbeat = settings.smart_support_heartbeat
+        server = await stack.enter_async_context(serving(app, listener, heartbeat=heartbeat))
         for line in _welcome(parts, address, document) if first else ():
             say(line)
         ready()
@@ -168,9 +170,12 @@ def bind(settings: Settings) -> Iterator[socket.socket]:
 
 @asynccontextmanager
 async def serving(
-    app: Callable[..., Any], listener: socket.socket
+    app: Callable[..., Any], listener: socket.socket, *, heartbeat: float = 20.0
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Serve the application on a socket; yields the task that ends when it does.
+
+    Chat sockets are pinged every `heartbeat` seconds; one that does not answer for as long is let
+    go.
 
     Raises:
         SetupError: the web server does not start.
@@ -181,9 +186,11 @@ async def serving(
             log_config=None,
             access_log=False,
             server_header=False,
-            ws="websockets-sansio",
+            ws=Wire,
             ws_max_size=_LARGEST_READ,
             ws_per_message_deflate=False,
+            ws_ping_interval=heartbeat,
+            ws_ping_timeout=heartbeat,
             timeout_graceful_shutdown=SOCKETS_CLOSE_SECONDS,
         )
     )

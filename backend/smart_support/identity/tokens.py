@@ -58,6 +58,10 @@ class Tokens:
         except (jwt.InvalidTokenError, KeyError, ValueError) as error:
             raise NotSignedIn(f"token refused: {type(error).__name__}") from None
 
+    def valid_until(self, token: str) -> float:
+        """When a token that was read before ends, in seconds since 1970."""
+        return float(jwt.decode(token, options={"verify_signature": False})["exp"])
+
 
 def signing_key(path: Path) -> str:
     """Return the installation's own key, made at the first call and kept at `path` (mode 0600).

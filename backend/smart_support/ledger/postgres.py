@@ -1,14 +1,15 @@
 """The ledger in PostgreSQL. A move that does not find its row in the right state fails loudly."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from smart_support.database import Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append, hold, storable
 from smart_support.events.records import (
@@ -46,6 +47,9 @@ from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
 from smart_support.security.audit import Act
 from smart_support.security.audit_postgres import record
 
+Refuse: TypeAlias = Callable[[AsyncSession], Awaitable[None]]
+"""Raises, in the transaction that lets a call out, if it may not be made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -58,6 +62,11 @@ class Decided:
 
 class PostgresLedger(PostgresConsents):
     """Remembers every call. Each method is one transaction, its events included."""
+
+    def __init__(self, sessions: Sessions, *, owner: int | None = None) -> None:
+        """`owner` marks the calls that this process sends."""
+        super().__init__(sessions)
+        self._owner = owner
 
     async def ask(
         self,
@@ -355,9 +364,17 @@ class PostgresLedger(PostgresConsents):
         return rows
 
     async def send_approved(
-        self, call: PlannedCall, *, actor: str, now: datetime, demand: Demand = NO_DEMAND
+        self,
+        call: PlannedCall,
+        *,
+        actor: str,
+        now: datetime,
+        demand: Demand = NO_DEMAND,
+        refuse: Refuse | None = None,
     ) -> None:
         """Use the approvals of exactly this call, and note that it is being sent.
+
+        `refuse` is asked first, in the same transaction; what it raises, this raises.
 
         Raises:
             ApprovalMissing, ApprovalExpired, LimitReached: as of `use_approvals`.
@@ -367,6 +384,8 @@ class PostgresLedger(PostgresConsents):
         async with self._sessions.begin() as session:
             await hold(session, call.thread_id)
             await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
+            if refuse is not None:
+                await refuse(session)
             try:
                 await use_approvals(session, call, demand, actor=actor, now=now)
             except ApprovalMissing:
@@ -374,10 +393,14 @@ class PostgresLedger(PostgresConsents):
                 if known is not None and _is_over(known, call):
                     raise CallMade(known) from None
                 raise
-            await _move(session, call.id, CallState.APPROVED, CallState.SENT, **_sent(call, now))
+            await _move(
+                session, call.id, CallState.APPROVED, CallState.SENT, **self._sent(call, now)
+            )
 
-    async def send_unasked(self, call: PlannedCall, *, now: datetime) -> None:
-        """Note that a write which needs no yes is being sent.
+    async def send_unasked(
+        self, call: PlannedCall, *, now: datetime, refuse: Refuse | None = None
+    ) -> None:
+        """Note that a write which needs no yes is being sent; `refuse` as of `send_approved`.
 
         Raises:
             CallMade: this effect was asked for before in this turn.
@@ -387,7 +410,11 @@ class PostgresLedger(PostgresConsents):
         async with self._sessions.begin() as session:
             await hold(session, call.thread_id)
             await refuse_stopped(session, operation_id=call.operation_id, api_id=call.api_id)
-            statement = _insert(call, CallState.SENT, **_sent(call, now)).on_conflict_do_nothing()
+            if refuse is not None:
+                await refuse(session)
+            statement = _insert(
+                call, CallState.SENT, **self._sent(call, now)
+            ).on_conflict_do_nothing()
             if (await session.execute(statement.returning(tool_calls.c.id))).one_or_none() is None:
                 same = sa.and_(
                     tool_calls.c.effect_key == call.effect_key,
@@ -398,41 +425,55 @@ class PostgresLedger(PostgresConsents):
                     raise CallMade(known)
                 raise CallMoved(f"call {call.id} was made before with other arguments")
 
-    async def take_back(self, call: PlannedCall) -> bool:
-        """Undo that a call was noted as being sent, for the process that noted it and sent nothing.
+    def _sent(self, call: PlannedCall, now: datetime) -> dict[str, Any]:
+        keyed = None if call.keyed_for is None else now + timedelta(seconds=call.keyed_for)
+        return {
+            "sent_at": now,
+            "sent_by": self._owner,
+            "effect_key": call.effect_key,
+            "keyed_until": keyed,
+            "url": call.url,
+        }
+
+    async def take_back(self, call_id: str, thread_id: ThreadId) -> bool:
+        """Undo that a call was noted as being sent, for whoever knows that nothing was.
 
         As if that commit had never been made: the call can still be made, with its approvals.
         False if there is nothing to undo.
 
         Raises:
             WriterReplaced: another process has taken the turn over, and may have sent it.
-            DatabaseUnavailable: it cannot be written now; nobody else will know, so ask again.
+            DatabaseUnavailable: it cannot be written now.
         """
-        marked = (tool_calls.c.id == call.id, tool_calls.c.state == CallState.SENT.value)
+        marked = (tool_calls.c.id == call_id, tool_calls.c.state == CallState.SENT.value)
         async with self._sessions.begin() as session:
-            await hold(session, call.thread_id)
-            if not call.asks:
-                undone = sa.delete(tool_calls).where(*marked).returning(tool_calls.c.id)
-                return (await session.execute(undone)).one_or_none() is not None
-            moved = await session.execute(
-                sa.update(tool_calls)
-                .where(*marked)
-                .values(
-                    state=CallState.APPROVED.value, sent_at=None, effect_key=None, keyed_until=None
-                )
-                .returning(tool_calls.c.id)
-            )
-            if moved.one_or_none() is None:
+            await hold(session, thread_id)
+            locked = sa.select(tool_calls.c.id).where(*marked).with_for_update()
+            if (await session.execute(locked)).one_or_none() is None:
                 return False
-            await session.execute(
+            used = await session.execute(
                 sa.update(approvals)
                 .where(
-                    approvals.c.tool_call_id == call.id,
+                    approvals.c.tool_call_id == call_id,
                     approvals.c.state == ApprovalState.USED.value,
                 )
                 .values(state=ApprovalState.APPROVED.value)
+                .returning(approvals.c.id)
             )
+            if used.all():
+                before = {"sent_at": None, "sent_by": None, "effect_key": None, "keyed_until": None}
+                await _move(session, call_id, CallState.SENT, CallState.APPROVED, **before)
+            else:  # it had no row before
+                await session.execute(sa.delete(tool_calls).where(*marked))
             return True
+
+    async def on_their_way(self, turn_id: TurnId) -> tuple[KnownCall, ...]:
+        """The calls of a turn that are noted as sent and have no end."""
+        statement = sa.select(tool_calls).where(
+            tool_calls.c.turn_id == turn_id, tool_calls.c.state == CallState.SENT.value
+        )
+        async with self._sessions() as session:
+            return tuple(known_call(row) for row in await session.execute(statement))
 
     async def finish(
         self,
@@ -682,11 +723,6 @@ def _is_over(known: KnownCall, call: PlannedCall) -> bool:
     over = {*_COUNTING, CallState.FAILED.value, CallState.RESOLVED_NOT_DONE.value}
     same = (known.fingerprint, known.thread_id) == (call.fingerprint, call.thread_id)
     return same and known.state.value in over
-
-
-def _sent(call: PlannedCall, now: datetime) -> dict[str, Any]:
-    keyed = None if call.keyed_for is None else now + timedelta(seconds=call.keyed_for)
-    return {"sent_at": now, "effect_key": call.effect_key, "keyed_until": keyed, "url": call.url}
 
 
 async def _locked(session: AsyncSession, approval_id: str) -> sa.Row[Any]:

@@ -102,6 +102,8 @@ class KnownCall:
     accepted: Any = None
     """What the API said when it accepted the call without having done it."""
     sent_at: datetime | None = None
+    sent_by: int | None = None
+    """The process that noted it as sent."""
     finished_at: datetime | None = None
     checks: int = 0
     check_at: datetime | None = None

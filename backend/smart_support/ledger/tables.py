@@ -24,6 +24,8 @@ tool_calls = sa.Table(
     sa.Column("code", sa.Text),
     sa.Column("planned_at", _instant, nullable=False, server_default=sa.func.now()),
     sa.Column("sent_at", _instant),
+    # The process that noted it as sent, by the number of its lock.
+    sa.Column("sent_by", sa.BigInteger),
     sa.Column("finished_at", _instant),
     sa.Column("api_id", _uuid),
     # One per effect that was asked for: what is sent as the idempotency key, where one is taken.

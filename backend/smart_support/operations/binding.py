@@ -4,7 +4,7 @@ An argument is named as in the tool's schema, or by a JSON pointer (RFC 6901) in
 `customer_id`, `/body/customer_id`, `/body/order/buyer/id`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smart_support.operations.records import JsonObject
@@ -34,7 +34,7 @@ def can_bind(schema: JsonObject, argument: str) -> bool:
 def _has(root: JsonObject, node: Any, way: tuple[str, ...], seen: set[tuple[str, int]]) -> bool:
     for part in _parts(root, node, seen, len(way)):
         properties = part.get("properties")
-        if not isinstance(properties, Mapping) or way[0] not in properties:
+        if not isinstance(properties, dict) or way[0] not in properties:
             continue
         if len(way) == 1 or _has(root, properties[way[0]], way[1:], seen):
             return True
@@ -43,18 +43,20 @@ def _has(root: JsonObject, node: Any, way: tuple[str, ...], seen: set[tuple[str,
 
 def _parts(
     root: JsonObject, node: Any, seen: set[tuple[str, int]], left: int
-) -> Iterator[Mapping[str, Any]]:
+) -> list[dict[str, Any]]:
     """`node` and what it is made of, each reference followed once for each way that is left."""
-    if not isinstance(node, Mapping):
-        return
-    yield node
+    if not isinstance(node, dict):
+        return []
+    found = [node]
     reference = node.get("$ref")
     if isinstance(reference, str) and (reference, left) not in seen:
         seen.add((reference, left))
-        yield from _parts(root, _target(root, reference), seen, left)
+        found += _parts(root, _target(root, reference), seen, left)
     for key in _PARTS:
-        for part in node.get(key, ()):
-            yield from _parts(root, part, seen, left)
+        if key in node:
+            for part in node[key]:
+                found += _parts(root, part, seen, left)
+    return found
 
 
 def _target(root: JsonObject, reference: str) -> Any:
@@ -75,7 +77,7 @@ def _fields(root: JsonObject, node: Any, at: str, inside: tuple[str, ...]) -> li
         return found
     for part in _parts(root, node, set(), 0):
         properties = part.get("properties")
-        for name, value in properties.items() if isinstance(properties, Mapping) else ():
+        for name, value in properties.items() if isinstance(properties, dict) else ():
             place = f"{at}/{str(name).replace('~', '~0').replace('/', '~1')}"
             found.append(place)
             found += _fields(root, value, place, (*inside, str(name)))
@@ -94,7 +96,7 @@ def at(schema: JsonObject, argument: str) -> tuple[dict[str, Any], bool]:
         nodes = [
             properties[name]
             for part in parts
-            if isinstance(properties := part.get("properties"), Mapping) and name in properties
+            if isinstance(properties := part.get("properties"), dict) and name in properties
         ]
     said: dict[str, Any] = {}
     for part in (part for node in nodes for part in _parts(schema, node, set(), 0)):
@@ -119,19 +121,19 @@ def _without(
     if isinstance(reference, str) and reference not in inside:
         # Others may refer to the same schema and keep the argument, so it is written out here.
         target = _target(root, reference)
-        if isinstance(target, Mapping) and _has(root, target, way, set()):
+        if isinstance(target, dict) and _has(root, target, way, set()):
             del out["$ref"]
             out = {**_without(root, target, way, (*inside, reference)), **out}
     for key in _PARTS:
         if key in out:
             out[key] = [
-                _without(root, part, way, inside) if isinstance(part, Mapping) else part
+                _without(root, part, way, inside) if isinstance(part, dict) else part
                 for part in out[key]
             ]
     properties = out.get("properties")
     gone = free = len(way) == 1
-    if isinstance(properties, Mapping) and name in properties:
-        if len(way) > 1 and isinstance(properties[name], Mapping):
+    if isinstance(properties, dict) and name in properties:
+        if len(way) > 1 and isinstance(properties[name], dict):
             inner = _without(root, properties[name], way[1:], ())
             free = _is_free(inner)
             gone = free and inner.get("properties") == {}
@@ -169,6 +171,6 @@ def _set(within: dict[str, Any], way: tuple[str, ...], value: str) -> None:
         within[way[0]] = value
         return
     inner = within.get(way[0])
-    copy = dict(inner) if isinstance(inner, Mapping) else {}
+    copy = dict(inner) if isinstance(inner, dict) else {}
     within[way[0]] = copy
     _set(copy, way[1:], value)

@@ -9,7 +9,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.operations.decisions import (
     Batch,
@@ -23,6 +22,7 @@ from smart_support.operations.decisions import (
 from smart_support.operations.records import Classification, Operation, OperationId, ReviewState
 from smart_support.operations.rows import (
     OPERATION,
+    CatalogueRows,
     classification_json,
     classification_of,
     note,
@@ -32,11 +32,8 @@ from smart_support.operations.tables import operations, reviews
 from smart_support.security.audit import Act
 
 
-class PostgresDecisions:
+class PostgresDecisions(CatalogueRows):
     """What people decided. Each method is one transaction."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
 
     async def decide(
         self,
@@ -70,7 +67,7 @@ class PostgresDecisions:
             ReviewConflict: some are not at the version that was looked at; it names each.
             NotFound: one of the operations is not there.
         """
-        async with self._sessions.begin() as session:
+        async with self._changing() as session:
             standing = await self._locked(session, [one.operation_id for one in decisions])
             now = await session.scalar(sa.select(sa.func.now()))
             _check_there(standing)
@@ -107,7 +104,7 @@ class PostgresDecisions:
             NotFound: there is no such batch.
             InvalidInput: it is older than undoing is.
         """
-        async with self._sessions.begin() as session:
+        async with self._changing() as session:
             made = {
                 row.operation_id: row
                 for row in await session.execute(
@@ -140,7 +137,7 @@ class PostgresDecisions:
         Only where nobody has decided yet: what a person said stands.
         """
         changed = 0
-        async with self._sessions.begin() as session:
+        async with self._changing() as session:
             for id_ in sorted(suggestions):  # everybody locks in one order
                 stored = classification_json(suggestions[id_])
                 result = await session.execute(
@@ -289,7 +286,12 @@ class PostgresDecisions:
         )
         rows = (await session.execute(statement)).all()
         states = sorted({str(new["state"]) for new in values.values()})
-        facts = {"count": len(values), "states": states, **({"undoes": undoes} if undoes else {})}
+        facts = {
+            "spec_id": rows[0].spec_id,
+            "count": len(values),
+            "states": states,
+            **({"undoes": undoes} if undoes else {}),
+        }
         await note(session, Act.UNDONE if undoes else Act.DECIDED, by, batch_id, facts)
         return Decided(batch_id=batch_id, operations=tuple(operation_of(row) for row in rows))
 

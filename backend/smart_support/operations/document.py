@@ -34,6 +34,8 @@ _BENT = (
     "unexpected control character",
 )  # fmt: skip
 
+_DIALECT = re.compile(r"(2\.0|3\.\d+)(\.|$)")
+
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 
 
@@ -431,7 +433,7 @@ def _dialect(root: Any, text: str, source: str) -> str:
     if version is None:
         raise FileNotOpenAPI(source, _other_format(root))
     dialect = clean(version, 20)
-    if not re.match(r"(2\.0|3\.\d+)(\.|$)", f"{dialect}.0" if dialect in {"2", "3"} else dialect):
+    if not _DIALECT.match(f"{dialect}.0" if dialect in {"2", "3"} else dialect):
         raise FileNotOpenAPI(source, f"it is of version {dialect!r}")
     return dialect
 

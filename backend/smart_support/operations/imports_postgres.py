@@ -10,7 +10,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from smart_support.database import Sessions
 from smart_support.operations.changes import changes_between, is_stricter, turned_write
 from smart_support.operations.naming import keep_names
 from smart_support.operations.records import (
@@ -23,6 +22,7 @@ from smart_support.operations.records import (
 )
 from smart_support.operations.rows import (
     OPERATION,
+    CatalogueRows,
     classification_json,
     classification_of,
     described,
@@ -50,11 +50,8 @@ class Imported:
     """Of the changed ones: were reads, and change something now."""
 
 
-class PostgresImports:
+class PostgresImports(CatalogueRows):
     """Imported documents. Each method is one transaction."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
 
     async def save_draft(
         self, draft: DraftSpec, *, name: str, document: bytes, by: str
@@ -66,7 +63,7 @@ class PostgresImports:
         what it was when it was decided about. One that is gone cannot be called any more; it is
         kept if somebody has ever decided about it.
         """
-        async with self._sessions.begin() as session:
+        async with self._changing() as session:
             spec_id = await self._save_spec(session, draft, name, document, by)
             # Whoever decides meanwhile waits, and is then told that it has changed.
             rows = await session.execute(

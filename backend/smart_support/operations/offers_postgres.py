@@ -1,89 +1,59 @@
-"""What may be called, in PostgreSQL, and what of it a message may be about."""
+"""What may be called, in PostgreSQL, and what of it a message may be about.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+A turn reads one row, the catalogue's version, and uses what this process remembers unless that
+has changed; see `tables.catalogue`.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.database import Sessions
+from smart_support.operations.offers import Approvals, Offer, Withdrawn, address_of
 from smart_support.operations.records import Access, Operation, OperationId, ReviewState
-from smart_support.operations.rows import ADDRESS, OPERATION, operation_of
-from smart_support.operations.search import RANKED
-from smart_support.operations.tables import operations, specs
+from smart_support.operations.rows import ADDRESS, OPERATION, CatalogueRows, operation_of
+from smart_support.operations.search import LEXEMES, WEIGHTS
+from smart_support.operations.tables import catalogue, operations, specs
+
+FRESH_SECONDS = 0.5
+"""How long a read may go by what this process knows; as long as the kill switch."""
+
+MAX_STEMS = 20_000
+"""Words whose stems are remembered. Beyond, all are forgotten: those in use come back."""
+
+LONGEST_WORD = 60
+"""Characters; longer ones are in no document."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What must be known of an approved operation to say whether it may be offered, and by whom."""
+class PostgresOffers(CatalogueRows):
+    """Approved operations."""
 
-    id: OperationId
-    key: str
-    tool_name: str
-    access: Access
-    agent: str
-    """Its owner, as the review names it."""
-    claims: frozenset[str]
-    """What must be known of a customer for its bound arguments."""
-    unbindable: bool
-    address: str | None
-    """Where its API is, if that is known."""
+    def __init__(
+        self, sessions: Sessions, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(sessions)
+        self._monotonic = monotonic
+        self._approvals: Approvals | None = None
+        self._looked = (-1, 0.0)
+        self._loading = asyncio.Lock()
+        self._stems: dict[str, tuple[str, ...]] = {}
 
-    @classmethod
-    def of(cls, operation: Operation, base_url: str | None) -> "Offer":
-        """What must be known of `operation`, whose API is at `base_url`."""
-        decided = operation.classification
-        return cls(
-            id=operation.id,
-            key=operation.key,
-            tool_name=operation.tool_name,
-            access=decided.access,
-            agent=decided.agent,
-            claims=frozenset(decided.bindings.values()),
-            unbindable=decided.unbindable,
-            address=address_of(base_url, operation.request_plan["server"]),
-        )
-
-
-class PostgresOffers:
-    """Approved operations. Each method is one transaction."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-
-    async def offers(self) -> tuple[Offer, ...]:
-        """Every operation that may be called, without what only a call needs."""
-        decided = operations.c.classification
-        statement = (
-            sa.select(
-                operations.c.id,
-                operations.c.key,
-                operations.c.tool_name,
-                decided["access"].astext.label("access"),
-                decided["agent"].astext.label("agent"),
-                decided["bindings"].label("bindings"),
-                decided["unbindable"].astext.label("unbindable"),
-                operations.c.request_plan["server"].astext.label("server"),
-                ADDRESS,
-            )
-            .join(specs, specs.c.id == operations.c.spec_id)
-            .where(operations.c.state == ReviewState.APPROVED.value)
-            .order_by(operations.c.tool_name, operations.c.id)
-        )
+    async def approvals(self) -> Approvals:
+        """Everything that may be called now, whoever has changed it last."""
+        looked = (self._changes, self._monotonic())
         async with self._sessions() as session:
-            return tuple(
-                Offer(
-                    id=OperationId(row.id),
-                    key=row.key,
-                    tool_name=row.tool_name,
-                    access=Access(row.access),
-                    agent=row.agent,
-                    claims=frozenset(row.bindings.values()),
-                    unbindable=row.unbindable == "true",
-                    address=address_of(row.where, row.server),
-                )
-                for row in await session.execute(statement)
-            )
+            version = await session.scalar(_VERSION)
+        async with self._loading:
+            if self._approvals is None or self._approvals.version != version:
+                # Read after its version: should it be newer, the next one reads it again.
+                self._approvals = Approvals.of(version, await self._approved_offers())
+            self._looked = looked
+            return self._approvals
 
     async def ranked(self, words: Mapping[str, float]) -> tuple[OperationId, ...]:
         """The approved operations that have some of `words`, the likeliest first.
@@ -91,12 +61,62 @@ class PostgresOffers:
         Args:
             words: what to look for, and how much each counts (`search.question_words`).
         """
-        if not words:
-            return ()
-        given = {"words": list(words), "counts": list(words.values())}
-        async with self._sessions() as session:
-            rows = await session.execute(_RANKED, given)
-            return tuple(OperationId(str(row.id)) for row in rows)
+        return (await self.approvals()).index.ranked(await self.lexemes(words))
+
+    async def lexemes(self, words: Mapping[str, float]) -> dict[str, float]:
+        """The stems of `words`, and how much each counts at most."""
+        stems = {word: self._stems[word] for word in words if word in self._stems}
+        unknown = [word for word in words if word not in stems and len(word) <= LONGEST_WORD]
+        if unknown:
+            async with self._sessions() as session:
+                found: list[list[str]] = await session.scalar(_LEXEMES, {"words": unknown})
+            if len(self._stems) + len(unknown) > MAX_STEMS:
+                self._stems.clear()
+            learnt = dict(zip(unknown, map(tuple, found), strict=True))
+            self._stems.update(learnt)
+            stems |= learnt
+        counts: dict[str, float] = {}
+        for word, lexemes in stems.items():
+            for lexeme in lexemes:
+                counts[lexeme] = max(counts.get(lexeme, 0.0), words[word])
+        return counts
+
+    async def refuse_withdrawn(self, operation: Operation, address: str) -> None:
+        """Raise unless exactly this may be called at `address`, as of FRESH_SECONDS ago at most.
+
+        What was changed through this process counts at once.
+
+        Raises:
+            Withdrawn: it may not.
+        """
+        known, (changes, at) = self._approvals, self._looked
+        if known is not None and changes == self._changes:
+            fresh = self._monotonic() - at < FRESH_SECONDS
+            if fresh and known.allow(operation, address):
+                return
+        if not (await self.approvals()).allow(operation, address):
+            raise Withdrawn(operation.key)
+
+    def unless_withdrawn(
+        self, operation: Operation, address: str
+    ) -> Callable[[AsyncSession], Awaitable[None]]:
+        """The same for a write: asked in the transaction that lets it out, which sees all."""
+
+        async def refuse(session: AsyncSession) -> None:
+            statement = (
+                sa.select(operations.c.request_plan["server"].astext.label("server"), ADDRESS)
+                .join(specs, specs.c.id == operations.c.spec_id)
+                .where(
+                    operations.c.id == operation.id,
+                    operations.c.version == operation.version,
+                    operations.c.state == ReviewState.APPROVED.value,
+                )
+            )
+            row = (await session.execute(statement)).one_or_none()
+            if row is None or address_of(row.where, row.server) != address:
+                raise Withdrawn(operation.key)
+
+        return refuse
 
     async def approved(
         self, ids: Sequence[str] | None = None
@@ -132,17 +152,51 @@ class PostgresOffers:
             row = (await session.execute(statement)).one_or_none()
         return None if row is None else (operation_of(row), row.where)
 
+    async def _approved_offers(self) -> list[tuple[Offer, Mapping[str, float]]]:
+        async with self._sessions() as session:
+            return [
+                (
+                    Offer(
+                        id=OperationId(row.id),
+                        version=row.version,
+                        key=row.key,
+                        tool_name=row.tool_name,
+                        access=Access(row.access),
+                        agent=row.agent,
+                        claims=frozenset(row.bindings.values()),
+                        unbindable=row.unbindable == "true",
+                        address=address_of(row.where, row.server),
+                    ),
+                    row.weights or {},
+                )
+                for row in await session.execute(_OFFERS)
+            ]
 
-def address_of(base_url: str | None, server: str | None) -> str | None:
-    """Where an operation is called: at its document's address, else at an absolute one of its own.
 
-    A relative server of its own is so to the document's.
-    """
-    address = base_url or server
-    return address if address is not None and "://" in address else None
+_VERSION = sa.select(catalogue.c.changed_by)
 
+_LEXEMES = (
+    sa.text(LEXEMES)
+    .bindparams(sa.bindparam("words", type_=sa.ARRAY(sa.Text)))
+    .columns(lexemes=JSONB)
+)
 
-_RANKED = sa.text(RANKED).bindparams(
-    sa.bindparam("words", type_=sa.ARRAY(sa.Text)),
-    sa.bindparam("counts", type_=sa.ARRAY(sa.Float)),
+_decided = operations.c.classification
+_OFFERS = (
+    sa.select(
+        operations.c.id,
+        operations.c.version,
+        operations.c.key,
+        operations.c.tool_name,
+        _decided["access"].astext.label("access"),
+        _decided["agent"].astext.label("agent"),
+        _decided["bindings"].label("bindings"),
+        _decided["unbindable"].astext.label("unbindable"),
+        operations.c.request_plan["server"].astext.label("server"),
+        ADDRESS,
+        sa.literal_column(WEIGHTS, JSONB).label("weights"),
+    )
+    .join(specs, specs.c.id == operations.c.spec_id)
+    .where(operations.c.state == ReviewState.APPROVED.value)
+    .order_by(operations.c.tool_name, operations.c.id)
 )

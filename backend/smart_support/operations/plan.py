@@ -59,6 +59,8 @@ _PARTS = 7
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEMPLATE = re.compile(r"\{([?&+#./;])([^{}/]+)\}|\{()([^{}/]+\*)\}")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
+_TEXTUAL = re.compile(r"xml|json|yaml|csv|javascript|graphql|html|sql|text")
 
 
 _Parameter = tuple[Mapping[str, Any], Any, set[str], ParameterPlan]
@@ -505,7 +507,7 @@ def _rank(media_type: str) -> int | None:
         return 4
     if essence in {"multipart/mixed", "multipart/related"}:
         return _PARTS
-    if essence.startswith("multipart/") or not re.fullmatch(r"[\x20-\x7e]+", media_type):
+    if essence.startswith("multipart/") or not _PRINTABLE.fullmatch(media_type):
         return None
     return 5 if essence.startswith("text/") else 6
 
@@ -520,4 +522,4 @@ def _form_field(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_textual(media_type: str) -> bool:
-    return re.search(r"xml|json|yaml|csv|javascript|graphql|html|sql|text", media_type) is not None
+    return _TEXTUAL.search(media_type) is not None

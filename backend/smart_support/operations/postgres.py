@@ -24,7 +24,7 @@ class Listed:
     access: Access
 
 
-class PostgresOperations(PostgresSpecs, PostgresImports, PostgresDecisions, PostgresOffers):
+class PostgresOperations(PostgresOffers, PostgresSpecs, PostgresImports, PostgresDecisions):
     """What upstream APIs offer. Each method is one transaction."""
 
     async def operations(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 from smart_support.errors import InvalidInput
 from smart_support.operations.approval_rules import ApprovalRules
@@ -34,7 +35,8 @@ class Correction:
     unbindable: bool | None = None
     idempotency_lifetime_s: int | None = None
     """0: nobody knows."""
-    repeatable: bool | None = None
+    repeatable: bool | Literal["unknown"] | None = None
+    """`unknown`: nobody says any more, and what its method promises counts."""
     lookup: Lookup | None = None
     """With an empty `operation`: none."""
     status: StatusCheck | None = None
@@ -123,7 +125,7 @@ async def decide_all(
 
 
 def _corrected(operation: Operation, correction: Correction) -> Classification:
-    changes = {
+    changes: dict[str, Any] = {
         field.name: value
         for field in fields(correction)
         if (value := getattr(correction, field.name)) is not None
@@ -131,6 +133,8 @@ def _corrected(operation: Operation, correction: Correction) -> Classification:
     for name in ("idempotency_header", "breaker_group", "idempotency_lifetime_s", "cacheable_s"):
         if name in changes and not changes[name]:
             changes[name] = None
+    if changes.get("repeatable") == "unknown":
+        changes["repeatable"] = None
     for name in ("lookup", "status"):
         if name in changes and not changes[name].operation:
             changes[name] = None

@@ -1,12 +1,15 @@
 """The rows of the catalogue, and what they say as records."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from smart_support.database import Sessions
 from smart_support.errors import NotFound
 from smart_support.operations.approval_rules import rules_of
 from smart_support.operations.effects import lookup_of, status_of
@@ -27,6 +30,24 @@ from smart_support.operations.records import (
 from smart_support.operations.tables import operations, specs
 from smart_support.security.audit import Act
 from smart_support.security.audit_postgres import record
+
+
+class CatalogueRows:
+    """The tables of the catalogue, and whether this process has changed them."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._changes = 0
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that changes the catalogue; this process then knows that it has."""
+        try:
+            async with self._sessions.begin() as session:
+                yield session
+        finally:
+            self._changes += 1
+
 
 # Not the words that it is searched by, nor what it was before.
 OPERATION = [column for column in operations.columns if column.name not in {"search", "previous"}]
@@ -104,15 +125,10 @@ def spec_of(row: sa.Row[Any]) -> Spec:
 
 
 def classification_json(classification: Classification) -> dict[str, Any]:
-    """The classification as plain JSON."""
-    return asdict(classification) | {
-        "access": classification.access.value,
-        "risk": classification.risk.value,
-        "bindings": dict(classification.bindings),
-        "reasons": list(classification.reasons),
-        "grounds": [asdict(ground) for ground in classification.grounds],
-        "answer_fields": list(classification.answer_fields),
-    }
+    """The classification as plain JSON, equal to what is read back of it."""
+    said = asdict(classification)
+    plain: dict[str, Any] = json.loads(json.dumps(said, default=lambda kind: kind.value))
+    return plain
 
 
 def classification_of(stored: Mapping[str, Any]) -> Classification:

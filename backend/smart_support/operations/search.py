@@ -1,13 +1,17 @@
 """Which of many operations a message may be about: words in, a ranking out.
 
-The words of each operation (name, summary, path, tags, description) are a stored, indexed vector of
-PostgreSQL; see `tables.operations`. A word counts more the fewer operations have it and the more
-prominently they do (after Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
-Beyond", 2009, without the length of a text, which says little here).
+The stems of each operation's words (name, summary, path, tags, description) are a stored vector of
+PostgreSQL's full text search (`tables.operations`), and PostgreSQL says which stems the words of a
+message have; what is remembered of them is counted here. A word counts more the fewer operations
+have it and the more prominently they do (after Robertson and Zaragoza, "The Probabilistic Relevance
+Framework: BM25 and Beyond", 2009, without the length of a text, which says little here).
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import log1p
+
+from smart_support.operations.records import OperationId
 
 MAX_WORDS = 60
 """Words of a message that are looked for; a customer who pastes a letter is served by its start."""
@@ -15,35 +19,58 @@ MAX_WORDS = 60
 EARLIER = 0.35
 """How much a word of the customer's message before counts beside one of this message."""
 
-RANKED = """
-WITH asked AS (
-    SELECT parsed.lexeme, max(given.counts) AS counts
-    FROM unnest(CAST(:words AS text[]), CAST(:counts AS float8[])) AS given(word, counts),
-        unnest(to_tsvector('english', given.word)) AS parsed
-    GROUP BY parsed.lexeme
-), found AS (
-    SELECT operations.id, asked.lexeme, asked.counts,
-        (SELECT max(CASE field WHEN 'A' THEN 1.0 WHEN 'B' THEN 0.8 WHEN 'C' THEN 0.5 ELSE 0.2 END)
-         FROM unnest(word.weights) AS field) AS weight
-    FROM operations, unnest(operations.search) AS word JOIN asked USING (lexeme)
-    WHERE operations.state = 'approved' AND operations.search @@ (
-        SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery FROM asked
-    )
-), rarity AS (
-    SELECT lexeme, ln(1 + (
-        (SELECT count(*) FROM operations WHERE state = 'approved') - count(*) + 0.5
-    ) / (count(*) + 0.5)) AS rarity
-    FROM found GROUP BY lexeme
-)
-SELECT id, sum(rarity * counts * weight) AS score
-FROM found JOIN rarity USING (lexeme)
-GROUP BY id ORDER BY score DESC, id
+WEIGHTS = """
+(SELECT json_object_agg(word.lexeme, (
+    SELECT max(CASE field WHEN 'A' THEN 1.0 WHEN 'B' THEN 0.8 WHEN 'C' THEN 0.5 ELSE 0.2 END)
+    FROM unnest(word.weights) AS field
+)) FROM unnest(operations.search) AS word)
 """
-"""Ids of approved operations by how well they fit; `words` and `counts` go together.
+"""The stems of an operation's words, and how much each counts by where it stands.
 
-A word counts by where it stands. A: name and summary; B: the fixed part of the path and what the
-method does; C: tags; D: description.
+A: name and summary; B: the fixed part of the path and what the method does; C: tags;
+D: description.
 """
+
+LEXEMES = """
+SELECT jsonb_agg(tsvector_to_array(to_tsvector('english', word)) ORDER BY place) AS lexemes
+FROM unnest(CAST(:words AS text[])) WITH ORDINALITY AS asked(word, place)
+"""
+"""The stems of each of `words`, in their order."""
+
+
+class Index:
+    """Operations by the stems of their words."""
+
+    def __init__(self, found: Iterable[tuple[OperationId, Mapping[str, float]]]) -> None:
+        """Each operation comes with its stems and how much each counts (`WEIGHTS`)."""
+        known = sorted(found, key=lambda each: each[0])
+        self._ids = [id_ for id_, _ in known]
+        # Stem -> how rare it is, and at which weight which operations have it.
+        self._places: dict[str, tuple[float, dict[float, list[int]]]] = {}
+        having: dict[str, dict[float, list[int]]] = {}
+        for place, (_, weights) in enumerate(known):
+            for stem, weight in weights.items():
+                having.setdefault(stem, {}).setdefault(weight, []).append(place)
+        for stem, places in having.items():
+            count = sum(map(len, places.values()))
+            rarity = log1p((len(known) - count + 0.5) / (count + 0.5))
+            self._places[stem] = (rarity, places)
+
+    def ranked(self, asked: Mapping[str, float]) -> tuple[OperationId, ...]:
+        """The operations that have some of the stems `asked`, the likeliest first."""
+        scores = [0.0] * len(self._ids)
+        for stem, count in asked.items():
+            if stem not in self._places:
+                continue
+            rarity, places = self._places[stem]
+            for weight, those in places.items():
+                worth = rarity * count * weight
+                for place in those:
+                    scores[place] += worth
+        hits = [place for place, score in enumerate(scores) if score]
+        hits.sort(key=scores.__getitem__, reverse=True)  # keeps the order of what scores the same
+        return tuple(self._ids[place] for place in hits)
+
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")

@@ -19,6 +19,7 @@ SchemeType = Literal["apiKey", "basic", "bearer", "oauth2", "openIdConnect", "re
 Flow = Literal["clientCredentials", "authorizationCode"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNFIT = re.compile(r"[\s{}\\<>]")
 _FLOWS: Mapping[str, Flow] = {
     "clientCredentials": "clientCredentials",
     "application": "clientCredentials",  # in Swagger 2.0
@@ -179,6 +180,6 @@ def _url(written: Any, base: str) -> str | None:
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         return None
-    if not usable or parts.username is not None or re.search(r"[\s{}\\<>]", url):
+    if not usable or parts.username is not None or _UNFIT.search(url):
         return None
     return urldefrag(url).url

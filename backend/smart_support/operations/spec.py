@@ -33,6 +33,8 @@ _LEFT_OUT = "Details of large inputs are left out here."
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _TELL_EVERY = 50
 _MEDIA_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
+_VARIABLE = re.compile(r"\{([^{}]+)\}")
+_UNFIT = re.compile(r"[\s{}\\]")
 _METHOD = re.compile(r"[A-Z][A-Z0-9-]{0,19}")
 
 
@@ -369,7 +371,7 @@ def _expanded(server: Any) -> str:
         chosen = variable.get("default", first)
         return match[0] if chosen is None else clean(chosen, 500)
 
-    return re.sub(r"\{([^{}]+)\}", value, clean(server.get("url"), 2000))
+    return _VARIABLE.sub(value, clean(server.get("url"), 2000))
 
 
 def _absolute(url: str, source: str) -> str | None:
@@ -380,7 +382,7 @@ def _absolute(url: str, source: str) -> str | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    unusable = parts.scheme not in {"http", "https"} or not host or re.search(r"[\s{}\\]", url)
+    unusable = parts.scheme not in {"http", "https"} or not host or _UNFIT.search(url)
     if unusable or host is None:
         return None
     # No user names and passwords out of a document: credentials are the operator's.

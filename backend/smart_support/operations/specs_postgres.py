@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from smart_support.database import Sessions
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.operations.records import ReviewState, Spec
-from smart_support.operations.rows import ADDRESS, SPECS, note, spec_of, spec_row
+from smart_support.operations.rows import ADDRESS, SPECS, CatalogueRows, note, spec_of, spec_row
 from smart_support.operations.security import Requirement, Scheme
 from smart_support.operations.tables import operations, specs
 from smart_support.security.audit import Act
@@ -30,11 +29,8 @@ class Guard:
     environment: str
 
 
-class PostgresSpecs:
+class PostgresSpecs(CatalogueRows):
     """Imported documents as a whole. Each method is one transaction."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
 
     async def specs(self) -> tuple[Spec, ...]:
         """Every imported document, newest first."""
@@ -69,7 +65,7 @@ class PostgresSpecs:
         Raises:
             NotFound: there is no such document.
         """
-        async with self._sessions.begin() as session:
+        async with self._changing() as session:
             await session.execute(
                 sa.update(specs).where(specs.c.id == spec_id).values(address=base_url)
             )
@@ -89,7 +85,7 @@ class PostgresSpecs:
             InvalidInput: nobody has said where it is.
             NotFound: there is no such document.
         """
-        async with self._sessions.begin() as session:
+        async with self._changing() as session:
             row = (
                 await session.execute(
                     sa.select(specs.c.environment, specs.c.environments, ADDRESS)

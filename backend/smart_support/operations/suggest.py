@@ -5,7 +5,8 @@ something upstream is a write that the customer confirms.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from smart_support.errors import Severity, SupportError
@@ -98,6 +99,9 @@ _CUSTOMER = r"(customer|client|consumer|buyer|shopper)_?"
 _CUSTOMER_ID = re.compile(_CUSTOMER + r"(id|uuid|number)", re.IGNORECASE)
 _CUSTOMER_EMAIL = re.compile(_CUSTOMER + r"e?_?mail(_?address)?", re.IGNORECASE)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_QUERY = re.compile(r"[?#]")
+_PAIRS = re.compile(r"[?#&=]")
+_PARTS = re.compile(r"[/:?#]")
 
 
 class ConfirmationLocked(SupportError):
@@ -142,7 +146,15 @@ class UnknownClaim(SupportError):
 
 def words_of(*texts: str) -> list[str]:
     """The words of names and sentences in lower case: `cancelOrder_v2` is cancel, order, v, 2."""
-    return [word.lower() for text in texts for word in _WORD.findall(text)]
+    if len(texts) == 1:
+        return list(_words(texts[0]))
+    return [word for text in texts for word in _words(text)]
+
+
+@lru_cache(maxsize=4096)
+def _words(text: str) -> tuple[str, ...]:
+    # Asked for the same names again and again; capitals count, so they go at the end.
+    return tuple([word.lower() for word in _WORD.findall(text)])
 
 
 class _Grounds(list[Ground]):
@@ -160,14 +172,15 @@ class _Grounds(list[Ground]):
 def suggest(operation: DraftOperation) -> Classification:
     """What `operation` probably is, with one reason for each thing said. Total."""
     grounds = _Grounds()
+    fields = _body_fields(operation)
     access = _access(operation, grounds)
-    risk = _risk(operation, access, grounds)
+    risk = _risk(operation, access, fields, grounds)
     header = operation.hints.get("idempotency_header")
     if header:
         reason = f"It documents the header {header}, so a repeat can be made harmless."
         grounds.say("idempotency_header", reason, 0.95, "parameters", header)
     agent = _agent(operation, grounds)
-    bindings = _bindings(operation, grounds)
+    bindings = _bindings(operation, fields, grounds)
     unbindable = not bindings and _is_personal(operation, grounds)
     repeatable = _repeatable(operation, access, grounds)
     if orders := _ORDERS.search(operation.description):
@@ -289,8 +302,8 @@ def _action(operation: DraftOperation) -> tuple[str, str] | None:
     how its path ends: `/orders/{id}/cancel` is no place to look, with `?soft=1` behind it or not,
     and neither is `/?do=cancel`.
     """
-    path, *query = re.split(r"[?#]", operation.path, maxsplit=1)
-    ends = [_last_words(path), *(words_of(part) for part in re.split(r"[?#&=]", "".join(query)))]
+    path, *query = _QUERY.split(operation.path, maxsplit=1)
+    ends = [_last_words(path), *(words_of(part) for part in _PAIRS.split("".join(query)))]
     if acts := next((words[0] for words in ends if words and words[0] in _ACTIONS), None):
         return "", acts
     for place, name in (
@@ -307,15 +320,17 @@ def _action(operation: DraftOperation) -> tuple[str, str] | None:
 
 def _last_words(path: str) -> list[str]:
     """The words of the last segment of `path` that is not a variable."""
-    fixed = [part for part in re.split(r"[/:?#]", path) if part and "{" not in part]
+    fixed = [part for part in _PARTS.split(path) if part and "{" not in part]
     return words_of(fixed[-1]) if fixed else []
 
 
-def _risk(operation: DraftOperation, access: Access, grounds: _Grounds) -> Risk:
+def _risk(
+    operation: DraftOperation, access: Access, fields: Sequence[str], grounds: _Grounds
+) -> Risk:
     if access is Access.READ:
         return Risk.LOW
     said = {
-        place: set(_forms(words_of(*texts)))
+        place: _forms(words_of(*texts))
         for place, texts in (
             ("", (operation.path,)),
             ("operationId", (operation.operation_id or "",)),
@@ -324,7 +339,9 @@ def _risk(operation: DraftOperation, access: Access, grounds: _Grounds) -> Risk:
         )
     }
     words = set().union(*said.values())
-    arguments = {form for name in _argument_names(operation) for form in words_of(name)}
+    properties: Mapping[str, Any] = operation.schema.get("properties", {})
+    names = [*(name for name in properties if name != "body"), *fields]
+    arguments = {word for name in names for word in _words(name)}
 
     def say(reason: str, word: str) -> None:
         place = next((place for place, known in said.items() if word in known), "parameters")
@@ -347,26 +364,25 @@ def _risk(operation: DraftOperation, access: Access, grounds: _Grounds) -> Risk:
     return Risk.MEDIUM
 
 
-def _forms(words: Iterable[str]) -> Iterator[str]:
+def _forms(words: Iterable[str]) -> set[str]:
     """The words and what they may be the plural of."""
-    for word in words:
-        yield from (word, word.removesuffix("s"), word.removesuffix("es"))
-
-
-def _argument_names(operation: DraftOperation) -> list[str]:
-    """The names of arguments and of the body's own fields."""
-    properties: Mapping[str, Any] = operation.schema.get("properties", {})
-    return [*(name for name in properties if name != "body"), *_body_fields(operation)]
+    found = set(words)
+    for word in tuple(found):
+        if word[-1] == "s":
+            found.add(word[:-1])
+            found.add(word.removesuffix("es"))
+    return found
 
 
 def _body_fields(operation: DraftOperation) -> list[str]:
+    """The names of the body's own fields, those inside others by their way."""
     prefix = "/body/"
     listed = arguments_of(operation.schema)
     return [name.removeprefix(prefix) for name in listed if name.startswith(prefix)]
 
 
 def _agent(operation: DraftOperation, grounds: _Grounds) -> str:
-    words = set(_forms(words_of(*operation.tags, *operation.path.split("/")[:4])))
+    words = _forms(words_of(*operation.tags, *operation.path.split("/")[:4]))
     for agent, topics in _AGENTS.items():
         if found := words & topics:
             word = min(found)
@@ -375,23 +391,25 @@ def _agent(operation: DraftOperation, grounds: _Grounds) -> str:
     return DEFAULT_AGENT
 
 
-def _bindings(operation: DraftOperation, grounds: _Grounds) -> dict[str, str]:
+def _bindings(
+    operation: DraftOperation, fields: Sequence[str], grounds: _Grounds
+) -> dict[str, str]:
     """Arguments that are clearly the signed-in customer, also in the body: `/body/customer_id`."""
     bindings: dict[str, str] = {}
     properties: Mapping[str, Any] = operation.schema.get("properties", {})
     named = [(plan["argument"], plan["name"]) for plan in operation.request_plan["parameters"]]
     named = [(argument, name) for argument, name in named if argument in properties]
-    named += [(f"/body/{field}", field) for field in _body_fields(operation) if "/" not in field]
+    named += [(f"/body/{field}", field) for field in fields if "/" not in field]
     for argument, written in named:
         name = written.removeprefix("X-").removeprefix("x-").replace("-", "_")
-        claim = None
         if _CUSTOMER_ID.fullmatch(name):
             claim = "customer_id"
         elif _CUSTOMER_EMAIL.fullmatch(name):
             claim = "email"
+        else:
+            claim = None
         # A client is as often a program of OAuth's as it is somebody who buys.
-        program = _OAUTH.intersection(_forms(words_of(operation.path)))
-        if claim and name.lower().startswith("client") and program:
+        if claim and name.lower().startswith("client") and _is_of_oauth(operation):
             continue
         if claim:
             bindings[argument] = claim
@@ -404,9 +422,13 @@ def _bindings(operation: DraftOperation, grounds: _Grounds) -> dict[str, str]:
 _OAUTH = _set("app application oauth oauth2 token grant")
 
 
+def _is_of_oauth(operation: DraftOperation) -> bool:
+    return not _OAUTH.isdisjoint(_forms(words_of(operation.path)))
+
+
 def _is_personal(operation: DraftOperation, grounds: _Grounds) -> bool:
     """Whether it is about things of one customer, though no argument says whose."""
-    words = set(_forms(words_of(operation.path)))
+    words = _forms(words_of(operation.path))
     if not (found := words & _PERSONAL):
         return False
     word = min(found)

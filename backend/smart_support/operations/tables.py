@@ -32,7 +32,7 @@ specs = sa.Table(
     sa.Column("imported_at", _instant, nullable=False, server_default=sa.func.now()),
 )
 
-# What an operation can be found by; `search.FIELD_WEIGHTS` says what A to D count. Names and paths
+# What an operation can be found by; `search.WEIGHTS` says what A to D count. Names and paths
 # are taken apart first: `getOrder` and `/orders/{id}` hold words that the parser would not see.
 SEARCH = r"""
 setweight(to_tsvector('english', regexp_replace(regexp_replace(
@@ -113,3 +113,54 @@ reviews = sa.Table(
     sa.Index("ix_reviews_operation_id", "operation_id", "id"),
     sa.Index("ix_reviews_batch_id", "batch_id"),
 )
+
+catalogue = sa.Table(
+    "catalogue",
+    metadata,
+    sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
+    # The transaction that was the last to change what may be called; no two have one number.
+    sa.Column("changed_by", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("id = 1", name="one"),
+)
+
+# Whatever changes an approved operation, or where its API is, leaves its number in `catalogue`,
+# from which every process sees that what it remembers is old. It does so at its commit, so that
+# nobody holds that row while waiting for another.
+_NOTED = "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+_NOTE = "EXECUTE FUNCTION note_catalogue_change()"
+NOTE_CHANGE = """
+CREATE FUNCTION note_catalogue_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO catalogue AS known (id, changed_by)
+  VALUES (1, pg_current_xact_id()::text::bigint)
+  ON CONFLICT (id) DO UPDATE SET changed_by = excluded.changed_by
+  WHERE known.changed_by <> excluded.changed_by;
+  RETURN NULL;
+END $$
+"""
+SPEC_RULES = (
+    NOTE_CHANGE,
+    f"""
+    CREATE CONSTRAINT TRIGGER specs_moved AFTER UPDATE ON specs {_NOTED}
+      WHEN (coalesce(OLD.address, OLD.base_url)
+        IS DISTINCT FROM coalesce(NEW.address, NEW.base_url)) {_NOTE}
+    """,
+)
+OPERATION_RULES = (
+    f"""
+    CREATE CONSTRAINT TRIGGER operations_added AFTER INSERT ON operations {_NOTED}
+      WHEN (NEW.state = 'approved') {_NOTE}
+    """,
+    f"""
+    CREATE CONSTRAINT TRIGGER operations_changed AFTER UPDATE ON operations {_NOTED}
+      WHEN (OLD.state = 'approved' OR NEW.state = 'approved') {_NOTE}
+    """,
+    f"""
+    CREATE CONSTRAINT TRIGGER operations_removed AFTER DELETE ON operations {_NOTED}
+      WHEN (OLD.state = 'approved') {_NOTE}
+    """,
+)
+for _table, _rules in ((specs, SPEC_RULES), (operations, OPERATION_RULES)):
+    for _rule in _rules:
+        _statement = sa.DDL(_rule.replace("%", "%%"))  # type: ignore[no-untyped-call]
+        sa.event.listen(_table, "after_create", _statement)

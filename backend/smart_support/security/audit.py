@@ -19,6 +19,7 @@ class Act(Enum):
     ENVIRONMENT_CHOSEN = "environment_chosen"
     CREDENTIAL_SET = "credential_set"
     CREDENTIAL_DELETED = "credential_deleted"
+    CREDENTIAL_TESTED = "credential_tested"
     RESEALED = "credentials_resealed"
     CONNECTED = "account_connected"
     DISCONNECTED = "account_disconnected"

@@ -1,6 +1,7 @@
 """The audit log in PostgreSQL, which itself refuses to change it and chains its entries."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -74,9 +75,14 @@ class PostgresAudit:
         before: int | None = None,
         act: str | None = None,
         actor: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 50,
     ) -> tuple[Entry, ...]:
-        """Entries, the newest first; those with a number below `before`."""
+        """Entries, the newest first; those with a number below `before`, from `since` to `until`.
+
+        The one at `since` is among them, the one at `until` is not.
+        """
         statement = sa.select(audit).order_by(audit.c.number.desc()).limit(limit)
         if before is not None:
             statement = statement.where(audit.c.number < before)
@@ -84,6 +90,10 @@ class PostgresAudit:
             statement = statement.where(audit.c.act == act)
         if actor is not None:
             statement = statement.where(audit.c.actor == actor)
+        if since is not None:
+            statement = statement.where(audit.c.at >= since)
+        if until is not None:
+            statement = statement.where(audit.c.at < until)
         async with self._sessions() as session:
             return tuple(Entry(**row._mapping) for row in await session.execute(statement))
 

@@ -148,6 +148,21 @@ class PostgresCredentials:
         async with self._sessions() as session:
             return {row.name: row.customers for row in await session.execute(statement)}
 
+    async def all_connected(self) -> dict[tuple[str, str], int]:
+        """How many customers have a token, by API and scheme, in whatever environment."""
+        statement = (
+            sa.select(
+                credentials.c.spec_id,
+                credentials.c.name,
+                sa.func.count(credentials.c.owner.distinct()).label("customers"),
+            )
+            .where(credentials.c.kind == Kind.TOKEN.value, credentials.c.owner != COMPANY)
+            .group_by(credentials.c.spec_id, credentials.c.name)
+        )
+        async with self._sessions() as session:
+            rows = await session.execute(statement)
+            return {(row.spec_id, row.name): row.customers for row in rows}
+
     async def delete(self, slot: Slot, *, by: str, role: str) -> bool:
         """Forget what is in a place, with all tokens that were had with it; False: nothing was."""
         async with self._sessions.begin() as session:

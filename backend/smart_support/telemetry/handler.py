@@ -33,6 +33,7 @@ log = structlog.get_logger()
 Place: TypeAlias = Literal["rest", "socket", "turn", "tool", "job", "cli"]
 Mapper: TypeAlias = Callable[[BaseException], SupportError | None]
 Callback: TypeAlias = Callable[[SupportError, "ErrorContext"], Awaitable[None]]
+Counting: TypeAlias = Callable[[SupportError, "ErrorContext"], None]
 
 LONGEST_TEXT = 2_000
 """Characters of an exception's text that are looked at."""
@@ -124,6 +125,7 @@ class ErrorHandler:
     def __init__(self, *, callback_seconds: float = CALLBACK_SECONDS) -> None:
         self._mappers: list[Mapper] = []
         self._registered: list[_Registered] = []
+        self._counting: list[Counting] = []
         self._waiting: asyncio.Queue[tuple[_Registered, SupportError, ErrorContext]] | None = None
         self._callback_seconds = callback_seconds
 
@@ -135,6 +137,10 @@ class ErrorHandler:
         """Call `work` after each error of this class, or of this family."""
         name = getattr(work, "__qualname__", type(work).__name__)
         self._registered.append(_Registered(wanted, name, work, None))
+
+    def count_with(self, work: Counting) -> None:
+        """Call `work` with each error at once. It must be quick; one that fails is counted."""
+        self._counting.append(work)
 
     def recover(self, wanted: type[SupportError] | Family, remedy: Remedy, work: Callback) -> None:
         """As `on`, for what repairs something: it is counted and logged as a recovery."""
@@ -155,6 +161,7 @@ class ErrorHandler:
         for step, work in (
             ("log", lambda: _log(exception, answer, context, foreseen=foreseen)),
             ("count", lambda: _count(answer, context)),
+            ("statistics", lambda: self._count(error, context)),
             ("trace", lambda: tracing.note_error(error.code)),
             ("tell", lambda: self._tell(error, context)),
         ):
@@ -212,6 +219,10 @@ class ErrorHandler:
             if found is not None:
                 return found, True
         return InternalError(), False
+
+    def _count(self, error: SupportError, context: ErrorContext) -> None:
+        for work in self._counting:
+            work(error, context)
 
     def _tell(self, error: SupportError, context: ErrorContext) -> None:
         if self._waiting is None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from smart_support.operations.offers_postgres import Offer
+from smart_support.operations.offers import Offer
 from smart_support.operations.records import Operation, OperationId
 from smart_support.operations.schema import tool_schema
 
@@ -12,7 +13,7 @@ MAX_TOOLS = 120
 """Most endpoints refuse more than 128 functions in one request; some are ours."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tool:
     """One approved operation under the name that the model knows, with its API's address."""
 
@@ -26,7 +27,14 @@ class Tool:
         return self.operation.summary or self.operation.key
 
     def function(self) -> dict[str, Any]:
-        """The tool in the form of OpenAI's function calling; bound arguments are absent."""
+        """The tool in the form of OpenAI's function calling; bound arguments are absent.
+
+        It is made once and not to be changed: other turns have the same.
+        """
+        return self._function
+
+    @cached_property
+    def _function(self) -> dict[str, Any]:
         return {
             "type": "function",
             "function": {

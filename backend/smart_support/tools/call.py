@@ -25,6 +25,8 @@ from smart_support.ledger.records import (
 )
 from smart_support.ledger.stops import Stopped
 from smart_support.ledger.stops_postgres import PostgresStops
+from smart_support.operations.offers import Withdrawn
+from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import Access, Operation
 from smart_support.operations.schema import cursor_of
 from smart_support.resilience.call import failed
@@ -162,13 +164,18 @@ class ToolCaller:
         linked: LinkedReads,
         limits: Limits,
         *,
+        operations: PostgresOperations,
         door: Door | None = None,
+        leaves: Callable[[str], None] = lambda _: None,
         away: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`away`: whether nothing answered at this base URL when it was looked at last."""
+        """`leaves` is told the id of a call that is in the ledger, before its first byte leaves.
+
+        `away`: whether nothing answered at this base URL when it was looked at last.
+        """
         self._upstreams = upstreams
         self._away = away
         self._door = door or Door(upstreams)
@@ -176,6 +183,8 @@ class ToolCaller:
         self._stops = stops
         self._linked = linked
         self._limits = limits
+        self._leaves = leaves
+        self._operations = operations
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
@@ -273,6 +282,8 @@ class ToolCaller:
         recorder = Recorder(request, clock=self._clock, monotonic=self._monotonic)
         marked = False
 
+        refuse = self._operations.unless_withdrawn(tool.operation, tool.base_url)
+
         async def before_sending() -> None:
             nonlocal marked
             if classification.confirm:
@@ -281,9 +292,10 @@ class ToolCaller:
                     actor=actor,
                     now=self._clock(),
                     demand=demand_of(classification, planned.arguments),
+                    refuse=refuse,
                 )
             else:
-                marking = self._ledger.send_unasked(planned, now=self._clock())
+                marking = self._ledger.send_unasked(planned, now=self._clock(), refuse=refuse)
             try:
                 await _whole(marking)
             except DatabaseUnavailable:
@@ -291,6 +303,7 @@ class ToolCaller:
                 self._note_unsent(planned)
                 raise
             marked = True
+            self._leaves(planned.id)
 
         deadline = began + self._limits.total
         plan = CallPlan(
@@ -308,10 +321,11 @@ class ToolCaller:
         try:
             if not writes:
                 await self._refuse_stopped(planned)
+                await self._operations.refuse_withdrawn(tool.operation, tool.base_url)
             end = await self._sent(tool, planned, request, plan, deadline, claims or {})
         except CallMade as made:
             return await self._known(planned, made.known, deadline)
-        except (Stopped, ApprovalExpired) as error:
+        except (Stopped, ApprovalExpired, Withdrawn) as error:
             end = _End("failed", answer.failure(error.code, "failed", str(error)), error.code)
         except asyncio.CancelledError:
             # Stopped while a request was on its way: the ledger must not say "sent" for ever.
@@ -349,7 +363,7 @@ class ToolCaller:
             unsent = self._never_left[0]
             try:
                 with fenced(unsent.fence) if unsent.fence else contextlib.nullcontext():
-                    undone = await self._ledger.take_back(unsent.call)
+                    undone = await self._ledger.take_back(unsent.call.id, unsent.call.thread_id)
             except WriterReplaced:
                 log.warning("unsent_call_is_with_another_process", call=unsent.call.id)
             else:

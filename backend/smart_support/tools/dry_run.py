@@ -7,7 +7,7 @@ from typing import Any
 from smart_support.errors import InvalidInput
 from smart_support.operations.binding import fill
 from smart_support.operations.example import example_of
-from smart_support.operations.offers_postgres import address_of
+from smart_support.operations.offers import address_of
 from smart_support.operations.records import Operation
 from smart_support.operations.schema import tool_schema
 from smart_support.tools.arguments import validate_arguments

@@ -476,6 +476,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/operations/{operation_id}/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The lines of the document
+         * @description What an operation was read from, and a few lines around it.
+         */
+        get: operations["read_evidence"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operations/{operation_id}/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show a request without sending it
+         * @description The exact request for some arguments, approved or not. Nothing is sent.
+         */
+        post: operations["dry_run_operation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/operations/{operation_id}/decision": {
         parameters: {
             query?: never;
@@ -540,46 +580,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/operations/{operation_id}/evidence": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * The lines of the document
-         * @description What an operation was read from, and a few lines around it.
-         */
-        get: operations["read_evidence"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/operations/{operation_id}/dry-run": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Show a request without sending it
-         * @description The exact request for some arguments, approved or not. Nothing is sent.
-         */
-        post: operations["dry_run_operation"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/specs/{spec_id}/credentials": {
         parameters: {
             query?: never;
@@ -619,6 +619,28 @@ export interface paths {
          * @description With every token that was had with it; customers must then connect again.
          */
         delete: operations["delete_credential"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/specs/{spec_id}/credentials/{scheme}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try a credential out
+         * @description Ask for a token, or call an approved read that needs no arguments, or the one named.
+         *
+         *     It is sent as every call is, and is in the audit log.
+         */
+        post: operations["check_credential"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -684,7 +706,7 @@ export interface paths {
         post?: never;
         /**
          * Disconnect an account
-         * @description We forget the permission. The service itself may still list it.
+         * @description We forget the permission, in every environment. The service itself may still list it.
          */
         delete: operations["disconnect"];
         options?: never;
@@ -704,6 +726,26 @@ export interface paths {
          * @description The services at which we act for the customer.
          */
         get: operations["list_connections"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How many customers are connected
+         * @description Of each API whose accounts customers connect; who they are is nobody's business here.
+         */
+        get: operations["count_connections"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1155,7 +1197,7 @@ export interface components {
          * @description What somebody did.
          * @enum {string}
          */
-        Act: "signed_in" | "access_denied" | "document_imported" | "operations_decided" | "decisions_undone" | "address_set" | "environment_chosen" | "credential_set" | "credential_deleted" | "credentials_resealed" | "account_connected" | "account_disconnected" | "approval_decided";
+        Act: "signed_in" | "access_denied" | "document_imported" | "operations_decided" | "decisions_undone" | "address_set" | "environment_chosen" | "credential_set" | "credential_deleted" | "credential_tested" | "credentials_resealed" | "account_connected" | "account_disconnected" | "approval_decided";
         /**
          * ActivityAnswer
          * @description The range in whole hours, and what happened in it.
@@ -1647,7 +1689,10 @@ export interface components {
             role: string;
             /** Act */
             act: string;
-            /** Subject */
+            /**
+             * Subject
+             * @description What it was done to: an id, a name, or a path.
+             */
             subject: string;
             /** Details */
             details: {
@@ -1814,6 +1859,24 @@ export interface components {
              * @description A call as before fails now, or does something else.
              */
             breaking: boolean;
+        };
+        /**
+         * CheckWanted
+         * @description With which read a credential is tried.
+         */
+        CheckWanted: {
+            /**
+             * Operation
+             * @description Key of an approved read. Default: one is found.
+             */
+            operation?: string | null;
+            /**
+             * Arguments
+             * @description Of that read.
+             */
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * Classified
@@ -2048,6 +2111,31 @@ export interface components {
             title: string;
         };
         /**
+         * ConnectionCount
+         * @description How many customers let us act for them at one service.
+         */
+        ConnectionCount: {
+            /**
+             * Spec Id
+             * Format: uuid
+             */
+            spec_id: string;
+            /** Scheme */
+            scheme: string;
+            /** Service */
+            service: string;
+            /** Customers */
+            customers: number;
+        };
+        /**
+         * ConnectionCounts
+         * @description All services at which somebody is connected.
+         */
+        ConnectionCounts: {
+            /** Services */
+            services: components["schemas"]["ConnectionCount"][];
+        };
+        /**
          * Connections
          * @description All of them.
          */
@@ -2170,6 +2258,35 @@ export interface components {
              * @description Give it as `cursor` for the next page.
              */
             next_cursor: string | null;
+        };
+        /**
+         * CredentialChecked
+         * @description What came of it; no secret is among it.
+         */
+        CredentialChecked: {
+            /**
+             * Result
+             * @description `refused`: 401 or 403, or no token. `unclear`: another answer of the API.
+             * @enum {string}
+             */
+            result: "accepted" | "refused" | "unreachable" | "unclear";
+            /**
+             * Asked
+             * @description Key of the operation, or the server that gives tokens.
+             */
+            asked: string;
+            /**
+             * Status
+             * @description Of the API's answer, if one came.
+             */
+            status: number | null;
+            /** Said */
+            said: string;
+            /**
+             * Correlation Id
+             * @description Of the request; the API was given it as well.
+             */
+            correlation_id: string;
         };
         /**
          * CredentialTrouble
@@ -2578,6 +2695,8 @@ export interface components {
              * @description Every hour; of a range of more than 1,000 hours only the odd ones.
              */
             hours: components["schemas"]["ErrorHour"][];
+            /** @description Beside those: errors of no conversation. */
+            outside: components["schemas"]["OutsideErrors"];
         };
         /**
          * FromUrl
@@ -3226,8 +3345,11 @@ export interface components {
              * @description 0: nobody knows.
              */
             idempotency_lifetime_s?: number | null;
-            /** Repeatable */
-            repeatable?: boolean | null;
+            /**
+             * Repeatable
+             * @description `unknown`: nobody says any more.
+             */
+            repeatable?: boolean | "unknown" | null;
             lookup?: components["schemas"]["LookupLink"] | null;
             status?: components["schemas"]["StatusLink"] | null;
             /**
@@ -3460,6 +3582,60 @@ export interface components {
             next_after: string | null;
         };
         /**
+         * OutsideCode
+         * @description Errors of one code that belong to no conversation.
+         */
+        OutsideCode: {
+            /** Code */
+            code: string;
+            /** Errors */
+            errors: number;
+            severity: components["schemas"]["Severity"];
+            /**
+             * Hint
+             * @description Where an operator looks first.
+             */
+            hint: string;
+            /**
+             * Last At
+             * Format: date-time
+             */
+            last_at: string;
+            /**
+             * Last Correlation Id
+             * @description Of the last one; the log has it.
+             */
+            last_correlation_id: string;
+        };
+        /**
+         * OutsideErrors
+         * @description What went wrong in requests, sockets and jobs.
+         */
+        OutsideErrors: {
+            /** Total */
+            total: number;
+            /** By Severity */
+            by_severity: {
+                [key: string]: number;
+            };
+            /** By Code */
+            by_code: components["schemas"]["OutsideCode"][];
+            /** By Place */
+            by_place: components["schemas"]["OutsidePlace"][];
+        };
+        /**
+         * OutsidePlace
+         * @description Errors of one route, kind of frame, or job.
+         */
+        OutsidePlace: {
+            /** Place */
+            place: string;
+            /** Operation */
+            operation: string;
+            /** Errors */
+            errors: number;
+        };
+        /**
          * PastReview
          * @description One decision.
          */
@@ -3677,8 +3853,11 @@ export interface components {
              * @description 0: nobody knows.
              */
             idempotency_lifetime_s?: number | null;
-            /** Repeatable */
-            repeatable?: boolean | null;
+            /**
+             * Repeatable
+             * @description `unknown`: nobody says any more.
+             */
+            repeatable?: boolean | "unknown" | null;
             lookup?: components["schemas"]["LookupLink"] | null;
             status?: components["schemas"]["StatusLink"] | null;
             /**
@@ -6572,6 +6751,214 @@ export interface operations {
             };
         };
     };
+    read_evidence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                operation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationEvidence"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dry_run_operation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                operation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DryRunWanted"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRunShown"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     decide_operation: {
         parameters: {
             query?: never;
@@ -6988,214 +7375,6 @@ export interface operations {
             };
         };
     };
-    read_evidence: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                operation_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OperationEvidence"];
-                };
-            };
-            /** @description Not signed in */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this role */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not yours */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Somebody was quicker, or it is settled already */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not in the documented form */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something that this needs is not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    dry_run_operation: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                operation_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["DryRunWanted"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["DryRunShown"];
-                };
-            };
-            /** @description Not signed in */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this role */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not yours */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Somebody was quicker, or it is settled already */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not in the documented form */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something that this needs is not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": unknown;
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     read_credentials: {
         parameters: {
             query?: never;
@@ -7424,6 +7603,113 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Credentials"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_credential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                spec_id: string;
+                scheme: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckWanted"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialChecked"];
                 };
             };
             /** @description Not signed in */
@@ -8129,6 +8415,106 @@ export interface operations {
             };
         };
     };
+    count_connections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConnectionCounts"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was quicker, or it is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_audit: {
         parameters: {
             query?: {
@@ -8136,6 +8522,10 @@ export interface operations {
                 before?: number | null;
                 act?: components["schemas"]["Act"] | null;
                 actor?: string | null;
+                /** @description From then on. */
+                since?: string | null;
+                /** @description Before then. */
+                until?: string | null;
                 limit?: number;
             };
             header?: never;

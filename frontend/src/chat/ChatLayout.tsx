@@ -13,6 +13,7 @@ import { useSession } from "../api/client";
 import { chatUrl } from "../api/socket";
 import { Icon } from "../ui/icons";
 import { VisuallyHidden } from "../ui/VisuallyHidden";
+import { ConnectedAccounts } from "./ConnectedAccounts";
 import { type Chat, type ChatState, createChat } from "./chat";
 import classes from "./chat.module.css";
 import { ThreadList } from "./ThreadList";
@@ -61,6 +62,7 @@ export function ChatLayout() {
         New conversation
       </Button>
       <ThreadList onChoose={list.close} />
+      <ConnectedAccounts />
     </>
   );
   return (

@@ -4,6 +4,39 @@ import { giveFigures, QUIET_ACTIVITY, QUIET_COHORT } from "../../tests-support/f
 import { expectAccessible, expectNoSidewaysScroll, openPage } from "../../tests-support/page";
 import { fakeServer, json, problem, threadOf } from "../../tests-support/server";
 
+const OUTSIDE = {
+  total: 3,
+  by_severity: { low: 2, medium: 0, high: 0, critical: 1 },
+  by_code: [
+    {
+      code: "VAL_NOT_FOUND",
+      errors: 2,
+      severity: "low",
+      hint: "Nothing to do.",
+      last_at: "2026-11-25T10:09:00Z",
+      last_correlation_id: "cor-2",
+    },
+    {
+      code: "SYS_INTERNAL",
+      errors: 1,
+      severity: "critical",
+      hint: "See the log.",
+      last_at: "2026-11-25T10:08:00Z",
+      last_correlation_id: "cor-1",
+    },
+  ],
+  by_place: [
+    { place: "rest", operation: "GET /api/threads/{thread_id}", errors: 2 },
+    { place: "job", operation: "recovery sweep", errors: 1 },
+  ],
+};
+const NONE_OUTSIDE = {
+  total: 0,
+  by_severity: { low: 0, medium: 0, high: 0, critical: 0 },
+  by_code: [],
+  by_place: [],
+};
+
 const COUNT = { troubles: 4, recovered: 3, mean_recovery_ms: 2_500 };
 const FOUND = {
   start: "2026-11-25T10:00:00Z",
@@ -31,6 +64,7 @@ const FOUND = {
     { start: "2026-11-25T10:00:00Z", troubles: 4, usual: 0.2, odd: true },
     { start: "2026-11-25T11:00:00Z", troubles: 0, usual: 0, odd: false },
   ],
+  outside: NONE_OUTSIDE,
 };
 
 async function openErrors(found: unknown = FOUND, width = 1280) {
@@ -58,6 +92,23 @@ test.each([1280, 390])("shows what went wrong, accessibly, at %i pixels", async 
   expectNoSidewaysScroll();
 });
 
+test.each([
+  [FOUND, 1280],
+  [{ ...FOUND, total: { ...FOUND.total, troubles: 0 } }, 390],
+])("shows what belongs to no conversation as well", async (found, width) => {
+  await openErrors({ ...found, outside: OUTSIDE }, width);
+
+  const section = page.getByRole("region", { name: "Errors outside of conversations" }).first();
+  await expect
+    .element(page.getByText("3 in requests, sockets and jobs (1 critical, 2 low)."))
+    .toBeVisible();
+  await expect.element(section).toBeVisible();
+  await expect.element(page.getByText("critical · See the log. · ref cor-1")).toBeVisible();
+  await expect.element(page.getByText("GET /api/threads/{thread_id}")).toBeVisible();
+  await expectAccessible();
+  expectNoSidewaysScroll();
+});
+
 test("opens the conversations behind a number", async () => {
   const server = await openErrors();
 
@@ -78,7 +129,7 @@ test("says when nothing went wrong", async () => {
     total: { name: "all", troubles: 0, recovered: 0, mean_recovery_ms: null },
   });
 
-  await expect.element(page.getByText("Nothing went wrong.")).toBeVisible();
+  await expect.element(page.getByText("Nothing went wrong in conversations.")).toBeVisible();
 });
 
 test("says when it cannot be read", async () => {

@@ -56,7 +56,13 @@ function Errors({ start, end }: RangeProps) {
       </div>
     );
   const { data } = found;
-  if (data.total.troubles === 0) return <p className={classes.details}>Nothing went wrong.</p>;
+  if (data.total.troubles === 0)
+    return (
+      <>
+        <p className={classes.details}>Nothing went wrong in conversations.</p>
+        <Outside outside={data.outside} />
+      </>
+    );
   const choose = (by: Chosen["by"]) => (name: string) => setChosen({ by, name });
   return (
     <>
@@ -94,21 +100,93 @@ function Errors({ start, end }: RangeProps) {
       </div>
       <Patterns patterns={data.patterns} choose={choose("fingerprint")} />
       {chosen !== null && <Conversations chosen={chosen} start={start} end={end} />}
+      <Outside outside={data.outside} />
     </>
   );
 }
 
 /** All of it in one sentence. */
 function summary({ total, by_severity }: Found): string {
-  const severities = Object.entries(by_severity)
-    .filter(([, number]) => number > 0)
-    .map(([name, number]) => `${number.toLocaleString("en-GB")} ${name}`)
-    .reverse();
   const over =
     total.mean_recovery_ms === null
       ? "none of them was got over yet"
       : `${total.recovered.toLocaleString("en-GB")} were got over, on average after ${shown(total.mean_recovery_ms, "ms")}`;
-  return `${total.troubles.toLocaleString("en-GB")} errors (${severities.join(", ")}); ${over}.`;
+  return `${total.troubles.toLocaleString("en-GB")} errors (${severities(by_severity)}); ${over}.`;
+}
+
+/** Such as "3 high, 1 medium". */
+function severities(by_severity: Found["by_severity"]): string {
+  return Object.entries(by_severity)
+    .filter(([, number]) => number > 0)
+    .map(([name, number]) => `${number.toLocaleString("en-GB")} ${name}`)
+    .reverse()
+    .join(", ");
+}
+
+/** What belongs to no conversation: requests that were refused, jobs that failed. */
+function Outside({ outside }: { outside: Found["outside"] }) {
+  if (outside.total === 0) return null;
+  const title = "Errors outside of conversations";
+  return (
+    <Section title={title}>
+      <p className={classes.details}>
+        {outside.total.toLocaleString("en-GB")} in requests, sockets and jobs (
+        {severities(outside.by_severity)}).
+      </p>
+      <Scrolled title={title}>
+        <table className={classes.table}>
+          <thead>
+            <tr>
+              <th scope="col">Code</th>
+              <th scope="col" className={classes.number}>
+                Errors
+              </th>
+              <th scope="col" className={classes.number}>
+                Last
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {outside.by_code.map((each) => (
+              <tr key={each.code}>
+                <th scope="row">
+                  {each.code}
+                  <span className={classes.hint}>
+                    {each.severity} · {each.hint} · ref {each.last_correlation_id}
+                  </span>
+                </th>
+                <td className={classes.number}>{each.errors.toLocaleString("en-GB")}</td>
+                <td className={classes.number}>{HOUR.format(new Date(each.last_at))}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scrolled>
+      <Scrolled title="Where they came from">
+        <table className={classes.table}>
+          <thead>
+            <tr>
+              <th scope="col">Where</th>
+              <th scope="col" className={classes.number}>
+                Errors
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {outside.by_place.map(({ place, operation, errors }) => (
+              <tr key={`${place} ${operation}`}>
+                <th scope="row">
+                  {operation || "other"}
+                  <span className={classes.hint}>{place}</span>
+                </th>
+                <td className={classes.number}>{errors.toLocaleString("en-GB")}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scrolled>
+    </Section>
+  );
 }
 
 const HOUR = new Intl.DateTimeFormat("en-GB", {

@@ -71,6 +71,38 @@ describe("credentials", () => {
     expectNoSidewaysScroll();
   });
 
+  test("are tested, and what came of it is said without the secret", async () => {
+    const server = await openPanel(
+      ringOf({ schemes: [schemeOf({ ...GIVEN, origins: ORIGINS }), schemeOf({ name: "other" })] }),
+    );
+    const bodies: unknown[] = [];
+    const checked = {
+      result: "refused",
+      asked: "GET /orders",
+      status: 401,
+      said: "The API answered 401.",
+      correlation_id: "cor-8",
+    };
+    server.routes["POST /api/specs/*/credentials/shop-key/test"] = async (_, request) => {
+      bodies.push(await request.json());
+      return json(checked);
+    };
+    await expect.element(button("Test other")).not.toBeInTheDocument();
+    await button("Test shop-key").click();
+    await page.getByRole("textbox", { name: "With this read" }).fill("GET /orders");
+    await button("Send it").click();
+
+    await expect.element(page.getByText(/Refused by GET \/orders.*answered 401/)).toBeVisible();
+    await expect.element(page.getByText("cor-8")).toBeVisible();
+    expect(bodies).toEqual([{ operation: "GET /orders" }]);
+    await expectAccessible();
+
+    server.routes["POST /api/specs/*/credentials/shop-key/test"] = () =>
+      problem(422, "VAL_INVALID_INPUT", "Name a read.");
+    await button("Send it").click();
+    await expect.element(page.getByRole("alert")).toHaveTextContent("Name a read.");
+  });
+
   test("are given, and the field forgets them", async () => {
     const server = await openPanel(ringOf({ schemes: [schemeOf()] }));
     const bodies: unknown[] = [];

@@ -10,6 +10,7 @@ import {
 } from "../api/client";
 import { ProblemBanner } from "../ui/ErrorBanner";
 import { dayAndTime, plural } from "../ui/time";
+import { CredentialTest } from "./CredentialTest";
 import classes from "./credentials.module.css";
 import { Environments } from "./Environments";
 import { SidePanel } from "./SidePanel";
@@ -103,6 +104,7 @@ function Ring({ specId }: { specId: string }) {
 function Scheme({ specId, scheme }: { specId: string; scheme: SchemeCredential }) {
   const { api } = useSession();
   const [editing, setEditing] = useState(false);
+  const [testing, setTesting] = useState(false);
   const { problem, busy, change } = useChange(specId);
   const path = { spec_id: specId, scheme: scheme.name };
   const give = async (body: GivenCredential) => {
@@ -153,6 +155,17 @@ function Scheme({ specId, scheme }: { specId: string; scheme: SchemeCredential }
             >
               {there ? "Replace" : "Set"}
             </Button>
+            {scheme.state === "set" && scheme.flow !== "authorizationCode" && (
+              <Button
+                size="compact-xs"
+                variant="default"
+                aria-label={`Test ${scheme.name}`}
+                aria-expanded={testing}
+                onClick={() => setTesting(!testing)}
+              >
+                Test
+              </Button>
+            )}
             {there && (
               <Button
                 size="compact-xs"
@@ -172,6 +185,9 @@ function Scheme({ specId, scheme }: { specId: string; scheme: SchemeCredential }
             )}
           </Group>
         )
+      )}
+      {testing && !editing && scheme.state === "set" && (
+        <CredentialTest specId={specId} scheme={scheme} />
       )}
       {problem && <ProblemBanner problem={problem} />}
     </li>

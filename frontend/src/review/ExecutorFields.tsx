@@ -51,12 +51,12 @@ export function ExecutorFields({ now, pages, names, draft, onDraft }: ExecutorFi
         <NativeSelect
           label="Done twice is done once"
           data={[
-            { value: "", label: "Nobody has said", disabled: now.repeatable !== null },
+            { value: "unknown", label: "Nobody has said" },
             { value: "yes", label: "Yes, it may be repeated" },
             { value: "no", label: "No, never repeat it" },
           ]}
-          value={yesNo(draft.repeatable ?? now.repeatable)}
-          onChange={(event) => onDraft({ repeatable: event.currentTarget.value === "yes" })}
+          value={inWords(draft.repeatable ?? now.repeatable)}
+          onChange={(event) => onDraft({ repeatable: SAID[event.currentTarget.value] ?? null })}
         />
         <TextInput
           label="Fails together with"
@@ -188,4 +188,6 @@ function objectOf(text: string): object | undefined {
   }
 }
 
-const yesNo = (value: boolean | null) => (value === null ? "" : value ? "yes" : "no");
+const SAID: Record<string, boolean | "unknown"> = { yes: true, no: false, unknown: "unknown" };
+const inWords = (value: boolean | "unknown" | null) =>
+  value === true ? "yes" : value === false ? "no" : "unknown";

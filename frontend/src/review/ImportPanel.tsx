@@ -6,6 +6,7 @@ import { type ImportResult, type Problem, problemOf, useSession } from "../api/c
 import { ProblemBanner } from "../ui/ErrorBanner";
 import { Icon } from "../ui/icons";
 import { plural } from "../ui/time";
+import { archiveOf, filesIn, NotADocument, single } from "./folder";
 import classes from "./review.module.css";
 import { bytes } from "./words";
 
@@ -14,6 +15,8 @@ type Stage =
   | { at: "sending"; what: string; sent: number; total: number }
   | { at: "reading"; what: string; since: number; importId: string }
   | { at: "done"; result: ImportResult }
+  | { at: "gathering" }
+  | { at: "unusable"; why: string }
   | { at: "failed"; problem: Problem };
 
 /** A document in, by file or by address, and what came of it. */
@@ -27,7 +30,7 @@ export function ImportPanel() {
   const stop = useRef<AbortController | null>(null);
   const picker = useRef<HTMLInputElement>(null);
   useEffect(() => () => stop.current?.abort(), []);
-  const busy = stage.at === "sending" || stage.at === "reading";
+  const busy = stage.at === "sending" || stage.at === "reading" || stage.at === "gathering";
 
   const start = async (work: (signal: AbortSignal) => Promise<ImportResult>) => {
     const own = new AbortController();
@@ -76,8 +79,28 @@ export function ImportPanel() {
   const onDrop = (event: DragEvent) => {
     event.preventDefault();
     setOver(false);
+    if (busy) return;
+    // What was dropped is gone from the event after this; entries and files stay.
     const file = event.dataTransfer.files[0];
-    if (file !== undefined && !busy) sendFile(file);
+    const entries = [...event.dataTransfer.items]
+      .map((item) => item.webkitGetAsEntry())
+      .filter((entry) => entry !== null);
+    if (entries.length === 0 || single(entries)) {
+      if (file !== undefined) sendFile(file);
+      return;
+    }
+    setStage({ at: "gathering" });
+    filesIn(entries)
+      .then((files) => sendFile(archiveOf(files, entries[0]?.name ?? "documents")))
+      .catch((error: unknown) =>
+        setStage({
+          at: "unusable",
+          why:
+            error instanceof NotADocument
+              ? error.message
+              : "The browser does not let this page read what was dropped.",
+        }),
+      );
   };
 
   return (
@@ -113,8 +136,8 @@ export function ImportPanel() {
           Choose a document
         </Button>
         <span className={classes.quiet}>
-          or drop it here: OpenAPI 3.0 to 3.2 or Swagger 2.0, JSON or YAML; several files as ZIP or
-          TAR
+          or drop it here: OpenAPI 3.0 to 3.2 or Swagger 2.0, JSON or YAML; several files as a
+          folder, ZIP or TAR
         </span>
       </div>
       <form
@@ -150,7 +173,19 @@ export function ImportPanel() {
       <p className={classes.quiet}>
         The same name again is a new version: what is unchanged keeps its decision.
       </p>
-      {busy && <Going stage={stage} onCancel={() => stop.current?.abort()} />}
+      {stage.at === "gathering" && (
+        <p className={classes.quiet} role="status">
+          Gathering what was dropped
+        </p>
+      )}
+      {stage.at === "unusable" && (
+        <p className={classes.quiet} role="alert">
+          {stage.why}
+        </p>
+      )}
+      {(stage.at === "sending" || stage.at === "reading") && (
+        <Going stage={stage} onCancel={() => stop.current?.abort()} />
+      )}
       {stage.at === "failed" && <ProblemBanner problem={stage.problem} />}
       {stage.at === "done" && <Done result={stage.result} />}
     </section>
@@ -263,12 +298,12 @@ function Done({ result }: { result: ImportResult }) {
   );
 }
 
-/** What of a document cannot be used, and why. */
+/** What of a document cannot be used, or does not count, and why. */
 export function Skipped({ spec }: { spec: ImportResult["spec"] }) {
   if (spec.skipped.length === 0) return null;
   return (
     <details className={classes.fold}>
-      <summary>{plural(spec.skipped.length, "operation")} left out</summary>
+      <summary>{plural(spec.skipped.length, "remark")} on the document</summary>
       <ul className={classes.skipped}>
         {spec.skipped.map(({ key, reason, line }, index) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: a document can leave out one key twice

@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { page } from "vitest/browser";
+import { drop, entryOf, folderOf } from "../../tests-support/dropped";
 import { expectAccessible, expectNoSidewaysScroll, openPage } from "../../tests-support/page";
 import { importedOf, operationOf, reviewDesk, specOf } from "../../tests-support/review";
 import { fakeServer, json, problem } from "../../tests-support/server";
@@ -36,6 +37,45 @@ describe("all documents", () => {
   });
 });
 
+describe("dropping", () => {
+  const field = () => page.getByText(/or drop it here/).element();
+
+  test("a folder sends its documents as one archive", async () => {
+    const server = fakeServer("operator");
+    await openPage(server, { path: "/review" });
+    const inside = [entryOf("openapi.yaml", "openapi: 3.1.0"), entryOf("a.md", "#")];
+
+    await expect.element(page.getByText(/or drop it here/)).toBeVisible();
+    drop(field(), [folderOf("shop", inside)]);
+
+    await vi.waitFor(() => expect(server.uploads).toHaveLength(1));
+    expect(server.uploads[0]?.file.name).toBe("shop.tar");
+    expect(server.uploads[0]?.file.size).toBe(4 * 512);
+  });
+
+  test("one file sends it as it is", async () => {
+    const server = fakeServer("operator");
+    await openPage(server, { path: "/review" });
+
+    await expect.element(page.getByText(/or drop it here/)).toBeVisible();
+    drop(field(), [entryOf("shop.yaml", "openapi: 3.1.0")], [file()]);
+
+    await vi.waitFor(() => expect(server.uploads[0]?.file.name).toBe("shop.yaml"));
+  });
+
+  test("what holds no document says so, and the page takes another one", async () => {
+    const server = fakeServer("operator");
+    await openPage(server, { path: "/review" });
+
+    await expect.element(page.getByText(/or drop it here/)).toBeVisible();
+    drop(field(), [folderOf("none", [entryOf("a.md", "#")])]);
+
+    await expect.element(page.getByRole("alert")).toHaveTextContent("no JSON or YAML file");
+    await expect.element(page.getByRole("button", { name: "Choose a document" })).toBeEnabled();
+    expect(server.uploads).toEqual([]);
+  });
+});
+
 describe("importing a file", () => {
   test("shows what has left, that it is read, and what came of it", async () => {
     const server = fakeServer("operator");
@@ -59,7 +99,7 @@ describe("importing a file", () => {
       .toBeVisible();
     await expect.element(page.getByRole("link", { name: "Review 4 operations" })).toBeVisible();
     await expect.element(page.getByText("set the base URL before you approve")).toBeVisible();
-    await page.getByText("1 operation left out").click();
+    await page.getByText("1 remark on the document").click();
     await expect.element(page.getByText("It cannot be used.")).toBeVisible();
     await expect.element(page.getByText("(line 7)")).toBeVisible();
     await expectAccessible();

@@ -64,7 +64,7 @@ function SpecRow({ spec }: { spec: Spec }) {
       <div className={classes.specLeft}>
         <Left spec={spec} />
         <span className={classes.quiet}>
-          {spec.skipped.length > 0 && `${spec.skipped.length} left out`}
+          {spec.skipped.length > 0 && plural(spec.skipped.length, "remark")}
         </span>
       </div>
     </li>

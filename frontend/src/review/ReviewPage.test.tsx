@@ -343,6 +343,20 @@ describe("an operation", () => {
     });
   });
 
+  test("is said to be repeatable no more once nobody knows", async () => {
+    const { desk } = await openOne({ classification: classified({ repeatable: true }) });
+    await page.getByText("How it is called").click();
+    const form = page.getByRole("form", { name: "Correct and decide" });
+
+    const said = form.getByRole("combobox", { name: "Done twice is done once" });
+    await expect.element(said).toHaveValue("yes");
+    await said.selectOptions("unknown");
+    await form.getByRole("button", { name: "Approve as corrected" }).click();
+
+    await vi.waitFor(() => expect(desk.bodies).toHaveLength(1));
+    expect(desk.bodies[0]?.[0]).toMatchObject({ repeatable: "unknown" });
+  });
+
   test("is told how far an accepted request is, how old an answer may be, and to walk pages", async () => {
     const pages = { style: "cursor", parameter: "after", size: null, next: ["next"], start: 0 };
     const suggestion = classified({ pagination: pages });
@@ -459,7 +473,7 @@ describe("what cannot be reviewed", () => {
     await openPage(server, { path: PATH });
 
     await expect.element(page.getByText("There is nothing to review")).toBeVisible();
-    await page.getByText("1 operation left out").click();
+    await page.getByText("1 remark on the document").click();
     await expect.element(page.getByText("It is odd.")).toBeVisible();
   });
 });

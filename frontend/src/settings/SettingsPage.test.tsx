@@ -112,6 +112,20 @@ describe("the settings page", () => {
     await expectAccessible();
   });
 
+  test("counts the customers who let the agent act for them, API by API", async () => {
+    const server = fakeServer("lead");
+    server.routes["GET /api/health/details"] = () => json(DETAILS);
+    const service = { spec_id: "s1", scheme: "login", service: "Bank", customers: 1 };
+    server.routes["GET /api/connections/counts"] = () =>
+      json({ services: [service, { ...service, service: "Shop", customers: 40 }] });
+    await openPage(server, { path: "/settings" });
+
+    const rows = page.getByRole("region", { name: "Connected customers" }).getByRole("listitem");
+    await expect.element(rows.nth(0)).toHaveTextContent(/1 customer\s*Bank/);
+    await expect.element(rows.nth(1)).toHaveTextContent(/40 customers\s*Shop/);
+    await expectAccessible();
+  });
+
   test.each([
     [["desk:17"], null],
     [["desk:16", "desk:17", "desk:18"], "In 1 of 3 processes: desk:17"],

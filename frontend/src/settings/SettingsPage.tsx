@@ -7,6 +7,7 @@ import frame from "../ui/frame.module.css";
 import { Icon } from "../ui/icons";
 import { duration } from "../ui/time";
 import { usePageTitle } from "../ui/usePageTitle";
+import { CustomersConnected } from "./CustomersConnected";
 import { KillSwitch } from "./KillSwitch";
 import classes from "./settings.module.css";
 import { amount } from "./words";
@@ -92,6 +93,7 @@ function Shown({ details }: { details: Details }) {
           ))}
         </ul>
       )}
+      <CustomersConnected />
       {paused.length > 0 && (
         <>
           <h2 className={classes.heading}>Left alone for a moment</h2>

@@ -44,9 +44,14 @@ export function NavBar() {
           </>
         )}
         {me.role === "operator" && (
-          <Link to="/review" className={classes.link}>
-            <Icon name="check" /> <span className={classes.linkText}>Review</span>
-          </Link>
+          <>
+            <Link to="/review" className={classes.link}>
+              <Icon name="check" /> <span className={classes.linkText}>Review</span>
+            </Link>
+            <Link to="/audit" className={classes.link}>
+              <Icon name="list" /> <span className={classes.linkText}>Audit log</span>
+            </Link>
+          </>
         )}
         {me.role !== "customer" && (
           <Link to="/settings" className={classes.link}>

@@ -85,7 +85,10 @@ class Ours:
         operation = await self._operation(
             method, parts.path, tuple(given), keyed=idempotency_key is not None
         )
-        tool = Tool(operation.tool_name, operation, f"{parts.scheme}://{parts.netloc}")
+        address = f"{parts.scheme}://{parts.netloc}"
+        # Each case has a server of its own; a call goes only to where the API is said to be.
+        await self._operations.set_base_url(operation.spec_id, address)
+        tool = Tool(operation.tool_name, operation, address)
         arguments: dict[str, Any] = {**given, **({} if json is None else {"body": json})}
         planned = plan_call(
             tool,
@@ -103,6 +106,7 @@ class Ours:
             self._stops,
             LinkedReads(self._upstreams, self._operations, attempt=attempt, max_bytes=2 << 20),
             Limits(total=deadline_s, attempt=attempt),
+            operations=self._operations,
         )
         result = await caller.call(tool, planned, actor=ACTOR, correlation_id="conformance")
         if result.outcome != "done":
