@@ -307,7 +307,7 @@ class TestKept:
                 rows = await connection.execute(
                     sa.text(
                         "SELECT fingerprint, count(*), count(DISTINCT thread_id), min(at), max(at)"
-                        " FROM troubles WHERE at >= :start AND at < :end GROUP BY 1"
+                        " FROM conversation_troubles WHERE at >= :start AND at < :end GROUP BY 1"
                     ),
                     span,
                 )

@@ -354,7 +354,8 @@ _RULES: Mapping[str, str] = {
     ),
     "a log that is not all derived": (
         "SELECT FROM event_logs l LEFT JOIN conversation_states s USING (thread_id)"
-        " LEFT JOIN episodes e USING (thread_id) LEFT JOIN trouble_readings r USING (thread_id)"
+        " LEFT JOIN conversation_episodes e USING (thread_id)"
+        " LEFT JOIN conversation_trouble_readings r USING (thread_id)"
         " WHERE (s.applied, e.applied, r.applied)"
         " IS DISTINCT FROM (l.last_seq, l.last_seq, l.last_seq)"
     ),

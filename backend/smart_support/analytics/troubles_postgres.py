@@ -253,9 +253,9 @@ _PATTERNS = sa.text(
     SELECT p.fingerprint, l.kind, l.code, l.operation, l.upstream, f.at AS first_at,
            l.at AS last_at, c.carried
     FROM unnest(CAST(:fingerprints AS text[])) p(fingerprint)
-    CROSS JOIN LATERAL (SELECT * FROM troubles t WHERE t.fingerprint = p.fingerprint
+    CROSS JOIN LATERAL (SELECT * FROM conversation_troubles t WHERE t.fingerprint = p.fingerprint
         AND t.at >= :start AND t.at < :end ORDER BY t.at LIMIT 1) f
-    CROSS JOIN LATERAL (SELECT * FROM troubles t WHERE t.fingerprint = p.fingerprint
+    CROSS JOIN LATERAL (SELECT * FROM conversation_troubles t WHERE t.fingerprint = p.fingerprint
         AND t.at >= :start AND t.at < :end ORDER BY t.at DESC LIMIT 1) l
     CROSS JOIN LATERAL (SELECT count(*) AS carried FROM troubles t
         WHERE t.fingerprint = p.fingerprint AND t.at >= :start AND t.at < :end
