@@ -626,6 +626,8 @@ async def open_parts(
         stack.push_async_callback(runner.close, settings.smart_support_stop_grace)
         await stack.enter_async_context(_task(sockets.watch(tokens.read), "sign-ins", errors))
         await recovery.sweep()
+        with errors.guarding(ErrorContext(place="job", operation="titles of the release before")):
+            await tracker.complete_titles()
         await stack.enter_async_context(
             _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery", errors)
         )

@@ -136,3 +136,20 @@ async def test_what_is_rare_is_found_without_reading_every_title(engine: AsyncEn
         plan = "\n".join((await connection.scalars(sa.text(statement))).all())
 
     assert "ix_thread_titles_trigrams" in plan, plan
+
+
+async def test_titles_of_the_release_before_are_found_after_the_next_start(
+    sessions: Sessions, engine: AsyncEngine
+) -> None:
+    tracker, logs = PostgresConversationTracker(sessions), PostgresLogs(engine)
+    for name in (ONE, TWO):
+        await logs.open(name)
+        await tracker.apply(name, events_of(name, [message(text="A zebra")]))
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("DELETE FROM thread_titles"))
+    assert (await tracker.threads(ThreadFilter(text="zebra"), limit=5)).threads == ()
+
+    await tracker.complete_titles()
+    await tracker.complete_titles()
+
+    assert len((await tracker.threads(ThreadFilter(text="zebra"), limit=5)).threads) == 2
