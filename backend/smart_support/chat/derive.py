@@ -3,16 +3,20 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from smart_support.events.consumer import EventConsumer
 from smart_support.events.postgres import PostgresEventLog
-from smart_support.events.records import ThreadId
+from smart_support.events.records import Event, ThreadId
 from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 
 BATCH = 500
 """Events read at once."""
 SETTLE_SECONDS = 5.0
 """Between two times that what was counted is added to the sums."""
+
+GATHER_SECONDS = 0.25
+"""How long what is derived may lag behind, so that a turn is taken in as a whole."""
 
 
 class Derivation:
@@ -27,6 +31,7 @@ class Derivation:
         event_log: PostgresEventLog,
         consumers: Sequence[EventConsumer],
         errors: ErrorHandler = ERROR_HANDLER,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         *,
         settle: Callable[[], Awaitable[int]] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -36,6 +41,7 @@ class Derivation:
         self._clock = clock
         self._settled_at = clock()
         self._errors = errors
+        self._sleep = sleep
         self._log = event_log
         self._consumers = consumers
         self._waiting: set[ThreadId] = set()
@@ -51,6 +57,8 @@ class Derivation:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            # A turn writes several times within a moment; that is one piece of work here.
+            await self._sleep(GATHER_SECONDS)
             while self._waiting:
                 await self.catch_up(self._waiting.pop())
                 if self._clock() - self._settled_at >= SETTLE_SECONDS:
@@ -78,17 +86,35 @@ class Derivation:
 
     async def catch_up(self, thread_id: ThreadId) -> None:
         """Bring one thread up to date, each consumer by itself."""
+        read: _Read | None = None
         for consumer in self._consumers:
-            await self._feed(consumer, thread_id)
+            read = await self._feed(consumer, thread_id, read)
 
-    async def _feed(self, consumer: EventConsumer, thread_id: ThreadId) -> None:
+    async def _feed(
+        self, consumer: EventConsumer, thread_id: ThreadId, read: "_Read | None" = None
+    ) -> "_Read | None":
+        """Bring one consumer up to date; `read` is what was read of the log just before, if it was.
+
+        Consumers mostly stand at the same place, and then the log is read once for all.
+        """
         with self._errors.guarding(_context(consumer, thread_id)):
             while True:
                 after = await consumer.applied(thread_id)
-                events = await self._log.read(thread_id, after=after, limit=BATCH)
-                if not events:
-                    return
-                await consumer.apply(thread_id, events)
+                if read is None or read.after != after:
+                    events = await self._log.read(thread_id, after=after, limit=BATCH)
+                    read = _Read(after, events)
+                if read.events:
+                    await consumer.apply(thread_id, read.events)
+                if len(read.events) < BATCH:
+                    return read
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The events of a thread that come after one of them."""
+
+    after: int
+    events: Sequence[Event]
 
 
 def _context(consumer: EventConsumer, thread_id: ThreadId | None = None) -> ErrorContext:
