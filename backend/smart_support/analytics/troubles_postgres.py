@@ -190,9 +190,9 @@ async def _take_in(
             row |= {"thread_id": thread_id, "first": seen is None}
             rows.append(row | {"before": seen if earlier else None})
             last[trouble.fingerprint] = max(seen or trouble.at, trouble.at)
-        kept = await session.execute(insert(troubles).returning(troubles), rows)
-        for row in kept:
-            counted.add(increments(_kept(row)))
+        await session.execute(insert(troubles), rows)
+        for trouble, row in zip(fresh, rows, strict=True):
+            counted.add(increments(_fresh(trouble, first=row["first"])))
     for recovered in found:
         if isinstance(recovered, Recovered):
             over = await session.execute(
@@ -221,6 +221,19 @@ async def _last_seen(
         .group_by(row.fingerprint)
     )
     return {row.fingerprint: row.last for row in found}
+
+
+def _fresh(trouble: Trouble, *, first: bool) -> Kept:
+    return Kept(
+        at=trouble.at,
+        code=trouble.code,
+        operation=trouble.operation,
+        upstream=trouble.upstream,
+        agent=trouble.agent,
+        fingerprint=trouble.fingerprint,
+        recovered_at=None,
+        first=first,
+    )
 
 
 def _kept(row: Row) -> Kept:
@@ -256,7 +269,7 @@ _PATTERNS = sa.text(
         AND t.at >= :start AND t.at < :end ORDER BY t.at LIMIT 1) f
     CROSS JOIN LATERAL (SELECT * FROM conversation_troubles t WHERE t.fingerprint = p.fingerprint
         AND t.at >= :start AND t.at < :end ORDER BY t.at DESC LIMIT 1) l
-    CROSS JOIN LATERAL (SELECT count(*) AS carried FROM troubles t
+    CROSS JOIN LATERAL (SELECT count(*) AS carried FROM conversation_troubles t
         WHERE t.fingerprint = p.fingerprint AND t.at >= :start AND t.at < :end
         AND t.before < :start) c
     """
