@@ -1,6 +1,7 @@
 """Keeps what is derived from the logs up to date, beside the conversation and never in its way."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHa
 
 BATCH = 500
 """Events read at once."""
+
+KEPT_PLACES = 10_000
 
 GATHER_SECONDS = 0.25
 """How long what is derived may lag behind, so that a turn is taken in as a whole."""
@@ -34,6 +37,8 @@ class Derivation:
         self._sleep = sleep
         self._log = event_log
         self._consumers = consumers
+        self._at: OrderedDict[tuple[EventConsumer, ThreadId], int] = OrderedDict()
+        """Where consumers stood when they were fed last. They know better, and refuse a gap."""
         self._waiting: set[ThreadId] = set()
         self._wake = asyncio.Event()
 
@@ -76,12 +81,17 @@ class Derivation:
         """
         with self._errors.guarding(_context(consumer, thread_id)):
             while True:
-                after = await consumer.applied(thread_id)
+                after = self._at.pop((consumer, thread_id), None)
+                if after is None:
+                    after = await consumer.applied(thread_id)
                 if read is None or read.after != after:
                     events = await self._log.read(thread_id, after=after, limit=BATCH)
                     read = _Read(after, events)
                 if read.events:
                     await consumer.apply(thread_id, read.events)
+                self._at[consumer, thread_id] = read.events[-1].seq if read.events else after
+                if len(self._at) > KEPT_PLACES:
+                    self._at.popitem(last=False)
                 if len(read.events) < BATCH:
                     return read
 
