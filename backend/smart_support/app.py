@@ -85,6 +85,7 @@ from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.observe import Observer, Prices, note_budgets, upstream_hooks
+from smart_support.chat.past import PastEvents
 from smart_support.chat.peers import Peers
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
@@ -463,8 +464,9 @@ async def open_parts(
             max_bytes=call_limits.max_bytes,
             door=door,
         )
+        past = PastEvents(event_log)
         remember = Remembering(
-            log=event_log,
+            past=past,
             ledger=ledger,
             memories=PostgresMemories(connected),
             tokens=settings.smart_support_history_tokens,
@@ -545,6 +547,7 @@ async def open_parts(
                 conversations=conversations,
                 handoffs=handoffs,
                 log=event_log,
+                past=past,
                 ledger=ledger,
                 calls=call_recovery,
                 operations=operations,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ BATCH = 500
 """Events read at once."""
 SETTLE_SECONDS = 5.0
 """Between two times that what was counted is added to the sums."""
+
+KEPT_PLACES = 10_000
 
 GATHER_SECONDS = 0.25
 """How long what is derived may lag behind, so that a turn is taken in as a whole."""
@@ -44,6 +47,8 @@ class Derivation:
         self._sleep = sleep
         self._log = event_log
         self._consumers = consumers
+        self._at: OrderedDict[tuple[EventConsumer, ThreadId], int] = OrderedDict()
+        """Where consumers stood when they were fed last. They know better, and refuse a gap."""
         self._waiting: set[ThreadId] = set()
         self._wake = asyncio.Event()
 
@@ -99,12 +104,17 @@ class Derivation:
         """
         with self._errors.guarding(_context(consumer, thread_id)):
             while True:
-                after = await consumer.applied(thread_id)
+                after = self._at.pop((consumer, thread_id), None)
+                if after is None:
+                    after = await consumer.applied(thread_id)
                 if read is None or read.after != after:
                     events = await self._log.read(thread_id, after=after, limit=BATCH)
                     read = _Read(after, events)
                 if read.events:
                     await consumer.apply(thread_id, read.events)
+                self._at[consumer, thread_id] = read.events[-1].seq if read.events else after
+                if len(self._at) > KEPT_PLACES:
+                    self._at.popitem(last=False)
                 if len(read.events) < BATCH:
                     return read
 
