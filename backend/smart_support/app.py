@@ -108,7 +108,6 @@ from smart_support.conversations.postgres import (
 from smart_support.conversations.records import MessageLimit
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import (
-    POOL_OVERFLOW,
     POOL_SIZE,
     check_writable,
     open_engine,
@@ -488,7 +487,7 @@ async def open_parts(
                 more=apis.looks,
                 gauges=[
                     (metrics.POOL_IN_USE, partial(pool_in_use, engine)),
-                    (metrics.POOL_SIZE, lambda: POOL_SIZE + POOL_OVERFLOW),
+                    (metrics.POOL_SIZE, lambda: POOL_SIZE),
                     (metrics.FOLLOWED, lambda: followers.threads),
                     (metrics.TURNS_RUNNING, lambda: runner.running),
                 ],

@@ -309,6 +309,7 @@ function rest(request, path, query) {
   const person = PEOPLE[(request.headers.authorization ?? "").replace("Bearer ", "")];
   if (person === undefined) return null;
   if (path === "/api/me") return person;
+  if (path === "/api/connections") return { connections: [] };
   if (path === "/api/threads" && request.method === "POST") return newThread().thread;
   if (path === "/api/threads") {
     const status = query.get("status");

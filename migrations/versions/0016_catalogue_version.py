@@ -48,7 +48,7 @@ END $$
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("SET LOCAL lock_timeout = '2s'")
     op.create_table(
         "catalogue",
         sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
@@ -61,7 +61,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("SET LOCAL lock_timeout = '2s'")
     op.execute("DROP TRIGGER specs_moved ON specs")
     for trigger in ("operations_added", "operations_changed", "operations_removed"):
         op.execute(f"DROP TRIGGER {trigger} ON operations")

@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 import structlog
 import uvloop
-from tests.bench import calls, conversion, guards
+from tests.bench import calls, conversion, converters, guards
 from tests.bench.fakes import TOKENS, document
 from tests.bench.figures import Figure, table
 from tests.bench.load import (
@@ -332,6 +332,11 @@ async def main(arguments: argparse.Namespace) -> None:
             figures = await bench(plan, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if arguments.converter_python:
+        say("Measuring the converter of others")
+        figures += await asyncio.to_thread(
+            converters.measure, arguments.converter_python, most=plan.documents
+        )
     seconds = time.monotonic() - began
     load = f"{before['load_average'][0]} before, {os.getloadavg()[0]:.2f} after"
     say("")
@@ -365,6 +370,12 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--out", type=Path, default=ROOT / ".benchmarks", help="folder for the JSON"
+    )
+    parser.add_argument(
+        "--converter-python",
+        default=os.environ.get("CONVERTER_PYTHON", ""),
+        help="an interpreter that has fastmcp, whose converter is then measured beside ours "
+        "(default: the variable CONVERTER_PYTHON)",
     )
     return parser.parse_args()
 

@@ -1,11 +1,12 @@
-"""The floor of a turn: what a LangGraph application is without anything of ours.
+"""The floor of a turn: the application that one would write instead of taking ours.
 
-    python -m tests.bench.bare MODEL_URL COMPANY_URL
+    python -m tests.bench.bare MODEL_URL COMPANY_URL DATABASE_URL
 
-A hand-written graph of two nodes, ChatOpenAI as it comes, one tool on one shared httpx client,
-checkpoints in memory, and a FastAPI WebSocket that passes on what the graph streams, served by
-uvicorn with the options that our own server has. It stores nothing, asks nobody who they are,
-limits, records and retries nothing. `/echo` is the floor of a socket.
+LangChain's `create_agent`, ChatOpenAI as it comes, one tool on one shared httpx client,
+AsyncPostgresSaver with its defaults on a pool of connections, and a FastAPI WebSocket that passes
+on what the graph streams, served by uvicorn with the options that our own server has. It asks
+nobody who they are, limits, records and retries nothing. `/echo` is the floor of a socket,
+`/health` of a start.
 
 Prints `{"port": n}` and ends when its standard input closes.
 """
@@ -14,6 +15,8 @@ import asyncio
 import json
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -21,19 +24,30 @@ import orjson
 import uvicorn
 import uvloop
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from langgraph.checkpoint.memory import MemorySaver
-from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretStr
 
-SYSTEM = SystemMessage("You are a support agent. Use the tools to look things up.")
+SYSTEM = "You are a support agent. Use the tools to look things up."
 
 
-def create_app(model_url: str, company_url: str) -> FastAPI:
+def create_app(model_url: str, company_url: str, database_url: str) -> FastAPI:
     """The application, with its graph."""
     client = httpx.AsyncClient(base_url=company_url, trust_env=False)
+    pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
+        database_url,
+        min_size=10,
+        max_size=20,
+        open=False,
+        kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
+    )
+    saver = AsyncPostgresSaver(pool)
 
     @tool("getOrder")
     async def get_order(order_id: str) -> str:
@@ -42,30 +56,22 @@ def create_app(model_url: str, company_url: str) -> FastAPI:
         response.raise_for_status()
         return response.text
 
-    model = ChatOpenAI(model="bench", base_url=model_url, api_key=SecretStr("bench")).bind_tools(
-        [get_order]
-    )
+    model = ChatOpenAI(model="bench", base_url=model_url, api_key=SecretStr("bench"))
+    graph = create_agent(model, [get_order], system_prompt=SYSTEM, checkpointer=saver)
 
-    async def think(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [await model.ainvoke([SYSTEM, *state["messages"]])]}
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await pool.open(wait=True)
+        await saver.setup()
+        yield
+        await pool.close()
+        await client.aclose()
 
-    async def call(state: MessagesState) -> dict[str, Any]:
-        calls = getattr(state["messages"][-1], "tool_calls", [])
-        return {
-            "messages": [await get_order.ainvoke(each | {"type": "tool_call"}) for each in calls]
-        }
+    app = FastAPI(lifespan=lifespan)
 
-    def after_think(state: MessagesState) -> str:
-        return "call" if getattr(state["messages"][-1], "tool_calls", []) else END
-
-    builder = StateGraph(MessagesState)
-    builder.add_node("think", think)
-    builder.add_node("call", call)
-    builder.add_edge(START, "think")
-    builder.add_conditional_edges("think", after_think, ["call", END])
-    builder.add_edge("call", "think")
-    graph = builder.compile(checkpointer=MemorySaver())
-    app = FastAPI()
+    @app.get("/health")
+    async def health() -> str:
+        return "ok"
 
     @app.websocket("/chat")
     async def chat(web_socket: WebSocket) -> None:
@@ -103,22 +109,22 @@ def _frames(mode: Any, part: Any) -> list[dict[str, Any]]:
         piece = part[0]
         shown = isinstance(piece, AIMessageChunk) and piece.text
         return [{"token": str(piece.text)}] if shown else []
-    called = part.get("call") or {"messages": []}
-    asked = part.get("think") or {"messages": []}
+    called = part.get("tools") or {"messages": []}
+    asked = part.get("model") or {"messages": []}
     return [
         *({"call": each} for message in asked["messages"] for each in message.tool_calls),
         *({"result": message.content} for message in called["messages"]),
     ]
 
 
-async def serve(model_url: str, company_url: str) -> None:
+async def serve(model_url: str, company_url: str, database_url: str) -> None:
     """Serve until standard input closes."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(2048)
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(model_url, company_url),
+                create_app(model_url, company_url, database_url),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -135,4 +141,4 @@ async def serve(model_url: str, company_url: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(*sys.argv[1:3]))
+    uvloop.run(serve(*sys.argv[1:4]))

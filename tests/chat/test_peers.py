@@ -131,6 +131,27 @@ async def test_the_model_is_told_of_and_not_told_back() -> None:
     assert there.model == []
 
 
+async def test_what_is_heard_of_the_model_is_not_told_on() -> None:
+    wire = Wire()
+    here, there = Process(wire, "a"), Process(wire, "b")
+
+    def tell_on(ok: bool, why: str | None) -> None:
+        here.model.append((ok, why))
+        here.peers.tell_model(ok=ok, why=why)
+
+    here.peers.join(here.node.relay, tell_on)
+    there.peers.tell_model(ok=False, why="MODEL_AUTH")
+    there.peers.tell_model(ok=True, why=None)
+    for _ in range(3):
+        await there.node.flush()
+        await here.node.flush()
+    here.peers.tell_model(ok=False, why="MODEL_AUTH")  # its own finding is told
+    await here.node.flush()
+
+    assert [ok for ok, _ in here.model] == [False, True]
+    assert there.model == [(False, "MODEL_AUTH")]
+
+
 @pytest.mark.parametrize(
     "told",
     [

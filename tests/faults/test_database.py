@@ -254,8 +254,7 @@ async def test_when_every_connection_is_in_use_it_is_said_in_time(server: Server
     async with AsyncExitStack() as held, server.chat() as chat:
         sessions = server.parts.log._sessions
         for _ in range(20):
-            session = await held.enter_async_context(sessions.begin())
-            await session.connection()
+            await held.enter_async_context(sessions.begin())
         answer = await write(chat, thread, "one", "m1")
         assert answer["error"]["code"] == "DB_UNAVAILABLE"  # type: ignore[index]
         assert await chat.alive()

@@ -1,6 +1,7 @@
 """An operator brings in APIs, and the agent can press exactly those buttons that were approved."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,38 @@ async def _ask_to_use(ada: Person, model: ModelEndpoint, tool: str, turn: int) -
 
 async def _stock_calls(product: Product) -> int:
     return len(await product.calls("searchProducts"))
+
+
+async def test_what_was_done_can_be_read_back_and_leads_to_the_document(
+    browser: Browser, product: Product, rest: httpx.AsyncClient
+) -> None:
+    document = warehouse(str(product.company.base_url))
+    document["paths"]["/products"]["get"]["security"] = [{"key": []}]
+    key = {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
+    document["components"] = {"securitySchemes": {"key": key}}
+    uploaded = await rest.post(
+        "/api/specs", params={"name": "Audited"}, content=json.dumps(document)
+    )
+    spec_id = uploaded.json()["spec"]["id"]
+    await _decide(rest, (await _operations(rest, spec_id))["GET /products"], "approved")
+
+    async with person(browser) as lu:
+        await lu.sign_in(product.links["operator"])
+        await lu.page.goto(f"{lu.page.url.partition('/review')[0]}/review/{spec_id}")
+        await lu.page.get_by_role("button", name="Credentials").click()
+        await lu.page.get_by_role("button", name="Set key").click()
+        await lu.page.get_by_label(re.compile("^API key")).fill("canary-0123456789")
+        await lu.page.get_by_role("button", name="Save", exact=True).click()
+        await lu.page.get_by_role("button", name="Test key").click()
+        await lu.page.get_by_role("button", name="Send it").click()
+        await expect(lu.page.get_by_text("by GET /products")).to_be_visible()
+
+        await lu.page.keyboard.press("Escape")
+        await lu.page.get_by_role("link", name="Audit log").click()
+        await lu.page.get_by_label("What").select_option("credential_tested")
+        row = lu.page.get_by_role("row").filter(has_text="Tested a credential")
+        await expect(row).to_have_count(1)
+        await expect(row).to_contain_text("name key")
+        await row.get_by_role("link", name="Audited").click()
+        await expect(lu.page).to_have_url(re.compile(f"/review/{spec_id}"))
+        assert "canary" not in await lu.page.content()

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests.operations.documents import openapi, parameter, spec_of
 
 from smart_support.database import Sessions
@@ -266,8 +267,7 @@ class TestUndoing:
     ) -> None:
         decided = await desk.decide(approve((await desk.all())["GET /shops"]))
         async with sessions.begin() as session:
-            connection = await session.connection()
-            await connection.exec_driver_sql("UPDATE reviews SET before = NULL")
+            await session.execute(sa.text("UPDATE reviews SET before = NULL"))
 
         with pytest.raises(NotFound):
             await desk.operations.undo("0193a5c0-0000-7000-8000-000000000000", by="oona")

@@ -65,7 +65,7 @@ def test_no_write_is_called_a_read(judged: list[tuple[dict[str, Any], DraftOpera
 
     assert [row["key"] for row, one in judged
             if row["is"] == "write" and one.suggestion.access is Access.READ] == []  # fmt: skip
-    assert precision >= 0.8
+    assert precision >= 0.86
 
 
 def test_what_is_dangerous_is_called_so(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.operations.documents import openapi, spec_of
 
 from smart_support.operations.links import linked
@@ -59,3 +61,32 @@ def test_says_why() -> None:
 
     assert "GET /notes reads what this writes" in post.suggestion.reasons[-1]
     assert post.suggestion.grounds[-1].about == "lookup"
+
+
+SEGMENTS = st.sampled_from(["a", "{id}", "{other}", "status", "job", ""])
+PATHS = st.lists(SEGMENTS, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
+
+
+@given(st.lists(PATHS, max_size=6, unique=True), st.lists(PATHS, max_size=3, unique=True))
+def test_the_status_is_that_of_the_first_read_of_all_that_would_do(
+    reads: list[str], writes: list[str]
+) -> None:
+    document: dict[str, Any] = {path: {"get": {}} for path in reads}
+    for path in writes:
+        document.setdefault(path, {})["post"] = {}
+    operations = spec_of(openapi(document)).operations
+    told = links(document)
+    by_path = {one.path.rstrip("/"): one for one in operations if one.method == "GET"}
+
+    for one in operations:
+        if one.method != "POST":
+            continue
+        expected = None
+        for other, read in by_path.items():
+            below = one.path.rstrip("/") + "/"
+            rest = other.removeprefix(below).strip("/").split("/")
+            fits = other.startswith(below) and len(rest) <= 2 and rest[0].startswith("{")
+            if fits and {"status", "job"} & set(rest[1:]):
+                expected = read.key
+                break
+        assert told[one.key][1] == expected

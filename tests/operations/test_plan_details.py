@@ -68,6 +68,33 @@ class TestHeaderNames:
         assert list(operation.schema["properties"]) == ["key", "code"]
 
 
+class TestDefaults:
+    @pytest.mark.parametrize(
+        ("place", "name", "required"),
+        [("query", "v", False), ("header", "X-V", False), ("header", "If-Match", True)],
+    )
+    def test_make_what_is_required_optional_but_for_the_version_that_was_seen(
+        self, place: str, name: str, required: bool
+    ) -> None:
+        schema = {"type": "string", "default": "*"}
+        listed = [parameter(name, place, required=True, schema=schema)]
+
+        operation = operation_of({"parameters": listed})
+
+        (plan,) = operation.request_plan["parameters"]
+        assert (plan["required"], "default" in plan) == (required, not required)
+        assert operation.schema["required"] == [name] * required
+
+    def test_of_what_may_be_left_out_are_the_apis(self) -> None:
+        schema = {"type": "string", "default": "x"}
+
+        (plan,) = operation_of({"parameters": [parameter("v", schema=schema)]}).request_plan[
+            "parameters"
+        ]
+
+        assert "default" not in plan
+
+
 class TestSwaggerForms:
     @pytest.mark.parametrize(
         ("fields", "consumes", "media_type"),

@@ -68,6 +68,28 @@ class TestAccess:
         assert draft("get", "/a", summary="Resend the mail").suggestion.access is Access.WRITE
         assert draft("get", "/a", summary="List what was sent").suggestion.access is Access.READ
 
+    @pytest.mark.parametrize(
+        ("path", "name", "summary", "access"),
+        [
+            ("/teams/{id}/schedule", None, "Get a team's schedule", Access.READ),
+            ("/pulls/{id}/merge", "pulls/check-if-merged", "Check if it is merged", Access.READ),
+            ("/contacts/{id}/merge_history", "listMergeHistory", "List the history", Access.READ),
+            ("/pulls/{id}/merge", None, "", Access.WRITE),
+            ("/pulls/{id}/merge", "getPull", "", Access.WRITE),
+            ("/pulls/{id}/merge", None, "Merge it", Access.WRITE),
+            ("/pulls/{id}/merge", None, "Check it and merge it, then delete it", Access.WRITE),
+            ("/pulls/{id}/merge", "mergeAndClose", "Get it merged", Access.WRITE),
+            ("/orders/{id}/cancel", None, "Get an order cancelled", Access.WRITE),
+        ],
+    )
+    def test_of_a_path_that_may_name_a_thing_is_what_the_summary_says_and_in_doubt(
+        self, path: str, name: str | None, summary: str, access: Access
+    ) -> None:
+        suggested = draft("get", path, name, summary=summary).suggestion
+
+        assert suggested.access is access
+        assert not is_clear(suggested)
+
     def test_is_write_for_a_search_by_post_and_says_that_it_looks_like_one(self) -> None:
         suggested = draft("post", "/orders/search").suggestion
 

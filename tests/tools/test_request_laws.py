@@ -30,6 +30,16 @@ NESTED = st.recursive(
     ),
     max_leaves=8,
 ).filter(lambda value: isinstance(value, dict))
+PART_WITH_HEADER = {
+    "requestBody": {
+        "content": {
+            "multipart/form-data": {
+                "schema": {"properties": {"a": {"type": "string"}}},
+                "encoding": {"a": {"headers": {"X-A": {"schema": {"type": "string"}}}}},
+            }
+        }
+    }
+}
 URLENCODED = "application/x-www-form-urlencoded"
 
 
@@ -194,6 +204,43 @@ class TestBodies:
 
         assert dict(pairs_of(request.content.decode())) == value
         assert request.headers["content-type"] == URLENCODED
+
+    @given(TEXTS)
+    def test_of_parts_have_headers_of_one_line_or_nothing_is_sent(self, value: str) -> None:
+        plan = operation_of(PART_WITH_HEADER, method="post").request_plan
+
+        try:
+            request = build_request(plan, {"body": {"a": "text"}, "X-A": value}, base_url=BASE)
+        except ArgumentsInvalid:
+            assert any(ord(character) < 32 or ord(character) == 127 for character in value)
+        else:
+            boundary = request.headers["content-type"].partition("boundary=")[2]
+            _, part, _ = request.content.split(f"--{boundary}".encode())
+            head, _, content = part.partition(b"\r\n\r\n")
+            assert head.split(b"\r\n")[1:] == [
+                b'Content-Disposition: form-data; name="a"',
+                b"Content-Type: text/plain",
+                f"X-A: {value.strip()}".encode(),
+            ]
+            assert content == b"text\r\n"
+
+    @given(
+        st.sampled_from(["Content-Disposition", "content-type", "Content-Transfer-Encoding",
+                         "Authorization", "Content-Length"]),
+        TEXTS,
+    )  # fmt: skip
+    def test_of_parts_keep_what_frames_them(self, name: str, value: str) -> None:
+        plan = operation_of(PART_WITH_HEADER, method="post").request_plan
+        forged = {**plan, "parameters": [{**plan["parameters"][0], "name": name}]}
+
+        request = build_request(
+            forged,  # type: ignore[arg-type]
+            {"body": {"a": "text"}, "X-A": value},
+            base_url=BASE,
+        )
+
+        assert parts_of(request) == [("a", None, "text/plain", b"text")]
+        assert request.content.lower().count(name.lower().encode()) <= 1
 
     @given(OBJECTS)
     def test_of_parts_are_the_fields_or_nothing_is_sent(self, value: dict[str, str]) -> None:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from tests.operations.documents import json_body, operation_of, parameter, stored
 from tests.tools.test_request import BASE, form_of, parts_of, path_of, query_of, target_of
 
+from smart_support.operations.binding import fill
 from smart_support.operations.records import Classification
+from smart_support.operations.schema import tool_schema
 from smart_support.tools.arguments import MAX_PROBLEMS, ArgumentsInvalid, validate_arguments
 from smart_support.tools.request import build_request
 
@@ -345,6 +347,20 @@ class TestBodies:
     def test_of_files_are_strict_base64(self, text: str) -> None:
         with pytest.raises(ArgumentsInvalid, match="file: this is not base64"):
             form_of({"file": {"base64": text}})
+
+    def test_of_parts_take_a_header_from_who_is_signed_in(self) -> None:
+        encoding = {"a": {"headers": {"X-Customer": {"schema": {"type": "string"}}}}}
+        schema = {"properties": {"a": {"type": "string"}}}
+        content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+        draft = operation_of({"requestBody": {"content": content}}, method="post")
+        bound = replace(draft.suggestion, bindings={"X-Customer": "customer_id"})
+        operation = stored(draft, classification=bound)
+
+        filled = fill({"body": {"a": "x"}}, bound.bindings, {"customer_id": "c-1"})
+        request = build_request(operation.request_plan, filled, base_url=BASE)
+
+        assert "X-Customer" not in tool_schema(operation)["properties"]
+        assert b"\r\nX-Customer: c-1\r\n" in request.content
 
 
 class TestValidation:

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from smart_support.analytics.episode import (
     Episode,
@@ -41,7 +40,7 @@ from smart_support.analytics.records import (
 from smart_support.analytics.sums import AMOUNT, Counts, add, by_hour, flat, key_of, keys_of, number
 from smart_support.analytics.sums_postgres import SumReader, put, settle
 from smart_support.analytics.tables import episode_figures, episodes
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
 from smart_support.events.records import Event, ThreadId
@@ -76,9 +75,7 @@ class PostgresAnalyticsRecorder:
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
-            found = await session.scalar(
-                sa.select(episodes.c.applied).where(episodes.c.thread_id == thread_id)
-            )
+            found = await session.scalar(_APPLIED, {"thread_id": thread_id})
         return found or 0
 
     async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
@@ -195,13 +192,32 @@ class PostgresAnalyticsRecorder:
         )
 
 
-async def _find(session: AsyncSession, thread_id: ThreadId) -> sa.Row[Any] | None:
-    return (
-        await session.execute(sa.select(episodes).where(episodes.c.thread_id == thread_id))
-    ).one_or_none()
+_APPLIED = Prepared(
+    sa.select(episodes.c.applied).where(episodes.c.thread_id == sa.bindparam("thread_id"))
+)
+_EPISODE = Prepared(sa.select(episodes).where(episodes.c.thread_id == sa.bindparam("thread_id")))
+_STORE = upsert(
+    episodes,
+    (*_SAME, "applied", "status", "answering", "handled", "resolved_alone", "unanswered"),
+    "thread_id",
+)
+_PARTS = Prepared(
+    sa.select(episode_figures.c.hour, episode_figures.c.figures).where(
+        episode_figures.c.thread_id == sa.bindparam("thread_id"),
+        episode_figures.c.hour
+        == sa.any_(sa.bindparam("hours", type_=sa.ARRAY(episode_figures.c.hour.type))),
+    )
+)
+_STORE_PARTS = upsert(
+    episode_figures, ("thread_id", "hour", "figures", "keys"), "thread_id", "hour"
+)
 
 
-async def _store(session: AsyncSession, episode: Episode, applied: int) -> None:
+async def _find(session: Session, thread_id: ThreadId) -> Row | None:
+    return (await session.execute(_EPISODE, {"thread_id": thread_id})).one_or_none()
+
+
+async def _store(session: Session, episode: Episode, applied: int) -> None:
     values: dict[str, Any] = {name: getattr(episode, name) for name in _SAME}
     values |= {
         "applied": applied,
@@ -211,33 +227,20 @@ async def _store(session: AsyncSession, episode: Episode, applied: int) -> None:
         "resolved_alone": episode.resolved_alone,
         "unanswered": {turn: at.isoformat() for turn, at in episode.unanswered.items()},
     }
-    await session.execute(
-        insert(episodes)
-        .values(values)
-        .on_conflict_do_update(index_elements=[episodes.c.thread_id], set_=values)
-    )
+    await session.execute(_STORE, values)
 
 
-async def _add_parts(
-    session: AsyncSession, thread_id: ThreadId, counted: Mapping[Key, Sum]
-) -> None:
+async def _add_parts(session: Session, thread_id: ThreadId, counted: Mapping[Key, Sum]) -> None:
     """Add to what the thread has counted. The caller holds its lock."""
     hours = by_hour(counted)
     if not hours:
         return
-    row = episode_figures.c
-    known = await session.execute(
-        sa.select(row.hour, row.figures).where(row.thread_id == thread_id, row.hour.in_(hours))
-    )
+    known = await session.execute(_PARTS, {"thread_id": thread_id, "hours": list(hours)})
     for hour, figures in known:
         add(figures, hours[hour])
         hours[hour] = figures
-    statement = insert(episode_figures)
     await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(episode_figures.primary_key),
-            set_={"figures": statement.excluded.figures, "keys": statement.excluded["keys"]},
-        ),
+        _STORE_PARTS,
         [
             {"thread_id": thread_id, "hour": hour, "figures": figures, "keys": keys_of(figures)}
             for hour, figures in hours.items()
@@ -271,7 +274,7 @@ def _listed(place: sa.Tuple | None, limit: int) -> sa.Select[tuple[str]]:
 
 
 async def _opened(
-    session: AsyncSession,
+    session: Session,
     which: Selection,
     start: datetime,
     end: datetime,
@@ -295,7 +298,7 @@ def _has(keys: Sequence[str], start: datetime, end: datetime) -> sa.ColumnElemen
 
 
 async def _gathered(
-    session: AsyncSession,
+    session: Session,
     keys: Sequence[str],
     start: datetime,
     end: datetime,
@@ -312,7 +315,7 @@ async def _gathered(
 
 
 async def _passed(
-    session: AsyncSession,
+    session: Session,
     keys: Sequence[str],
     start: datetime,
     end: datetime,
@@ -332,7 +335,7 @@ async def _passed(
 
 
 async def _parts(
-    session: AsyncSession,
+    session: Session,
     which: Selection,
     summed: Summed,
     names: Sequence[ThreadId],
@@ -358,7 +361,7 @@ def _part(counts: Counts, figure: Figure, dimension: str | None, summed: Summed)
     return number(counts, name, dimension)
 
 
-async def _place(session: AsyncSession, thread_id: ThreadId) -> sa.Tuple:
+async def _place(session: Session, thread_id: ThreadId) -> sa.Tuple:
     """Where the thread stands in a list, as two plain values; before all, if it is unknown."""
     opened_at = await session.scalar(
         sa.select(episodes.c.opened_at).where(episodes.c.thread_id == thread_id)
@@ -370,7 +373,7 @@ async def _place(session: AsyncSession, thread_id: ThreadId) -> sa.Tuple:
 
 
 async def _median_first_reply(
-    session: AsyncSession, counts: Counts, start: datetime, end: datetime
+    session: Session, counts: Counts, start: datetime, end: datetime
 ) -> float | None:
     row, buckets = episodes.c, counts.get(Part.FIRST_REPLY_MS.value, {})
     if sum(buckets.values()) > EXACT_MEDIAN:
@@ -401,7 +404,7 @@ def _cohort(counts: Counts, median: float | None) -> Cohort:
     )
 
 
-def _episode(row: sa.Row[Any]) -> Episode:
+def _episode(row: Row) -> Episode:
     return Episode(
         standing=Standing(Status(row.status), tuple(row.answering)),
         unanswered={turn: datetime.fromisoformat(at) for turn, at in row.unanswered.items()},

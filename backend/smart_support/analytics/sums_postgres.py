@@ -14,12 +14,11 @@ from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.analytics.episode import Key, Sum
 from smart_support.analytics.sums import Counts, add, by_hour, named_hour, stored, together
 from smart_support.analytics.tables import figure_changes, figure_sums
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Session, Sessions
 
 Kind: TypeAlias = Literal["activity", "cohort", "troubles"]
 DAY = timedelta(days=1)
@@ -31,11 +30,14 @@ AT_ONCE = 2_000
 """Changes that are added to the sums in one transaction."""
 
 
-async def put(session: AsyncSession, changes: Mapping[Kind, Mapping[Key, Sum]]) -> None:
+_PUT = Prepared(insert(figure_changes), ("changes",))
+
+
+async def put(session: Session, changes: Mapping[Kind, Mapping[Key, Sum]]) -> None:
     """Count these changes, in the caller's transaction."""
     told = {kind: stored(by_hour(counted)) for kind, counted in changes.items() if counted}
     if told:
-        await session.execute(insert(figure_changes).values(changes=told))
+        await session.execute(_PUT, {"changes": told})
 
 
 class SumReader:
@@ -50,7 +52,7 @@ class SumReader:
         self._days: OrderedDict[datetime, _Day] = OrderedDict()
         self._spans: OrderedDict[tuple[_Day, ...], Counts] = OrderedDict()
 
-    async def read(self, session: AsyncSession, start: datetime, end: datetime) -> Counts:
+    async def read(self, session: Session, start: datetime, end: datetime) -> Counts:
         """What was counted in [start, end), both at full hours."""
         days, rest = await self._read(session, start, end)
         found = {name: dict(numbers) for name, numbers in self._span(tuple(days)).items()}
@@ -59,7 +61,7 @@ class SumReader:
         return found
 
     async def days(
-        self, session: AsyncSession, start: datetime, end: datetime
+        self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
         """The same by the days of UTC; not to be changed."""
         days, rest = await self._read(session, start, end)
@@ -75,7 +77,7 @@ class SumReader:
         return found
 
     async def hours(
-        self, session: AsyncSession, start: datetime, end: datetime
+        self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
         """The same by the hour."""
         hours: dict[datetime, Counts] = {}
@@ -93,7 +95,7 @@ class SumReader:
         return found
 
     async def _read(
-        self, session: AsyncSession, start: datetime, end: datetime, *, whole_days: bool = True
+        self, session: Session, start: datetime, end: datetime, *, whole_days: bool = True
     ) -> tuple[list["_Day"], list[tuple[datetime, Counts]]]:
         """Whole days, and what is to be added to them: one statement, thus of one moment."""
         # The beginning of the first whole day, and the end of the last one.
@@ -178,11 +180,9 @@ async def settle(sessions: Sessions) -> int:
             return 0
         # Those that are not committed yet are not seen, and stay for the next time.
         oldest = sa.select(row.id).order_by(row.id).limit(AT_ONCE).scalar_subquery()
-        told = (
-            await session.scalars(
-                sa.delete(figure_changes).where(row.id.in_(oldest)).returning(row.changes)
-            )
-        ).all()
+        told = await session.scalars(
+            sa.delete(figure_changes).where(row.id.in_(oldest)).returning(row.changes)
+        )
         changes: dict[tuple[str, str, datetime], Counts] = {}
         for change in told:
             for kind, hours in change.items():
@@ -194,7 +194,7 @@ async def settle(sessions: Sessions) -> int:
     return len(told)
 
 
-async def _add(session: AsyncSession, changes: dict[tuple[str, str, datetime], Counts]) -> None:
+async def _add(session: Session, changes: dict[tuple[str, str, datetime], Counts]) -> None:
     if not changes:
         return
     row = figure_sums.c

@@ -6,7 +6,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.analytics.episode import NOTHING, Key, Sum, hour_of
 from smart_support.analytics.records import BUCKETS, floor, widen
@@ -37,7 +36,7 @@ from smart_support.analytics.troubles import (
     recovery,
     restored,
 )
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.errors import InvalidInput
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
@@ -52,6 +51,12 @@ _ROW = ("seq", "at", "turn_id", "kind", "code", "operation", "upstream", "agent"
 _MORE = ("correlation_id", "fingerprint")
 
 
+_OWN = trouble_readings.c.thread_id == sa.bindparam("thread_id")
+_APPLIED = Prepared(sa.select(trouble_readings.c.applied).where(_OWN))
+_READING = Prepared(sa.select(trouble_readings).where(_OWN))
+_STORE = upsert(trouble_readings, ("thread_id", "applied", "reading"), "thread_id")
+
+
 class PostgresTroubles:
     """An `EventConsumer`, and what can be asked of what it took in."""
 
@@ -60,15 +65,13 @@ class PostgresTroubles:
         self._sums = SumReader("troubles")
 
     async def applied(self, thread_id: ThreadId) -> int:
-        own = trouble_readings.c.thread_id == thread_id
         async with self._sessions() as session:
-            return await session.scalar(sa.select(trouble_readings.c.applied).where(own)) or 0
+            return await session.scalar(_APPLIED, {"thread_id": thread_id}) or 0
 
     async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
-        own = trouble_readings.c.thread_id == thread_id
         async with self._sessions.begin() as session:
             await lock_thread(session, trouble_readings, thread_id)
-            row = (await session.execute(sa.select(trouble_readings).where(own))).one_or_none()
+            row = (await session.execute(_READING, {"thread_id": thread_id})).one_or_none()
             fresh = unseen(thread_id, events, row.applied if row else 0)
             if fresh:
                 reading, counted = restored(row.reading) if row else Reading(), _Counted()
@@ -170,7 +173,7 @@ class _Counted:
 
 
 async def _take_in(
-    session: AsyncSession,
+    session: Session,
     thread_id: ThreadId,
     reading: Reading,
     events: Sequence[Event],
@@ -203,15 +206,11 @@ async def _take_in(
             for row in over:
                 counted.add(recovery(_kept(row)))
     values = {"applied": events[-1].seq, "reading": reading.plain()}
-    await session.execute(
-        insert(trouble_readings)
-        .values(thread_id=thread_id, **values)
-        .on_conflict_do_update(index_elements=[trouble_readings.c.thread_id], set_=values)
-    )
+    await session.execute(_STORE, values | {"thread_id": thread_id})
 
 
 async def _last_seen(
-    session: AsyncSession, thread_id: ThreadId, fresh: Sequence[Trouble]
+    session: Session, thread_id: ThreadId, fresh: Sequence[Trouble]
 ) -> dict[str, datetime]:
     """When the thread had the same troubles for the last time."""
     row = troubles.c
@@ -226,7 +225,7 @@ async def _last_seen(
     return {row.fingerprint: row.last for row in found}
 
 
-def _kept(row: sa.Row[Any]) -> Kept:
+def _kept(row: Row) -> Kept:
     return Kept(
         at=row.at,
         code=row.code,
@@ -269,7 +268,7 @@ began as well has carried it into the range."""
 
 
 async def _patterns(
-    session: AsyncSession, counts: Counts, start: datetime, end: datetime
+    session: Session, counts: Counts, start: datetime, end: datetime
 ) -> tuple[Pattern, ...]:
     times, begun = counts.get(PATTERN, {}), counts.get(PATTERN_CONVERSATIONS, {})
     most = sorted(times, key=lambda name: (-times[name], name))[:MOST_PATTERNS]
@@ -292,7 +291,7 @@ async def _patterns(
 
 
 async def _hours(
-    sums: SumReader, session: AsyncSession, start: datetime, end: datetime
+    sums: SumReader, session: Session, start: datetime, end: datetime
 ) -> tuple[Hour, ...]:
     hour, day = BUCKETS["hour"], BUCKETS["day"]
     before = start - DAYS_BEFORE * day

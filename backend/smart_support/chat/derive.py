@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from smart_support.events.consumer import EventConsumer
 from smart_support.events.postgres import PostgresEventLog
-from smart_support.events.records import ThreadId
+from smart_support.events.records import Event, ThreadId
 from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 
 BATCH = 500
 """Events read at once."""
+
+GATHER_SECONDS = 0.25
+"""How long what is derived may lag behind, so that a turn is taken in as a whole."""
 
 
 class Derivation:
@@ -24,8 +28,10 @@ class Derivation:
         event_log: PostgresEventLog,
         consumers: Sequence[EventConsumer],
         errors: ErrorHandler = ERROR_HANDLER,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._errors = errors
+        self._sleep = sleep
         self._log = event_log
         self._consumers = consumers
         self._waiting: set[ThreadId] = set()
@@ -41,6 +47,8 @@ class Derivation:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            # A turn writes several times within a moment; that is one piece of work here.
+            await self._sleep(GATHER_SECONDS)
             while self._waiting:
                 await self.catch_up(self._waiting.pop())
 
@@ -55,17 +63,35 @@ class Derivation:
 
     async def catch_up(self, thread_id: ThreadId) -> None:
         """Bring one thread up to date, each consumer by itself."""
+        read: _Read | None = None
         for consumer in self._consumers:
-            await self._feed(consumer, thread_id)
+            read = await self._feed(consumer, thread_id, read)
 
-    async def _feed(self, consumer: EventConsumer, thread_id: ThreadId) -> None:
+    async def _feed(
+        self, consumer: EventConsumer, thread_id: ThreadId, read: "_Read | None" = None
+    ) -> "_Read | None":
+        """Bring one consumer up to date; `read` is what was read of the log just before, if it was.
+
+        Consumers mostly stand at the same place, and then the log is read once for all.
+        """
         with self._errors.guarding(_context(consumer, thread_id)):
             while True:
                 after = await consumer.applied(thread_id)
-                events = await self._log.read(thread_id, after=after, limit=BATCH)
-                if not events:
-                    return
-                await consumer.apply(thread_id, events)
+                if read is None or read.after != after:
+                    events = await self._log.read(thread_id, after=after, limit=BATCH)
+                    read = _Read(after, events)
+                if read.events:
+                    await consumer.apply(thread_id, read.events)
+                if len(read.events) < BATCH:
+                    return read
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The events of a thread that come after one of them."""
+
+    after: int
+    events: Sequence[Event]
 
 
 async def keep_settled(

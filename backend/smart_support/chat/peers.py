@@ -69,6 +69,7 @@ class Peers:
         self._states = states
         self._monotonic = monotonic
         self._wire: Wire | None = None
+        self._hearing = False
         self._moved = moved
         self._number = 0
         self._known: dict[str, _Peer] = {}
@@ -80,13 +81,20 @@ class Peers:
 
         def model(_: str, what: Any) -> None:
             ok, why = bool(what["ok"]), what.get("why")
-            hear_model(ok, None if why is None else str(why)[:_LONGEST_NAME])
+            self._hearing = True
+            try:
+                hear_model(ok, None if why is None else str(why)[:_LONGEST_NAME])
+            finally:
+                self._hearing = False
 
         wire.when_broadcast("model", model)
 
     def tell_model(self, *, ok: bool, why: str | None) -> None:
-        """Tell the others how the model was found here."""
-        if self._wire is not None:
+        """Tell the others how the model was found here.
+
+        What was just heard is not told on: two quick changes would go round for ever.
+        """
+        if self._wire is not None and not self._hearing:
             self._wire.broadcast("model", {"ok": ok, "why": why})
 
     async def run(self) -> None:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.conversations.outbox_postgres import put
 from smart_support.conversations.records import HandoffLoop, NotTaken, TakenByAnother, TurnStatus
 from smart_support.conversations.tables import threads, turns
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append
 from smart_support.events.records import (
@@ -27,6 +26,11 @@ from smart_support.events.tables import events as stored_events
 
 LOOP_LIMIT = 3
 """Handoffs by agents for one reason after which a conversation stays with people."""
+
+
+_WITH_PERSON = Prepared(
+    sa.select(threads.c.with_person).where(threads.c.id == sa.bindparam("thread_id"))
+)
 
 
 class PostgresHandoffs:
@@ -57,7 +61,7 @@ class PostgresHandoffs:
             )
 
     async def _tell(
-        self, session: AsyncSession, thread_id: ThreadId, facts: Sequence[Fact]
+        self, session: Session, thread_id: ThreadId, facts: Sequence[Fact]
     ) -> tuple[Event, ...]:
         events = await append(session, thread_id, facts)
         if self._announce:
@@ -66,9 +70,8 @@ class PostgresHandoffs:
 
     async def with_person(self, thread_id: ThreadId) -> bool:
         """Whether a person has the conversation, or was asked to take it."""
-        statement = sa.select(threads.c.with_person).where(threads.c.id == thread_id)
         async with self._sessions() as session:
-            return bool(await session.scalar(statement))
+            return bool(await session.scalar(_WITH_PERSON, {"thread_id": thread_id}))
 
     async def take_over(self, thread_id: ThreadId, *, by: str, name: str) -> tuple[Event, ...]:
         """Take the conversation. Taking what one has already changes nothing.
@@ -141,7 +144,7 @@ class PostgresHandoffs:
             return await self._tell(session, thread_id, [ThreadResolved(by=by)])
 
 
-async def _times_asked(session: AsyncSession, thread_id: ThreadId, reason: str) -> int:
+async def _times_asked(session: Session, thread_id: ThreadId, reason: str) -> int:
     """How often agents have asked for a person for this reason since it was settled last."""
     settled = (
         sa.select(sa.func.coalesce(sa.func.max(stored_events.c.seq), 0))
@@ -160,7 +163,7 @@ async def _times_asked(session: AsyncSession, thread_id: ThreadId, reason: str) 
     return found or 0
 
 
-async def _loops(session: AsyncSession, thread_id: ThreadId) -> str | None:
+async def _loops(session: Session, thread_id: ThreadId) -> str | None:
     """The reason of the last handoff, if agents have had it too often."""
     last = await session.scalar(
         sa.select(stored_events.c.payload["reason"].astext)
@@ -173,7 +176,7 @@ async def _loops(session: AsyncSession, thread_id: ThreadId) -> str | None:
     return None
 
 
-async def _lock(session: AsyncSession, thread_id: ThreadId) -> sa.Row[tuple[object, ...]]:
+async def _lock(session: Session, thread_id: ThreadId) -> Row:
     row = (
         await session.execute(sa.select(threads).where(threads.c.id == thread_id).with_for_update())
     ).one_or_none()
@@ -182,15 +185,15 @@ async def _lock(session: AsyncSession, thread_id: ThreadId) -> sa.Row[tuple[obje
     return row
 
 
-async def _set(session: AsyncSession, thread_id: ThreadId, **values: object) -> None:
+async def _set(session: Session, thread_id: ThreadId, **values: object) -> None:
     await session.execute(sa.update(threads).where(threads.c.id == thread_id).values(**values))
 
 
-async def _release(session: AsyncSession, thread_id: ThreadId) -> None:
+async def _release(session: Session, thread_id: ThreadId) -> None:
     await _set(session, thread_id, with_person=False, assigned_to=None, assigned_name=None)
 
 
-async def _leave_queued(session: AsyncSession, thread_id: ThreadId) -> list[Fact]:
+async def _leave_queued(session: Session, thread_id: ThreadId) -> list[Fact]:
     """Close the queued messages without an answer; turns that go on after a yes stay."""
     left = await session.scalars(
         sa.update(turns)

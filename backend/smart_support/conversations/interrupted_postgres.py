@@ -12,7 +12,7 @@ from smart_support.conversations.records import (
     WhichInterrupted,
 )
 from smart_support.conversations.tables import threads, turns
-from smart_support.database import Sessions
+from smart_support.database import Row, Sessions
 from smart_support.events.records import (
     MessageFinished,
     PersonAnswered,
@@ -107,7 +107,7 @@ class PostgresInterruptions:
         return statement
 
 
-def _interrupted(row: sa.Row[Any]) -> Interrupted:
+def _interrupted(row: Row) -> Interrupted:
     return Interrupted(
         turn_id=row.id,
         thread_id=row.thread_id,

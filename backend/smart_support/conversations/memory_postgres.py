@@ -6,9 +6,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from smart_support.conversations.tables import thread_memories
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Sessions
 from smart_support.events.postgres import storable
 from smart_support.events.records import ThreadId
+
+_READ = Prepared(
+    sa.select(
+        thread_memories.c.covers,
+        thread_memories.c.text,
+        thread_memories.c.facts,
+        thread_memories.c.made_by,
+    ).where(thread_memories.c.thread_id == sa.bindparam("thread_id"))
+)
 
 
 class PostgresMemories:
@@ -19,14 +28,8 @@ class PostgresMemories:
 
     async def read(self, thread_id: ThreadId) -> tuple[int, str, Sequence[str], str] | None:
         """The event up to which it covers, the text, the facts, and who made it."""
-        statement = sa.select(
-            thread_memories.c.covers,
-            thread_memories.c.text,
-            thread_memories.c.facts,
-            thread_memories.c.made_by,
-        ).where(thread_memories.c.thread_id == thread_id)
         async with self._sessions() as session:
-            row = (await session.execute(statement)).one_or_none()
+            row = (await session.execute(_READ, {"thread_id": thread_id})).one_or_none()
         return None if row is None else (row.covers, row.text, tuple(row.facts), row.made_by)
 
     async def keep(

@@ -11,10 +11,9 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.conversations.tables import webhook_deliveries as deliveries
-from smart_support.database import Sessions
+from smart_support.database import Session, Sessions
 from smart_support.events.postgres import storable
 from smart_support.events.records import (
     Event,
@@ -45,7 +44,7 @@ class Delivery:
     attempts: int
 
 
-async def put(session: AsyncSession, events: Sequence[Event]) -> None:
+async def put(session: Session, events: Sequence[Event]) -> None:
     """Put what is told of these events into the outbox, with the events or not at all."""
     rows = [
         {

@@ -6,7 +6,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.conversations.handoff_postgres import PostgresHandoffs
 from smart_support.conversations.records import (
@@ -20,7 +19,7 @@ from smart_support.conversations.records import (
 )
 from smart_support.conversations.tables import threads, turns
 from smart_support.conversations.tracker_postgres import PostgresConversationTracker
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound, RateLimited
 from smart_support.events.postgres import append, next_epoch, open_log, storable
 from smart_support.events.records import (
@@ -82,12 +81,9 @@ class PostgresConversations:
         Raises:
             NotFound: no such thread, or somebody else's.
         """
-        statement = sa.select(threads).where(threads.c.id == thread_id)
-        if customer_id is not None:
-            statement = statement.where(threads.c.customer_id == customer_id)
         async with self._sessions() as session:
-            row = (await session.execute(statement)).one_or_none()
-        if row is None:
+            row = (await session.execute(_THREAD, {"thread_id": thread_id})).one_or_none()
+        if row is None or customer_id not in (None, row.customer_id):
             raise NotFound(f"no thread {thread_id} for this person")
         return _thread(row)
 
@@ -139,7 +135,7 @@ class PostgresConversations:
         event = Event(thread_id, row.event_seq, row.event_at, stored)
         return Received(turn=turn, duplicate=False, events=(event,))
 
-    async def _waiting(self, session: AsyncSession, thread_id: ThreadId) -> list[TurnStatus]:
+    async def _waiting(self, session: Session, thread_id: ThreadId) -> list[TurnStatus]:
         statement = sa.select(turns.c.status).where(
             turns.c.thread_id == thread_id,
             turns.c.status.in_(_WAITING),
@@ -183,17 +179,13 @@ class PostgresConversations:
         """
         async with self._sessions.begin() as session:
             thread_id = await self._lock_thread_of(session, turn_id)
-            closed_at = None if status is TurnStatus.PARKED else sa.func.now()
-            await self._move(session, turn_id, TurnStatus.OPEN, status, closed_at=closed_at)
+            closing = {"turn_id": turn_id, "after": status.value}
+            if await session.scalar(_CLOSE, closing) is None:
+                raise TurnNotOpen(f"turn {turn_id} is not open")
             events = await append(session, thread_id, facts)
             if not open_next:
                 return events, None
-            following = await session.scalar(
-                sa.select(turns.c.id)
-                .where(turns.c.thread_id == thread_id, turns.c.status == TurnStatus.QUEUED.value)
-                .order_by(turns.c.queued_at, turns.c.id)
-                .limit(1)
-            )
+            following = await session.scalar(_FOLLOWING, {"thread_id": thread_id})
             if following is None:
                 return events, None
             return events, await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
@@ -338,30 +330,20 @@ class PostgresConversations:
             )
             if TurnStatus.OPEN in await self._waiting(session, thread_id):
                 return None
-            following = await session.scalar(
-                sa.select(turns.c.id)
-                .where(turns.c.thread_id == thread_id, turns.c.status == TurnStatus.QUEUED.value)
-                .order_by(turns.c.queued_at, turns.c.id)
-                .limit(1)
-            )
+            following = await session.scalar(_FOLLOWING, {"thread_id": thread_id})
             if following is None:
                 return None
             return await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
 
-    async def _lock_thread_of(self, session: AsyncSession, turn_id: TurnId) -> ThreadId:
-        found: ThreadId | None = await session.scalar(
-            sa.select(threads.c.id)
-            .join(turns, turns.c.thread_id == threads.c.id)
-            .where(turns.c.id == turn_id)
-            .with_for_update(of=threads)
-        )
+    async def _lock_thread_of(self, session: Session, turn_id: TurnId) -> ThreadId:
+        found: ThreadId | None = await session.scalar(_LOCK_THREAD_OF, {"turn_id": turn_id})
         if found is None:
             raise TurnNotOpen(f"no turn {turn_id}")
         return found
 
     async def _move(
         self,
-        session: AsyncSession,
+        session: Session,
         turn_id: TurnId,
         before: TurnStatus,
         after: TurnStatus,
@@ -409,6 +391,41 @@ _RECEIVE = (
     .columns(id=sa.Uuid(as_uuid=False), thread_id=sa.Uuid(as_uuid=False))
 )
 
+_THREAD = Prepared(sa.select(threads).where(threads.c.id == sa.bindparam("thread_id")))
+
+_LOCK_THREAD_OF = Prepared(
+    sa.select(threads.c.id)
+    .join(turns, turns.c.thread_id == threads.c.id)
+    .where(turns.c.id == sa.bindparam("turn_id"))
+    .with_for_update(of=threads)
+)
+
+_CLOSE = Prepared(
+    sa.update(turns)
+    .where(turns.c.id == sa.bindparam("turn_id"), turns.c.status == TurnStatus.OPEN.value)
+    .values(
+        status=sa.bindparam("after", type_=turns.c.status.type),
+        owner=None,
+        closed_at=sa.case(
+            (
+                sa.bindparam("after", type_=turns.c.status.type) != TurnStatus.PARKED.value,
+                sa.func.now(),
+            )
+        ),
+    )
+    .returning(turns.c.id)
+)
+
+_FOLLOWING = Prepared(
+    sa.select(turns.c.id)
+    .where(
+        turns.c.thread_id == sa.bindparam("thread_id"),
+        turns.c.status == TurnStatus.QUEUED.value,
+    )
+    .order_by(turns.c.queued_at, turns.c.id)
+    .limit(1)
+)
+
 _WAITING = (TurnStatus.OPEN.value, TurnStatus.QUEUED.value)
 
 
@@ -418,11 +435,11 @@ def _epoch_of(thread_id: Any) -> Any:
     return found.scalar_subquery()
 
 
-def _thread(row: sa.Row[tuple[object, ...]]) -> Thread:
+def _thread(row: Row) -> Thread:
     return Thread(**row._mapping)
 
 
-def _turn(row: sa.Row[tuple[object, ...]]) -> Turn:
+def _turn(row: Row) -> Turn:
     return Turn(
         id=row.id,
         thread_id=row.thread_id,

@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from smart_support.conversations.lifecycle import (
     EVERY_THREAD,
@@ -20,7 +18,7 @@ from smart_support.conversations.lifecycle import (
 from smart_support.conversations.tables import conversation_states as states
 from smart_support.conversations.tables import thread_titles as titles
 from smart_support.conversations.tables import threads
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.errors import NotFound
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
@@ -35,23 +33,28 @@ PASSED = 2_000
 _KEPT = [field.name for field in fields(Lifecycle) if field.name != "standing"]
 
 
+_APPLIED = Prepared(
+    sa.select(states.c.applied).where(states.c.thread_id == sa.bindparam("thread_id"))
+)
+_STATE = Prepared(sa.select(states).where(states.c.thread_id == sa.bindparam("thread_id")))
+_STORED = [*_KEPT, "applied", "status", "answering"]
+_STORE_TITLE = upsert(titles, ("thread_id", "title"), "thread_id")
+_STORE = upsert(states, _STORED, "thread_id")
+
+
 class PostgresConversationTracker:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
-            found = await session.scalar(
-                sa.select(states.c.applied).where(states.c.thread_id == thread_id)
-            )
+            found = await session.scalar(_APPLIED, {"thread_id": thread_id})
         return found or 0
 
     async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
         async with self._sessions.begin() as session:
             await lock_thread(session, states, thread_id)
-            row = (
-                await session.execute(sa.select(states).where(states.c.thread_id == thread_id))
-            ).one_or_none()
+            row = (await session.execute(_STATE, {"thread_id": thread_id})).one_or_none()
             fresh = unseen(thread_id, events, row.applied if row else 0)
             lifecycle = fold_all(_lifecycle(row) if row else None, fresh)
             if fresh and lifecycle is not None:
@@ -124,8 +127,8 @@ class PostgresConversationTracker:
 
 
 async def _search(
-    session: AsyncSession, statement: sa.Select[Any], which: ThreadFilter, limit: int
-) -> Sequence[sa.Row[Any]]:
+    session: Session, statement: sa.Select[Any], which: ThreadFilter, limit: int
+) -> Sequence[Row]:
     """The newest `limit` of `statement` that have the text and the customer.
 
     What many titles have is found among the newest ones; only what is rare is looked up. A text
@@ -151,8 +154,8 @@ async def _search(
     return await _rows(session, _page(rare, which, limit))
 
 
-async def _rows(session: AsyncSession, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-    found: Sequence[sa.Row[Any]] = (await session.execute(statement)).all()
+async def _rows(session: Session, statement: sa.Select[Any]) -> Sequence[Row]:
+    found: Sequence[Row] = (await session.execute(statement)).all()
     return found
 
 
@@ -174,38 +177,30 @@ def _page(statement: sa.Select[Any], which: ThreadFilter, limit: int) -> sa.Sele
     return _newest(statement, limit)
 
 
-async def _store_title(session: AsyncSession, lifecycle: Lifecycle) -> None:
+async def _store_title(session: Session, lifecycle: Lifecycle) -> None:
     if lifecycle.title:
-        values = {"title": lifecycle.title}
-        await session.execute(
-            insert(titles)
-            .values(thread_id=lifecycle.thread_id, **values)
-            .on_conflict_do_update(index_elements=[titles.c.thread_id], set_=values)
-        )
+        values = {"thread_id": lifecycle.thread_id, "title": lifecycle.title}
+        await session.execute(_STORE_TITLE, values)
 
 
-async def _store(session: AsyncSession, lifecycle: Lifecycle, applied: int) -> None:
+async def _store(session: Session, lifecycle: Lifecycle, applied: int) -> None:
     values: dict[str, Any] = {name: getattr(lifecycle, name) for name in _KEPT}
     values |= {
         "applied": applied,
         "status": lifecycle.status.value,
         "answering": list(lifecycle.standing.answering),
     }
-    await session.execute(
-        insert(states)
-        .values(values)
-        .on_conflict_do_update(index_elements=[states.c.thread_id], set_=values)
-    )
+    await session.execute(_STORE, values)
 
 
-def _lifecycle(row: sa.Row[Any]) -> Lifecycle:
+def _lifecycle(row: Row) -> Lifecycle:
     return Lifecycle(
         standing=Standing(Status(row.status), tuple(row.answering)),
         **{name: getattr(row, name) for name in _KEPT},
     )
 
 
-def _summary(row: sa.Row[Any]) -> ThreadSummary:
+def _summary(row: Row) -> ThreadSummary:
     return ThreadSummary(
         lifecycle=_lifecycle(row),
         customer_id=row.customer_id,

@@ -4,9 +4,10 @@ Every package with tables puts them on `metadata` in its own `tables.py`.
 """
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-__all__ = ["Sessions", "metadata"]
+from smart_support.database.session import Prepared, Row, Rows, Session, Sessions, upsert
+
+__all__ = ["Prepared", "Row", "Rows", "Session", "Sessions", "metadata", "upsert"]
 
 metadata = sa.MetaData(
     # Named by us, so that a migration can drop what an earlier one made.
@@ -18,5 +19,3 @@ metadata = sa.MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     }
 )
-
-Sessions = async_sessionmaker[AsyncSession]

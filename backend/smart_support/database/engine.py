@@ -1,9 +1,8 @@
 """Connections to PostgreSQL: every wait bounded, dead ones replaced, failures in our own words."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -11,22 +10,17 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from smart_support.database import Sessions
 from smart_support.database.errors import map_database_error
+from smart_support.database.session import Sessions
 from smart_support.database.tables import readiness
 from smart_support.errors import DatabaseUnavailable, SetupError
-from smart_support.telemetry.tracing import begin_span, tracing
 
-POOL_SIZE = 10
-POOL_OVERFLOW = 10
+POOL_SIZE = 20
+"""Connections of one process. None beyond: one that is opened for a moment costs PostgreSQL a
+process, and each statement a plan, which is more than what it is opened for."""
 
 
 def open_engine(
@@ -78,46 +72,22 @@ def open_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         json_serializer=_to_json,
-        json_deserializer=orjson.loads,
+        json_deserializer=_as_it_is,
         pool_size=POOL_SIZE,
-        max_overflow=POOL_OVERFLOW,
+        max_overflow=0,
         pool_timeout=pool_timeout,
         pool_use_lifo=True,
         hide_parameters=True,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     event.listen(engine.sync_engine, "handle_error", _raise_ours)
-    if tracing():  # nothing is hung on the engine otherwise
-        event.listen(engine.sync_engine, "before_cursor_execute", _begin_span)
-        event.listen(engine.sync_engine, "after_cursor_execute", _end_span)
-        event.listen(engine.sync_engine, "handle_error", _end_span_failed)
+    event.listen(engine.sync_engine, "connect", _read_as_ours)
     return engine
 
 
 def sessions(engine: AsyncEngine) -> Sessions:
-    """Sessions on `engine` that keep what they loaded after a commit.
-
-    `begin()` gives one with a transaction. Called, it gives one to read with: each statement
-    stands for itself, without the two more that would begin and end a transaction.
-    """
-    return _Sessions(engine, expire_on_commit=False)
-
-
-class _Sessions(async_sessionmaker[AsyncSession]):
-    def __init__(self, engine: AsyncEngine, **options: Any) -> None:
-        super().__init__(engine, **options)
-        self._reading: AsyncEngine = engine.execution_options(isolation_level="AUTOCOMMIT")
-
-    def __call__(self, **options: Any) -> AsyncSession:
-        return super().__call__(**{"bind": self._reading, **options})
-
-    def begin(self) -> AbstractAsyncContextManager[AsyncSession]:  # type: ignore[override]
-        return self._transaction()
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncSession]:
-        async with super().__call__() as session, session.begin():
-            yield session
+    """Sessions on `engine`, which alone read and write in this program."""
+    return Sessions(engine)
 
 
 def pool_in_use(engine: AsyncEngine) -> int:
@@ -185,23 +155,33 @@ def _refuse_closed(connection: Any, _record: Any, _fairy: Any) -> None:
         raise exc.InvalidatePoolError
 
 
-def _begin_span(_connection: Any, _cursor: Any, statement: str, *rest: Any) -> None:
-    context = rest[1]
-    # The word alone: a statement may hold values that somebody wrote.
-    word = statement.lstrip().partition(" ")[0].upper()[:20]
-    attributes = {"db.system.name": "postgresql", "db.operation.name": word}
-    context.our_span = begin_span("sql", attributes)
+def _read_as_ours(connection: Any, _record: Any) -> None:
+    """Have the driver itself read what we store: JSON as what it holds, an id as text."""
+    connection.run_async(_set_codecs)
 
 
-def _end_span(_connection: Any, _cursor: Any, _statement: str, *rest: Any) -> None:
-    rest[1].our_span.end()
+async def _set_codecs(driver: asyncpg.Connection) -> None:
+    await driver.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda text: b"\x01" + text.encode(),  # the version of its form
+        decoder=lambda stored: orjson.loads(stored[1:]),
+    )
+    await driver.set_type_codec(
+        "json", schema="pg_catalog", format="text", encoder=_as_it_is, decoder=orjson.loads
+    )
+    await driver.set_type_codec(
+        "uuid",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda id_: UUID(str(id_)).bytes,
+        decoder=lambda stored: str(UUID(bytes=stored)),
+    )
 
 
-def _end_span_failed(failed: ExceptionContext) -> None:
-    running = getattr(failed.execution_context, "our_span", None)
-    if running is not None:
-        running.fail(type(failed.original_exception).__name__)
-        running.end()
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _raise_ours(context: ExceptionContext) -> BaseException | None:

@@ -4,26 +4,28 @@ Such a consumer has a table with one row per thread and the columns `thread_id` 
 """
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from smart_support.database import Prepared, Session
 from smart_support.events.records import Event, ThreadId, fact_of
 from smart_support.events.tables import event_logs, events
 
+_LOCK = Prepared(
+    sa.text("SELECT pg_advisory_xact_lock(hashtext(:what), hashtext(:thread_id))").bindparams(
+        sa.bindparam("what", type_=sa.Text), sa.bindparam("thread_id", type_=sa.Text)
+    )
+)
 
-async def lock_thread(session: AsyncSession, table: sa.Table, thread_id: ThreadId) -> None:
+
+async def lock_thread(session: Session, table: sa.Table, thread_id: ThreadId) -> None:
     """Wait until no other transaction moves this thread on in `table`; ends with the caller's.
 
     A row lock would not do: the first time, there is no row. Threads whose hashes are equal wait
     for each other, which is harmless.
     """
-    await session.execute(
-        sa.select(
-            sa.func.pg_advisory_xact_lock(sa.func.hashtext(table.name), sa.func.hashtext(thread_id))
-        )
-    )
+    await session.execute(_LOCK, {"what": table.name, "thread_id": thread_id})
 
 
-async def threads_behind(session: AsyncSession, table: sa.Table, limit: int) -> list[ThreadId]:
+async def threads_behind(session: Session, table: sa.Table, limit: int) -> list[ThreadId]:
     """At most `limit` threads whose log is longer than `table` knows, oldest first."""
     statement = (
         sa.select(event_logs.c.thread_id)
@@ -35,7 +37,7 @@ async def threads_behind(session: AsyncSession, table: sa.Table, limit: int) -> 
     return list(await session.scalars(statement))
 
 
-async def read_log(session: AsyncSession, thread_id: ThreadId) -> list[Event]:
+async def read_log(session: Session, thread_id: ThreadId) -> list[Event]:
     """The whole log of the thread, in order.
 
     Raises:

@@ -6,9 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Session, Sessions
 from smart_support.errors import DatabaseUnavailable
 from smart_support.events.fence import WriterReplaced, fence_of
 from smart_support.events.records import (
@@ -22,8 +21,9 @@ from smart_support.events.records import (
 )
 from smart_support.events.tables import event_logs, events
 
-_APPEND = sa.text(
-    """
+_APPEND = Prepared(
+    sa.text(
+        """
     WITH log AS (
         UPDATE event_logs SET last_seq = last_seq + :n
         WHERE thread_id = :thread_id AND epoch = coalesce(:epoch, epoch)
@@ -34,23 +34,48 @@ _APPEND = sa.text(
     FROM log, unnest(:types, :payloads) WITH ORDINALITY AS new (type, payload, place)
     RETURNING seq, at
     """
-).bindparams(
-    sa.bindparam("n", type_=sa.BigInteger),
-    sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
-    sa.bindparam("epoch", type_=sa.BigInteger),
-    sa.bindparam("types", type_=sa.ARRAY(sa.Text)),
-    sa.bindparam("payloads", type_=sa.ARRAY(sa.dialects.postgresql.JSONB)),
+    ).bindparams(
+        sa.bindparam("n", type_=sa.BigInteger),
+        sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
+        sa.bindparam("epoch", type_=sa.BigInteger),
+        sa.bindparam("types", type_=sa.ARRAY(sa.Text)),
+        sa.bindparam("payloads", type_=sa.ARRAY(sa.dialects.postgresql.JSONB)),
+    )
+)
+
+_EVENTS = sa.select(events.c.seq, events.c.at, events.c.type, events.c.payload)
+
+_READ = Prepared(
+    _EVENTS.where(
+        events.c.thread_id == sa.bindparam("thread_id"), events.c.seq > sa.bindparam("after")
+    )
+    .order_by(events.c.seq)
+    .limit(sa.bindparam("most", type_=sa.BigInteger))
+)
+
+_READ_TYPES = Prepared(
+    _EVENTS.where(
+        events.c.thread_id == sa.bindparam("thread_id"),
+        events.c.type == sa.any_(sa.bindparam("types", type_=sa.ARRAY(sa.Text))),
+    )
+    .order_by(events.c.seq.desc())
+    .limit(sa.bindparam("most", type_=sa.BigInteger))
+)
+
+_HOLD = Prepared(
+    sa.select(event_logs.c.epoch)
+    .where(event_logs.c.thread_id == sa.bindparam("thread_id"))
+    # As strong as what an append takes: two calls side by side must not wait for each other.
+    .with_for_update(key_share=True)
 )
 
 
-async def open_log(session: AsyncSession, thread_id: ThreadId) -> None:
+async def open_log(session: Session, thread_id: ThreadId) -> None:
     """Begin the log of a new thread, in the caller's transaction."""
     await session.execute(insert(event_logs).values(thread_id=thread_id).on_conflict_do_nothing())
 
 
-async def append(
-    session: AsyncSession, thread_id: ThreadId, facts: Sequence[Fact]
-) -> tuple[Event, ...]:
+async def append(session: Session, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
     """Add `facts` to the thread's log, in order, in the caller's transaction.
 
     The events exist for others only once that transaction is committed.
@@ -84,7 +109,7 @@ async def append(
     )
 
 
-async def hold(session: AsyncSession, thread_id: ThreadId) -> None:
+async def hold(session: Session, thread_id: ThreadId) -> None:
     """Before something is sent for a turn: keep the turn this process's until the commit.
 
     Outside of a turn nothing is checked.
@@ -98,17 +123,12 @@ async def hold(session: AsyncSession, thread_id: ThreadId) -> None:
         return
     if not fence.alive():
         raise DatabaseUnavailable("this process has lost its lock, and may not send now")
-    epoch = await session.scalar(
-        sa.select(event_logs.c.epoch)
-        .where(event_logs.c.thread_id == thread_id)
-        # As strong as what an append takes: two calls side by side must not wait for each other.
-        .with_for_update(key_share=True)
-    )
+    epoch = await session.scalar(_HOLD, {"thread_id": thread_id})
     if epoch != fence.epoch:
         raise WriterReplaced(f"thread {thread_id} is in epoch {epoch}, not {fence.epoch}")
 
 
-async def next_epoch(session: AsyncSession, thread_id: ThreadId) -> int:
+async def next_epoch(session: Session, thread_id: ThreadId) -> int:
     """Let nobody who writes for a turn of this thread write on; the new epoch."""
     found: int = (
         await session.execute(
@@ -145,27 +165,17 @@ class PostgresEventLog:
         self, thread_id: ThreadId, *, after: int = 0, limit: int | None = None
     ) -> Sequence[tuple[int, datetime, str, dict[str, Any]]]:
         """The same as they are stored: number, time, type and payload."""
-        statement = (
-            sa.select(events.c.seq, events.c.at, events.c.type, events.c.payload)
-            .where(events.c.thread_id == thread_id, events.c.seq > after)
-            .order_by(events.c.seq)
-            .limit(limit)
-        )
+        values = {"thread_id": thread_id, "after": after, "most": limit}
         async with self._sessions() as session:
-            return (await session.execute(statement)).all()
+            return (await session.execute(_READ, values)).all()
 
     async def read_turns(
         self, thread_id: ThreadId, types: Iterable[str], *, last: int
     ) -> tuple[Event, ...]:
         """The `last` newest events of these types, oldest first."""
-        statement = (
-            sa.select(events.c.seq, events.c.at, events.c.type, events.c.payload)
-            .where(events.c.thread_id == thread_id, events.c.type.in_(list(types)))
-            .order_by(events.c.seq.desc())
-            .limit(last)
-        )
+        values = {"thread_id": thread_id, "types": list(types), "most": last}
         async with self._sessions() as session:
-            rows = (await session.execute(statement)).all()
+            rows = (await session.execute(_READ_TYPES, values)).all()
         return tuple(
             Event(thread_id, row.seq, row.at, fact_of(row.type, row.payload))
             for row in reversed(rows)

@@ -8,9 +8,8 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append
 from smart_support.events.records import (
@@ -48,6 +47,20 @@ _EFFECTIVE = (
     CallState.DONE.value,
     CallState.AMBIGUOUS.value,
     CallState.RESOLVED_DONE.value,
+)
+
+
+_WRITES = Prepared(
+    sa.select(
+        tool_calls.c.turn_id,
+        tool_calls.c.operation,
+        tool_calls.c.arguments,
+        tool_calls.c.state,
+        tool_calls.c.planned_at,
+    )
+    .where(tool_calls.c.thread_id == sa.bindparam("thread_id"), tool_calls.c.access == "write")
+    .order_by(tool_calls.c.planned_at.desc(), tool_calls.c.id)
+    .limit(sa.bindparam("most", type_=sa.BigInteger))
 )
 
 
@@ -134,20 +147,9 @@ class PostgresConsents:
 
     async def writes(self, thread_id: ThreadId, limit: int = 40) -> list[tuple[TurnId, str]]:
         """The newest writes of a thread, oldest first: the turn, and the call with its outcome."""
-        statement = (
-            sa.select(
-                tool_calls.c.turn_id,
-                tool_calls.c.operation,
-                tool_calls.c.arguments,
-                tool_calls.c.state,
-                tool_calls.c.planned_at,
-            )
-            .where(tool_calls.c.thread_id == thread_id, tool_calls.c.access == "write")
-            .order_by(tool_calls.c.planned_at.desc(), tool_calls.c.id)
-            .limit(limit)
-        )
+        values = {"thread_id": thread_id, "most": limit}
         async with self._sessions() as session:
-            rows = (await session.execute(statement)).all()
+            rows = (await session.execute(_WRITES, values)).all()
         return [(row.turn_id, _write_in_words(row)) for row in reversed(rows)]
 
     async def passed(
@@ -179,7 +181,7 @@ _BECAME = {
 
 
 async def insert_question(
-    session: AsyncSession,
+    session: Session,
     call: PlannedCall,
     asked: ApprovalAsked,
     *,
@@ -210,7 +212,7 @@ async def insert_question(
 
 
 async def use_approvals(
-    session: AsyncSession, call: PlannedCall, demand: Demand, *, actor: str, now: datetime
+    session: Session, call: PlannedCall, demand: Demand, *, actor: str, now: datetime
 ) -> None:
     """Use up the approvals of exactly this call.
 
@@ -251,7 +253,7 @@ async def use_approvals(
 
 
 async def give_consent(
-    session: AsyncSession, row: Any, wish: NewConsent, *, now: datetime
+    session: Session, row: Any, wish: NewConsent, *, now: datetime
 ) -> list[ConsentGiven]:
     """Note the wish, unless it was noted before; `row` is the approval that it came with."""
     await session.execute(
@@ -296,7 +298,7 @@ async def give_consent(
 
 
 async def _passed(
-    session: AsyncSession,
+    session: Session,
     call: PlannedCall,
     actor: str,
     totals: Sequence[Total],

@@ -1,15 +1,14 @@
 """The ledger in PostgreSQL. A move that does not find its row in the right state fails loudly."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append, hold, storable
 from smart_support.events.records import (
@@ -47,7 +46,7 @@ from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
 from smart_support.security.audit import Act
 from smart_support.security.audit_postgres import record
 
-Refuse: TypeAlias = Callable[[AsyncSession], Awaitable[None]]
+Refuse: TypeAlias = Callable[[Session], Awaitable[None]]
 """Raises, in the transaction that lets a call out, if it may not be made."""
 
 
@@ -206,12 +205,10 @@ class PostgresLedger(PostgresConsents):
             row = (await session.execute(statement)).one_or_none()
         if row is None:
             raise NotFound(f"no approval {approval_id} for {actor}")
-        fields = {column.name: row._mapping[column] for column in approvals.c}
+        fields = {column.name: row._mapping[column.name] for column in approvals.c}
         return Approval(**{**fields, "state": ApprovalState(row.state)}), row.operation_id
 
-    async def _pending(
-        self, session: AsyncSession, approval_id: str, *, actor: str | None
-    ) -> sa.Row[Any]:
+    async def _pending(self, session: Session, approval_id: str, *, actor: str | None) -> Row:
         """The open question to the customer `actor`, or to leads; all of its turn's are locked."""
         asked = sa.select(approvals.c.turn_id).where(
             approvals.c.id == approval_id,
@@ -281,8 +278,8 @@ class PostgresLedger(PostgresConsents):
 
     async def _settle(
         self,
-        session: AsyncSession,
-        row: sa.Row[Any],
+        session: Session,
+        row: Row,
         state: ApprovalState,
         *,
         by: str,
@@ -343,8 +340,8 @@ class PostgresLedger(PostgresConsents):
         return Decided(_approval(settled), waiting or 0, events)
 
     async def _others(
-        self, session: AsyncSession, row: sa.Row[Any], state: ApprovalState, now: datetime | None
-    ) -> Sequence[sa.Row[Any]]:
+        self, session: Session, row: Row, state: ApprovalState, now: datetime | None
+    ) -> Sequence[Row]:
         """The open questions to others about the same call; a no to one takes them back."""
         of_call = sa.and_(
             approvals.c.tool_call_id == row.tool_call_id,
@@ -360,7 +357,7 @@ class PostgresLedger(PostgresConsents):
             .values(state=ApprovalState.EXPIRED.value, decided_by="system", decided_at=now)
             .returning(approvals.c.id)
         )
-        rows: Sequence[sa.Row[Any]] = (await session.execute(taken_back)).all()
+        rows: Sequence[Row] = (await session.execute(taken_back)).all()
         return rows
 
     async def send_approved(
@@ -501,14 +498,12 @@ class PostgresLedger(PostgresConsents):
                 "finished_at": now,
                 "url": call.url,
                 "etag": storable(etag),
-                "accepted": sa.null() if accepted is None else storable(accepted),
+                "accepted": storable(accepted),
+                "check_at": now if state is CallState.AMBIGUOUS else None,
             }
-            if state is CallState.AMBIGUOUS:
-                values["check_at"] = now
             if call.access == "read" and not call.asks:
-                statement = _insert(call, state, **values).on_conflict_do_nothing()
-                made = await session.execute(statement.returning(tool_calls.c.id))
-                if made.one_or_none() is None:
+                made = await session.scalar(_ADD_READ, _planned(call, state) | values)
+                if made is None:
                     known = await _known(session, tool_calls.c.id == call.id)
                     assert known is not None
                     raise CallMade(known)
@@ -516,7 +511,7 @@ class PostgresLedger(PostgresConsents):
                 await _end(session, call, state, values)
             if attempts:
                 await session.execute(
-                    insert(tool_attempts),
+                    _ADD_ATTEMPT,
                     [
                         {"tool_call_id": call.id, **storable(_columns(attempt))}
                         for attempt in attempts
@@ -706,13 +701,13 @@ def attempt_facts(turn_id: TurnId, call_id: str, attempts: Sequence[Attempt]) ->
     ]
 
 
-def known_call(row: sa.Row[Any]) -> KnownCall:
+def known_call(row: Row) -> KnownCall:
     """The call in a row of `tool_calls`."""
     values = {name: row._mapping[name] for name in KnownCall.__slots__}
     return KnownCall(**values | {"state": CallState(row.state)})
 
 
-async def _known(session: AsyncSession, which: sa.ColumnElement[bool]) -> KnownCall | None:
+async def _known(session: Session, which: sa.ColumnElement[bool]) -> KnownCall | None:
     statement = sa.select(tool_calls).where(which).order_by(tool_calls.c.sent_at.desc()).limit(1)
     row = (await session.execute(statement)).one_or_none()
     return None if row is None else known_call(row)
@@ -725,7 +720,7 @@ def _is_over(known: KnownCall, call: PlannedCall) -> bool:
     return same and known.state.value in over
 
 
-async def _locked(session: AsyncSession, approval_id: str) -> sa.Row[Any]:
+async def _locked(session: Session, approval_id: str) -> Row:
     return (
         await session.execute(
             sa.select(approvals).where(approvals.c.id == approval_id).with_for_update()
@@ -733,24 +728,49 @@ async def _locked(session: AsyncSession, approval_id: str) -> sa.Row[Any]:
     ).one()
 
 
+def _planned(call: PlannedCall, state: CallState) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "thread_id": call.thread_id,
+        "turn_id": call.turn_id,
+        "operation_id": call.operation_id,
+        "api_id": call.api_id,
+        "operation": call.operation,
+        "access": call.access,
+        "arguments": dict(call.arguments),
+        "fingerprint": call.fingerprint,
+        "state": state.value,
+    }
+
+
 def _insert(call: PlannedCall, state: CallState, **values: Any) -> Any:
-    return insert(tool_calls).values(
-        id=call.id,
-        thread_id=call.thread_id,
-        turn_id=call.turn_id,
-        operation_id=call.operation_id,
-        api_id=call.api_id,
-        operation=call.operation,
-        access=call.access,
-        arguments=dict(call.arguments),
-        fingerprint=call.fingerprint,
-        state=state.value,
-        **values,
-    )
+    return insert(tool_calls).values(_planned(call, state) | values)
+
+
+_PLANNED = (
+    "id",
+    "thread_id",
+    "turn_id",
+    "operation_id",
+    "api_id",
+    "operation",
+    "access",
+    "arguments",
+    "fingerprint",
+    "state",
+)
+_ENDED = ("content", "code", "finished_at", "url", "etag", "accepted", "check_at")
+
+_ADD_READ = Prepared(
+    insert(tool_calls).on_conflict_do_nothing().returning(tool_calls.c.id), (*_PLANNED, *_ENDED)
+)
+_ADD_ATTEMPT = Prepared(
+    insert(tool_attempts), ("tool_call_id", *(field.name for field in fields(Attempt)))
+)
 
 
 async def _end(
-    session: AsyncSession, call: PlannedCall, state: CallState, values: dict[str, Any]
+    session: Session, call: PlannedCall, state: CallState, values: dict[str, Any]
 ) -> None:
     """Move a write to its end; one that failed before it was sent may have no row yet."""
     if state is not CallState.FAILED:
@@ -771,7 +791,7 @@ async def _end(
 
 
 async def _move(
-    session: AsyncSession, call_id: str, before: CallState, after: CallState, **values: Any
+    session: Session, call_id: str, before: CallState, after: CallState, **values: Any
 ) -> None:
     moved = await session.execute(
         sa.update(tool_calls)
@@ -787,5 +807,5 @@ def _columns(attempt: Attempt) -> dict[str, Any]:
     return {name: getattr(attempt, name) for name in attempt.__slots__}
 
 
-def _approval(row: sa.Row[Any]) -> Approval:
+def _approval(row: Row) -> Approval:
     return Approval(**{**row._mapping, "state": ApprovalState(row.state)})

@@ -6,10 +6,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from smart_support.database import Sessions
+from smart_support.database import Row, Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.ledger.stops import Stop, Stopped, StopScope
 from smart_support.ledger.tables import stops
@@ -106,7 +105,7 @@ class PostgresStops:
         return () if self._read is None else self._read[1]
 
 
-async def refuse_stopped(session: AsyncSession, *, operation_id: str, api_id: str | None) -> None:
+async def refuse_stopped(session: Session, *, operation_id: str, api_id: str | None) -> None:
     """Raise if a call of this operation is switched off, in the caller's transaction.
 
     Raises:
@@ -124,5 +123,5 @@ async def refuse_stopped(session: AsyncSession, *, operation_id: str, api_id: st
         raise Stopped(StopScope(scope))
 
 
-def _stop(row: sa.Row[tuple[object, ...]]) -> Stop:
+def _stop(row: Row) -> Stop:
     return Stop(**{**row._mapping, "scope": StopScope(row.scope)})

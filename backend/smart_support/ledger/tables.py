@@ -35,7 +35,7 @@ tool_calls = sa.Table(
     sa.Column("url", sa.Text),
     sa.Column("etag", sa.Text),
     # What the API said when it accepted the call without having done it (202).
-    sa.Column("accepted", JSONB),
+    sa.Column("accepted", JSONB(none_as_null=True)),
     sa.Column("check_at", _instant),
     sa.Column("checks", sa.Integer, nullable=False, server_default="0"),
     sa.Column("resolved_by", sa.Text),

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
+from smart_support.database import Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.events.postgres import append, storable
 from smart_support.events.records import CallResolved, Event, TurnId
@@ -115,7 +114,7 @@ class PostgresUnknownCalls:
             return await append(session, row.thread_id, [*facts, resolved])
 
     async def _numbered(
-        self, session: AsyncSession, call_id: str, attempts: Sequence[Attempt]
+        self, session: Session, call_id: str, attempts: Sequence[Attempt]
     ) -> list[Attempt]:
         """Store attempts behind those that there are."""
         if not attempts:

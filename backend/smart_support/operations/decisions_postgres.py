@@ -6,9 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
+from smart_support.database import Row, Session
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.operations.decisions import (
     Batch,
@@ -217,7 +217,7 @@ class PostgresDecisions(CatalogueRows):
                 for row in await session.execute(statement)
             )
 
-    async def _locked(self, session: AsyncSession, ids: Sequence[str]) -> dict[str, Any]:
+    async def _locked(self, session: Session, ids: Sequence[str]) -> dict[str, Any]:
         # Everybody locks in one order, so that two bulks cannot wait for each other.
         statement = (
             sa.select(
@@ -243,7 +243,7 @@ class PostgresDecisions(CatalogueRows):
 
     async def _write(
         self,
-        session: AsyncSession,
+        session: Session,
         standing: Mapping[str, Any],
         values: Mapping[str, Mapping[str, Any]],
         *,
@@ -301,7 +301,7 @@ _DECIDED = (
 )  # fmt: skip
 
 
-def _standing(row: sa.Row[Any]) -> dict[str, Any]:
+def _standing(row: Row) -> dict[str, Any]:
     """What a decision overwrites, as JSON."""
     at = row.decided_at
     return {name: row._mapping[name] for name in _DECIDED} | {"decided_at": at and at.isoformat()}
@@ -322,7 +322,7 @@ def _check_there(standing: Mapping[str, Any]) -> None:
 
 
 async def _check_versions(
-    session: AsyncSession, seen: Mapping[str, int], standing: Mapping[str, Any]
+    session: Session, seen: Mapping[str, int], standing: Mapping[str, Any]
 ) -> None:
     """Raise ReviewConflict unless everything is at the version that was seen."""
     late = [row for id_, row in standing.items() if row.version != seen[id_]]

@@ -39,6 +39,12 @@ _TRANSFER = "content-transfer-encoding"
 # Of a part these are the executor's, as `is_own_header` has them for a request.
 _OWN = {"content-disposition", "content-type", "content-length", _TRANSFER}
 
+
+def is_own_part_header(name: str) -> bool:
+    """Whether no argument may ever set this header of a part."""
+    return name.lower() in _OWN
+
+
 Found = tuple[ParameterPlan, Any, set[str]]
 """A header that is an argument: how it is sent, its schema, and what that refers to."""
 
@@ -176,9 +182,8 @@ class EncodingReader:
         headers = encoding.get("headers") if isinstance(encoding, dict) else None
         found: list[tuple[str, Mapping[str, Any]]] = []
         for name, described in headers.items() if isinstance(headers, dict) else ():
-            lower = name.lower()
             described = self._followed(described)  # noqa: PLW2901 - what it stands for
-            if lower in _OWN or self._is_own_header(name) or not _TOKEN.fullmatch(name):
+            if is_own_part_header(name) or self._is_own_header(name) or not _TOKEN.fullmatch(name):
                 continue
             if isinstance(described, dict):
                 found.append((name, described))

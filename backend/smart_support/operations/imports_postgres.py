@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
+from smart_support.database import Row, Session
 from smart_support.operations.changes import changes_between, is_stricter, turned_write
 from smart_support.operations.naming import keep_names
 from smart_support.operations.records import (
@@ -107,7 +107,7 @@ class PostgresImports(CatalogueRows):
             },
         )
 
-    async def _remove(self, session: AsyncSession, gone: Collection[Any]) -> int:
+    async def _remove(self, session: Session, gone: Collection[Any]) -> int:
         """Take operations back that the document has not any more; how many were still there."""
         still = [row for row in gone if row.state != ReviewState.REMOVED.value]
         kept = [row.id for row in still if row.decided_by is not None]
@@ -121,7 +121,7 @@ class PostgresImports(CatalogueRows):
         return len(still)
 
     async def _save_spec(
-        self, session: AsyncSession, draft: DraftSpec, name: str, document: bytes, by: str
+        self, session: Session, draft: DraftSpec, name: str, document: bytes, by: str
     ) -> SpecId:
         values = {
             "title": draft.title,
@@ -164,7 +164,7 @@ def _suggested(operation: DraftOperation) -> dict[str, Any]:
     return {"classification": classification_json(operation.suggestion)}
 
 
-def _compared(known: sa.Row[Any], operation: DraftOperation) -> tuple[list[str], dict[str, Any]]:
+def _compared(known: Row, operation: DraftOperation) -> tuple[list[str], dict[str, Any]]:
     """What a new document makes of a known operation: what to count, and the values to store."""
     stored = operation_of(known)
     removed = stored.state is ReviewState.REMOVED

@@ -23,15 +23,20 @@ def linked(operations: Sequence[DraftOperation]) -> tuple[DraftOperation, ...]:
         for one in operations
         if one.method == "GET" and one.suggestion.access is Access.READ
     }
-    return tuple(_linked(one, reads) for one in operations)
+    tellers = _status_reads(reads)
+    return tuple(_linked(one, reads, tellers) for one in operations)
 
 
-def _linked(operation: DraftOperation, reads: Mapping[str, DraftOperation]) -> DraftOperation:
+def _linked(
+    operation: DraftOperation,
+    reads: Mapping[str, DraftOperation],
+    tellers: Mapping[str, DraftOperation],
+) -> DraftOperation:
     said = operation.suggestion
     if said.access is Access.READ:
         return operation
     path = operation.path.rstrip("/")
-    lookup, status = reads.get(path), _status_of(path, reads)
+    lookup, status = reads.get(path), tellers.get(path)
     grounds = []
     if lookup is not None:
         reason = f"{lookup.key} reads what this writes, so it may show whether it took effect."
@@ -51,15 +56,22 @@ def _linked(operation: DraftOperation, reads: Mapping[str, DraftOperation]) -> D
     )
 
 
-def _status_of(path: str, reads: Mapping[str, DraftOperation]) -> DraftOperation | None:
-    """A read one variable below `path`, or beside it, whose name speaks of a status."""
-    for other, read in reads.items():
-        rest = other.removeprefix(path).strip("/").split("/")
-        if not other.startswith(f"{path}/") or len(rest) > 2 or not rest[0].startswith("{"):
-            continue
-        if _STATUS.intersection(words_of(*rest[1:], read.operation_id or "", read.summary)):
-            return read
-    return None
+def _status_reads(reads: Mapping[str, DraftOperation]) -> dict[str, DraftOperation]:
+    """For each path the first read one variable below it, or beside that, that tells a status."""
+    found: dict[str, DraftOperation] = {}
+    for path, read in reads.items():
+        end = len(path)
+        while (end := path.rfind("/", 0, end)) >= 0:
+            rest = path[end:].strip("/").split("/")
+            if len(rest) > 2:
+                break
+            if (
+                rest[0].startswith("{")
+                and path[:end] not in found
+                and _STATUS.intersection(words_of(*rest[1:], read.operation_id or "", read.summary))
+            ):
+                found[path[:end]] = read
+    return found
 
 
 def _ground(about: str, reason: str) -> Ground:

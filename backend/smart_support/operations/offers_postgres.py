@@ -11,9 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
+from smart_support.database import Session, Sessions
 from smart_support.operations.offers import Approvals, Offer, Withdrawn, address_of
 from smart_support.operations.records import Access, Operation, OperationId, ReviewState
 from smart_support.operations.rows import ADDRESS, OPERATION, CatalogueRows, operation_of
@@ -99,10 +98,10 @@ class PostgresOffers(CatalogueRows):
 
     def unless_withdrawn(
         self, operation: Operation, address: str
-    ) -> Callable[[AsyncSession], Awaitable[None]]:
+    ) -> Callable[[Session], Awaitable[None]]:
         """The same for a write: asked in the transaction that lets it out, which sees all."""
 
-        async def refuse(session: AsyncSession) -> None:
+        async def refuse(session: Session) -> None:
             statement = (
                 sa.select(operations.c.request_plan["server"].astext.label("server"), ADDRESS)
                 .join(specs, specs.c.id == operations.c.spec_id)

@@ -61,6 +61,7 @@ _TEMPLATE = re.compile(r"\{([?&+#./;])([^{}/]+)\}|\{()([^{}/]+\*)\}")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _TEXTUAL = re.compile(r"xml|json|yaml|csv|javascript|graphql|html|sql|text")
+_MINOR = re.compile(r"3\.(\d+)")
 
 
 _Parameter = tuple[Mapping[str, Any], Any, set[str], ParameterPlan]
@@ -112,7 +113,7 @@ class ArgumentReader:
         self._swagger = document.swagger
         self._encodings = EncodingReader(document, schemas, self._is_executors)
         # Until 3.1 `allowReserved` spoke of the query alone.
-        minor = re.match(r"3\.(\d+)", document.dialect)
+        minor = _MINOR.match(document.dialect)
         self._reserved = (
             {"query", "querystring", "path", "cookie"} if minor and int(minor[1]) > 1 else {"query"}
         )
@@ -242,7 +243,9 @@ class ArgumentReader:
             "media_type": media_type,
             "required": place == "path" or parameter.get("required") is True,
         }
-        if plan["required"] and (default := self._default(source)) is not None:
+        # A version that nobody has seen would let a write pass that was to be held up.
+        versioned = place == "header" and name.lower() == "if-match"
+        if plan["required"] and not versioned and (default := self._default(source)) is not None:
             plan["required"], plan["default"] = False, default
         if place == "querystring":
             plan["style"], plan["media_type"] = "querystring", media_type or _FORM

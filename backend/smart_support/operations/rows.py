@@ -7,9 +7,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
+from smart_support.database import Row, Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.operations.approval_rules import rules_of
 from smart_support.operations.effects import lookup_of, status_of
@@ -40,7 +39,7 @@ class CatalogueRows:
         self._changes = 0
 
     @asynccontextmanager
-    async def _changing(self) -> AsyncIterator[AsyncSession]:
+    async def _changing(self) -> AsyncIterator[Session]:
         """A transaction that changes the catalogue; this process then knows that it has."""
         try:
             async with self._sessions.begin() as session:
@@ -73,7 +72,7 @@ SPECS = sa.select(
 )
 
 
-async def spec_row(session: AsyncSession, spec_id: str) -> sa.Row[Any]:
+async def spec_row(session: Session, spec_id: str) -> Row:
     """The row of a document, as of `SPECS`.
 
     Raises:
@@ -85,7 +84,7 @@ async def spec_row(session: AsyncSession, spec_id: str) -> sa.Row[Any]:
     return row
 
 
-def operation_of(row: sa.Row[Any]) -> Operation:
+def operation_of(row: Row) -> Operation:
     """The operation of a row that has the columns `OPERATION`."""
     values = {column.name: row._mapping[column.name] for column in OPERATION}
     return Operation(
@@ -103,7 +102,7 @@ def operation_of(row: sa.Row[Any]) -> Operation:
     )
 
 
-def spec_of(row: sa.Row[Any]) -> Spec:
+def spec_of(row: Row) -> Spec:
     """The document of a row of `SPECS`."""
     return Spec(
         id=SpecId(row.id),
@@ -179,7 +178,7 @@ def described(operation: DraftOperation) -> dict[str, Any]:
 
 
 async def note(
-    session: AsyncSession, act: Act, by: str, subject: str, details: Mapping[str, Any]
+    session: Session, act: Act, by: str, subject: str, details: Mapping[str, Any]
 ) -> None:
     """Write down what was done; only operators do such things, from the page or a terminal."""
     await record(session, act, actor=by, role="operator", subject=subject, details=details)

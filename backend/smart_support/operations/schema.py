@@ -127,6 +127,7 @@ _RULES: Mapping[str, str] = {
     **{key: key for key in ("dependentRequired", "description", "items", "required", "type")},
 }
 _NOBODY: frozenset[str] = frozenset()
+jsonschema_rs.meta.is_valid({})  # compiles the meta schema, which the first document would wait for
 
 
 class Schemas:

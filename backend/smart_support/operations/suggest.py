@@ -53,6 +53,9 @@ _LOOKING = _set(
     """count describe download export fetch find get head list lookup query read retrieve
     search show view"""
 )
+# Acts that are as often the name of a thing: the schedule of a team, the import that runs.
+_THINGS = _set("import merge schedule")
+_SHOWING = _set("check describe fetch get list read retrieve show view")
 _LOOKUP = _set("""search query lookup find filter list count preview estimate quote""")
 
 _MONEY = _set(
@@ -85,6 +88,22 @@ _ORDERS = re.compile(
     r"|\bwithout (?:asking|confirmation|approval)\b",
     re.IGNORECASE,
 )
+
+# One of these is in whatever matches; looking for all of them is much cheaper.
+_ORDER_WORDS = (
+    "ignore", "disregard", "forget", "override", "system", "developer", "<", "not", "n't", "never",
+    "you are", "act as", "pretend", "always", "must", "without",
+)  # fmt: skip
+
+
+def _orders(text: str) -> str | None:
+    """The words of `text` that speak to the model, if there are any."""
+    lower = text.lower()
+    if lower.isascii() and not any(word in lower for word in _ORDER_WORDS):
+        return None
+    found = _ORDERS.search(text)
+    return found[0] if found else None
+
 
 _AGENTS: Mapping[str, frozenset[str]] = {
     "orders": _set("order cart basket checkout purchase fulfillment fulfilment"),
@@ -183,9 +202,9 @@ def suggest(operation: DraftOperation) -> Classification:
     bindings = _bindings(operation, fields, grounds)
     unbindable = not bindings and _is_personal(operation, grounds)
     repeatable = _repeatable(operation, access, grounds)
-    if orders := _ORDERS.search(operation.description):
-        reason = f"Its description gives orders (“{orders[0]}”): read it before you approve it."
-        grounds.say("description", reason, 0.0, "description", orders[0])
+    if orders := _orders(operation.description):
+        reason = f"Its description gives orders (“{orders}”): read it before you approve it."
+        grounds.say("description", reason, 0.0, "description", orders)
     return Classification(
         access=access,
         confirm=access is Access.WRITE,
@@ -256,6 +275,10 @@ def _access(operation: DraftOperation, grounds: _Grounds) -> Access:
         return Access.WRITE
     if found := _action(operation):
         place, word = found
+        if place == "" and word in _THINGS and _only_shows(operation):
+            reason = f"Its path says “{word}”, but its summary that it only shows something."
+            grounds.say("access", reason, 0.5, "summary", operation.summary)
+            return Access.READ
         reason = f"{method} should only read, but its name says “{word}”."
         grounds.say("access", reason, 0.5, place, word)
         return Access.WRITE
@@ -316,6 +339,13 @@ def _action(operation: DraftOperation) -> tuple[str, str] | None:
         if found := next((word for word in words if word in _ACTIONS), None):
             return place, found
     return None
+
+
+def _only_shows(operation: DraftOperation) -> bool:
+    """Whether the summary begins with looking, and nothing in it or the name does more."""
+    summary = words_of(operation.summary)
+    words = {*summary, *words_of(operation.operation_id or "")}
+    return bool(summary) and summary[0] in _SHOWING and not words & (_ACTIONS - _THINGS)
 
 
 def _last_words(path: str) -> list[str]:

@@ -6,15 +6,14 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from smart_support.database import Sessions
+from smart_support.database import Session, Sessions
 from smart_support.security.audit import Act, Entry
 from smart_support.security.tables import audit
 
 
 async def record(
-    session: AsyncSession,
+    session: Session,
     act: Act,
     *,
     actor: str,

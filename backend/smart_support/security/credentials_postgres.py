@@ -6,10 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from smart_support.database import Sessions
+from smart_support.database import Row, Session, Sessions
 from smart_support.security.audit import Act
 from smart_support.security.audit_postgres import record
 from smart_support.security.credentials import (
@@ -94,7 +93,7 @@ class PostgresCredentials:
                 await _record(session, slot, by=by, role=role, deleted=False)
         return _credential(row)
 
-    async def _drop_tokens(self, session: AsyncSession, slot: Slot, client_id: str | None) -> None:
+    async def _drop_tokens(self, session: Session, slot: Slot, client_id: str | None) -> None:
         tokens = [
             credentials.c.spec_id == slot.spec_id,
             credentials.c.environment == slot.environment,
@@ -320,7 +319,7 @@ def _no_trouble(spec_id: str) -> sa.Delete:
     return sa.delete(credential_troubles).where(credential_troubles.c.spec_id == spec_id)
 
 
-async def _record(session: AsyncSession, slot: Slot, *, by: str, role: str, deleted: bool) -> None:
+async def _record(session: Session, slot: Slot, *, by: str, role: str, deleted: bool) -> None:
     acts = _ACTS.get(slot.kind)
     if acts is not None:
         await record(
@@ -338,7 +337,7 @@ async def _record(session: AsyncSession, slot: Slot, *, by: str, role: str, dele
         )
 
 
-def _credential(row: sa.Row[Any]) -> Credential:
+def _credential(row: Row) -> Credential:
     return Credential(
         id=row.id,
         slot=Slot(

@@ -22,6 +22,8 @@ from smart_support.tools.styles import CONTROL, Pair, encode, in_header, one_lin
 FORM = "application/x-www-form-urlencoded"
 _FORM_DATA = "multipart/form-data"
 _ANY_FILE = "application/octet-stream"
+# Some documents write one; it would have to be in the body as well.
+_BOUNDARY = re.compile(r"""\s*;\s*boundary\s*=\s*("[^"]*"|[^;]*)""", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
 # As browsers write names (WHATWG HTML, "Multipart form data"); line breaks are refused before.
 _NAME = str.maketrans({'"': "%22", "\\": "\\\\"})
@@ -198,7 +200,7 @@ def _multipart(parts: Iterator[_Part], media_type: str) -> tuple[bytes, str]:
         lines += [f"{name}: {text}".encode() for name, text in part.headers.items()]
         lines += [b"", part.content]
     content = b"\r\n".join([*lines, f"--{boundary}--".encode(), b""])
-    return content, f"{media_type}; boundary={boundary}"
+    return content, f"{_BOUNDARY.sub('', media_type)}; boundary={boundary}"
 
 
 def _file(name: str, value: Any) -> _File:

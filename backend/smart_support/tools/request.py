@@ -11,6 +11,7 @@ from urllib.parse import unquote, urljoin
 import httpx
 import orjson
 
+from smart_support.operations.encodings import is_own_part_header
 from smart_support.operations.plan import is_own_header
 from smart_support.operations.records import Location, ParameterPlan, RequestPlan
 from smart_support.tools import body as bodies
@@ -62,7 +63,9 @@ def _build(
     }  # fmt: skip
     for parameter in plan["parameters"]:
         if parameter["location"] == "part":
-            sent["part"].append(parameter)  # what is required of them depends on the body
+            # Which of them is required depends on the body.
+            if not (is_own_header(parameter["name"]) or is_own_part_header(parameter["name"])):
+                sent["part"].append(parameter)
             continue
         if "default" in parameter:
             values.setdefault(parameter["argument"], parameter["default"])

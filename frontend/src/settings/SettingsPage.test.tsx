@@ -117,7 +117,7 @@ describe("the settings page", () => {
     server.routes["GET /api/health/details"] = () => json(DETAILS);
     const service = { spec_id: "s1", scheme: "login", service: "Bank", customers: 1 };
     server.routes["GET /api/connections/counts"] = () =>
-      json({ services: [service, { ...service, service: "Shop", customers: 40 }] });
+      json({ services: [service, { ...service, spec_id: "s2", service: "Shop", customers: 40 }] });
     await openPage(server, { path: "/settings" });
 
     const rows = page.getByRole("region", { name: "Connected customers" }).getByRole("listitem");
