@@ -51,6 +51,18 @@ class TestHello:
             }
         }
 
+    async def test_is_no_error_where_a_client_goes_before_it(
+        self, server: Server, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with connected(server.address) as chat:
+            chat.socket.transport.abort()
+        async with asyncio.timeout(10):
+            while +server.parts.sockets._of_address:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # what the socket ended with is told a moment later
+
+        assert [record.getMessage() for record in caplog.records if record.levelno >= 40] == []
+
     @pytest.mark.parametrize(
         "first",
         [

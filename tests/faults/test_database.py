@@ -9,7 +9,7 @@ import pytest
 from tests.support.chat_client import ChatClient, transcript_of
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.model_endpoint import says, stalled
-from tests.support.server import Server, running
+from tests.support.server import Server, logged, running
 
 from smart_support.app import Seams
 from smart_support.events.records import MessageFinished
@@ -261,6 +261,24 @@ async def test_when_every_connection_is_in_use_it_is_said_in_time(server: Server
         assert (await ready(server))[0] == 503
         await held.aclose()
         await stored(chat, thread, "one", "m1")
+        await answered_once(server, thread, ["one"])
+
+
+async def test_a_turn_that_finds_every_connection_in_use_is_gone_on_with(server: Server) -> None:
+    thread, go = await server.thread(), asyncio.Event()
+    server.model.queue(stalled(says("You said: one"), go, after=2))
+    async with AsyncExitStack() as held, server.chat() as chat:
+        await stored(chat, thread, "one", "m1")
+        await server.model.received(1)
+        for _ in range(20):
+            await held.enter_async_context(server.parts.log._sessions.begin())
+        with logged() as lines:
+            go.set()
+            async with asyncio.timeout(20):
+                while "turn_failed" not in [line["event"] for line in lines]:
+                    await asyncio.sleep(0.02)
+        # Free again at once, so that it could be written down that the turn has failed.
+        await held.aclose()
         await answered_once(server, thread, ["one"])
 
 
