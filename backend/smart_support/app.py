@@ -80,11 +80,12 @@ from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
 from smart_support.api.sockets import Sockets
 from smart_support.chat.calls import CallRecovery
-from smart_support.chat.derive import Derivation, keep_settled
+from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.observe import Observer, Prices, note_budgets, upstream_hooks
+from smart_support.chat.past import PastEvents
 from smart_support.chat.peers import Peers
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
@@ -162,7 +163,6 @@ log = structlog.get_logger()
 
 SWEEP_SECONDS = 5.0
 CALLS_SECONDS = 5.0
-SETTLE_SECONDS = 5.0
 RESTART_GRACE_SECONDS = 10.0
 
 Progress = Callable[[str], None]
@@ -445,7 +445,9 @@ async def open_parts(
         errors.count_with(outside.count)
         stack.push_async_callback(outside.store)
         await stack.enter_async_context(_task(outside.run(), "errors outside", errors))
-        derivation = Derivation(event_log, [tracker, recorder, troubles], errors)
+        derivation = Derivation(
+            event_log, [tracker, recorder, troubles], errors, settle=recorder.settle
+        )
         followers = Followers()
         switched_off = PostgresStops(connected)
         call_limits = Limits(
@@ -462,8 +464,9 @@ async def open_parts(
             max_bytes=call_limits.max_bytes,
             door=door,
         )
+        past = PastEvents(event_log)
         remember = Remembering(
-            log=event_log,
+            past=past,
             ledger=ledger,
             memories=PostgresMemories(connected),
             tokens=settings.smart_support_history_tokens,
@@ -544,6 +547,7 @@ async def open_parts(
                 conversations=conversations,
                 handoffs=handoffs,
                 log=event_log,
+                past=past,
                 ledger=ledger,
                 calls=call_recovery,
                 operations=operations,
@@ -601,8 +605,6 @@ async def open_parts(
             await stack.enter_async_context(_task(sender.run(), "webhook", errors))
         tokens = tokens_of(settings)
         await stack.enter_async_context(_task(derivation.run(), "derivation", errors))
-        settling = keep_settled(recorder.settle, SETTLE_SECONDS, errors=errors)
-        await stack.enter_async_context(_task(settling, "figures", errors))
         stack.push_async_callback(derivation.sweep)
         if settings.database_url is not None or settings.smart_support_workers > 1:
             # Nobody else uses the embedded database of a single process.
@@ -626,6 +628,8 @@ async def open_parts(
         stack.push_async_callback(runner.close, settings.smart_support_stop_grace)
         await stack.enter_async_context(_task(sockets.watch(tokens.read), "sign-ins", errors))
         await recovery.sweep()
+        with errors.guarding(ErrorContext(place="job", operation="titles of the release before")):
+            await tracker.complete_titles()
         await stack.enter_async_context(
             _task(recovery.run(SWEEP_SECONDS, seams.sweep_sleep), "recovery", errors)
         )

@@ -18,8 +18,8 @@ DAYS = 90
 
 # One conversation every so often over 90 days, each with 20 figures.
 _EPISODES = """
-INSERT INTO episodes (thread_id, applied, opened_at, status, messages, replies, turns, handled,
-    first_reply_ms, resolved_alone, resolved_at, handoff_at, handoff_reason, reopen_count,
+INSERT INTO conversation_episodes (thread_id, applied, opened_at, status, messages, replies, turns,
+    handled, first_reply_ms, resolved_alone, resolved_at, handoff_at, handoff_reason, reopen_count,
     answering, unanswered, calls)
 SELECT lpad(to_hex(n), 32, '0')::uuid, 9, CAST(:start AS timestamptz) + n * CAST(:gap AS interval),
     'waiting', 3, 3, 3, true, 900 + n % 5000, n % 3 = 0,
@@ -28,11 +28,11 @@ SELECT lpad(to_hex(n), 32, '0')::uuid, 9, CAST(:start AS timestamptz) + n * CAST
 FROM generate_series(1, :many) n
 """
 _PARTS = """
-INSERT INTO episode_figures (thread_id, hour, figures, keys)
+INSERT INTO conversation_hours (thread_id, hour, figures, keys)
 SELECT e.thread_id, date_trunc('hour', e.opened_at, 'UTC'),
     jsonb_object_agg(f.figure, f.dimensions),
     array_agg(f.figure) || array_agg(f.figure || '/getOrder')
-FROM episodes e, (
+FROM conversation_episodes e, (
     SELECT figure, jsonb_object_agg(dimension, 2) AS dimensions FROM (VALUES
         ('conversations_opened', ''), ('messages', ''), ('replies', ''), ('turns', ''),
         ('turns_done', ''), ('turn_ms', ''), ('input_tokens', ''), ('output_tokens', ''),
@@ -55,7 +55,9 @@ async def fill(engine: AsyncEngine, many: int = MANY) -> None:
     await recount(sessions_on(engine))
     async with engine.connect() as connection:
         free = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await free.execute(sa.text("VACUUM ANALYZE episodes, episode_figures, figure_sums"))
+        await free.execute(
+            sa.text("VACUUM ANALYZE conversation_episodes, conversation_hours, figure_sums")
+        )
 
 
 @pytest.fixture

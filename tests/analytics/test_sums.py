@@ -152,6 +152,15 @@ async def test_are_read_the_same_before_and_after_they_are_settled(
     assert await recorder.settle() == 29
     assert await read() == before
     assert await recorder.settle() == 0
+    for number in range(30, 40):  # a day that was read already is written anew
+        at = START + timedelta(hours=5 * (number - 28))
+        await recorder.apply(thread_id(number), events_of(thread_id(number), answered(), at))
+    after = await read()
+    assert after != before
+    reader = SumReader("activity")
+    assert await read() == after
+    await recorder.settle()
+    assert await read() == after
 
 
 async def test_are_settled_by_one_process_at_a_time(sessions: Sessions) -> None:

@@ -1,10 +1,12 @@
 """Troubles: what is one, when it is over, which look the same, and what is odd."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,6 +26,7 @@ from tests.support.histories import (
     thread_id,
 )
 
+from smart_support.analytics.records import floor
 from smart_support.analytics.troubles import (
     LEAST_ODD,
     Reading,
@@ -279,6 +282,51 @@ class TestKept:
         assert [(hour.troubles, hour.usual, hour.odd) for hour in hours] == [
             (0, 0.0, False),
             (9, 1.0, True),
+        ]
+
+    async def test_counts_each_conversation_of_a_pattern_once_in_any_range(
+        self, troubles: PostgresTroubles, engine: AsyncEngine
+    ) -> None:
+        chance, start = random.Random(5), floor(START, "hour")
+        spans = [(0, 48), (1, 2), (3, 30), (24, 25), (10, 11), (20, 47)]
+        codes = ("MODEL_UNAVAILABLE", "CONV_TURN_TIMEOUT")
+        for number in range(1, 13):
+            name, at = thread_id(number), start
+            log: list[Event] = []
+            for turn in range(chance.randint(1, 9)):
+                at += timedelta(minutes=chance.choice((1, 20, 61, 300)))
+                for fact in failed(chance.choice(codes), turn=f"t{turn}"):
+                    log.append(Event(name, len(log) + 1, at, fact))
+            for end in sorted({chance.randint(1, len(log)), len(log)}):
+                await troubles.apply(name, log[:end])
+
+        for first, last in spans:
+            span = {"start": start + first * HOUR, "end": start + last * HOUR}
+            found = await troubles.summary(**span)
+            async with engine.connect() as connection:
+                rows = await connection.execute(
+                    sa.text(
+                        "SELECT fingerprint, count(*), count(DISTINCT thread_id), min(at), max(at)"
+                        " FROM conversation_troubles WHERE at >= :start AND at < :end GROUP BY 1"
+                    ),
+                    span,
+                )
+                expected = {tuple(row) for row in rows}
+            assert expected == {
+                (each.fingerprint, each.troubles, each.conversations, each.first_at, each.last_at)
+                for each in found.patterns
+            }
+
+    async def test_of_months_only_the_odd_hours_are_told(self, troubles: PostgresTroubles) -> None:
+        for number in range(1, 10):
+            name, at = thread_id(number), START + timedelta(days=60, minutes=number)
+            await troubles.apply(name, events_of(name, failed(), at if number < 9 else START))
+
+        found = await troubles.summary(START, START + timedelta(days=90))
+
+        assert found.total.troubles == 9
+        assert [(hour.start, hour.troubles, hour.odd) for hour in found.hours] == [
+            (floor(START + timedelta(days=60), "hour"), 8, True)
         ]
 
     async def test_refuses_a_range_that_is_none(self, troubles: PostgresTroubles) -> None:

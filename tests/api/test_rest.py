@@ -314,3 +314,13 @@ class TestReview:
 
         is_problem(answer, 422, "FILE_UNREACHABLE")
         assert site.requests == []
+
+
+@pytest.mark.parametrize("number", [2**63, 2**70, -1])
+async def test_a_place_that_no_row_can_have_is_refused(server: Server, number: int) -> None:
+    thread = await server.thread()
+
+    replay = await server.http(LEAD).get(f"/api/threads/{thread}/replay", params={"after": number})
+    audit = await server.http(OPERATOR).get("/api/audit", params={"before": number})
+
+    assert (replay.status_code, audit.status_code) == (422, 422)

@@ -15,9 +15,9 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import orjson
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 from sqlalchemy.dialects.postgresql import JSONB
 from tests.bench.stories import PREFIX_LENGTH, UNNUMBERED, Story, prefix_of, stories, tell
+from tests.support.sums import sums_statement
 
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.tables import (
@@ -30,7 +30,6 @@ from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.conversations.postgres import PostgresConversationTracker
 from smart_support.conversations.tables import conversation_states, thread_titles, threads, turns
 from smart_support.database import Sessions
-from smart_support.database.schema import migrations_folder
 from smart_support.events.records import payload_of
 from smart_support.events.tables import event_logs, events
 from smart_support.ledger.tables import approvals, tool_attempts, tool_calls
@@ -82,8 +81,19 @@ class Years:
 class Teller:
     """Fills the database at `url` with more and more of the same company's conversations."""
 
-    def __init__(self, url: str, sessions: Sessions, *, end: datetime, seed: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        sessions: Sessions,
+        *,
+        end: datetime,
+        many: int = STORIES,
+        long_turns: int = LONG_TURNS,
+        seed: int = 8,
+    ) -> None:
         self._url = url
+        self._many = many
+        self._long_turns = long_turns
         self._sessions = sessions
         self._end = end
         self._start = end - timedelta(days=DAYS)
@@ -98,9 +108,11 @@ class Teller:
     async def tell(self) -> None:
         """Store the stories themselves, and the long one."""
         middle = self._start + timedelta(days=DAYS // 2)
-        self._stories = list(stories(self._chance, STORIES, middle))
-        self._long = tell(self._chance, STORIES, self._end - timedelta(days=80), LONG_TURNS)
-        self._copies = STORIES + 1
+        self._stories = list(stories(self._chance, self._many, middle))
+        self._long = tell(
+            self._chance, self._many, self._end - timedelta(days=80), self._long_turns
+        )
+        self._copies = self._many + 1
         every = [*self._stories, self._long]
         connection = await asyncpg.connect(self._url)
         try:
@@ -127,7 +139,7 @@ class Teller:
                 group.create_task(self._copy(tables, copies))
         connection = await asyncpg.connect(self._url)
         try:
-            await connection.execute(f"TRUNCATE figure_changes, figure_sums; {_sums()}")
+            await connection.execute(f"TRUNCATE figure_changes, figure_sums; {sums_statement()}")
             await connection.execute("VACUUM ANALYZE")
         finally:
             await connection.close()
@@ -150,7 +162,7 @@ class Teller:
         weights = [_busy(hour) for hour in hours]
         drawn: list[tuple[datetime, int]] = []
         while self._events < size:
-            place = self._chance.randrange(STORIES)
+            place = self._chance.randrange(self._many)
             self._events += len(self._stories[place].events)
             self._turns += len(self._stories[place].turns)
             drawn.append((self._chance.choices(hours, weights)[0], place))
@@ -255,12 +267,6 @@ def _copied_value(table: sa.Table, column: sa.Column[Any]) -> str:
     return value
 
 
-def _sums() -> str:
-    """The statement that counts everything anew, which the database's own history has."""
-    scripts = ScriptDirectory(str(migrations_folder()))
-    return str(scripts.get_revision("0018").module.SUMS)
-
-
 def _busy(hour: datetime) -> float:
     """How much is going on: little at night and at weekends, and a little more from day to day."""
     by_day = 1.0 if 8 <= hour.hour < 20 else 0.15
@@ -308,7 +314,7 @@ async def _store(connection: asyncpg.Connection, every: Sequence[Story]) -> None
         approvals: [row for story in every for row in story.approvals],
     }
     for table, found in rows.items():
-        names = list(found[0])
+        names = list(found[0]) if found else []
         await connection.copy_records_to_table(
             table.name, columns=names, records=[tuple(row[name] for name in names) for row in found]
         )
@@ -348,7 +354,8 @@ _RULES: Mapping[str, str] = {
     ),
     "a log that is not all derived": (
         "SELECT FROM event_logs l LEFT JOIN conversation_states s USING (thread_id)"
-        " LEFT JOIN episodes e USING (thread_id) LEFT JOIN trouble_readings r USING (thread_id)"
+        " LEFT JOIN conversation_episodes e USING (thread_id)"
+        " LEFT JOIN conversation_trouble_readings r USING (thread_id)"
         " WHERE (s.applied, e.applied, r.applied)"
         " IS DISTINCT FROM (l.last_seq, l.last_seq, l.last_seq)"
     ),

@@ -8,7 +8,7 @@ from tests.support.histories import message
 from tests.support.model_endpoint import says
 from tests.support.turns import ADA, Desk
 
-from smart_support.chat.derive import BATCH, Derivation
+from smart_support.chat.derive import BATCH, SETTLE_SECONDS, Derivation
 from smart_support.events.records import Event, ThreadId
 
 
@@ -104,3 +104,38 @@ async def test_the_tracker_follows_a_real_turn(desk: Desk) -> None:
 
     found = await desk.tracker.lifecycle(desk.thread_id)
     assert (found.title, found.turns) == ("Where is my order?", 1)
+
+
+async def test_what_was_counted_is_settled_now_and_then_and_wholly_by_a_sweep(desk: Desk) -> None:
+    waiting, now = [2, 1], [0.0]
+    settled: list[float] = []
+
+    async def settle() -> int:
+        settled.append(now[0])
+        if len(settled) == 1:
+            raise RuntimeError("not today")
+        return waiting.pop() if waiting else 0
+
+    notes = Notes()
+    derivation = Derivation(desk.log, [notes], settle=settle, clock=lambda: now[0])
+    desk.model.queue(says("Hello."))
+    await desk.say("Hello?")
+    working = asyncio.create_task(derivation.run())
+    try:
+        for at in (1.0, 2.0, SETTLE_SECONDS, SETTLE_SECONDS + 1, 2 * SETTLE_SECONDS):
+            now[0] = at
+            await notes.rebuild(desk.thread_id)
+            derivation.notice(desk.thread_id)
+            async with asyncio.timeout(30):
+                while not notes.seen:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0.05)
+    finally:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+    assert settled == [SETTLE_SECONDS, 2 * SETTLE_SECONDS]
+
+    await derivation.sweep()
+    assert waiting == []
+    assert len(settled) == 4

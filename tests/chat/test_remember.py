@@ -9,6 +9,7 @@ from tests.support.turns import ORDER_1, REFUND, Desk, wire_problems
 from tests.support.upstream import drops
 
 from smart_support.agent.tokens import tokens_of_message
+from smart_support.chat.past import PastEvents
 from smart_support.chat.remember import Remembering
 from smart_support.chat.turn import TurnRunner
 from smart_support.conversations.memory_postgres import PostgresMemories
@@ -20,7 +21,7 @@ TOKENS = 600
 def remembering(desk: Desk, *, by_model: bool = False) -> Remembering:
     """Let the desk's turns be answered with a history of TOKENS."""
     remember = Remembering(
-        log=desk.log,
+        past=PastEvents(desk.log),
         ledger=desk.ledger,
         memories=PostgresMemories(desk.sessions),
         tokens=TOKENS,

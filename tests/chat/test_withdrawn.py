@@ -9,6 +9,7 @@ from tests.support.turns import NOTE, ORDER_1, REFUND, Desk
 from smart_support.agent.agents import parse_agents
 from smart_support.chat.offer import offer_tools
 from smart_support.events.records import ToolReturned
+from smart_support.operations.offers import Withdrawn
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.operations.records import ReviewState
 from smart_support.operations.review import Correction, decide
@@ -83,7 +84,7 @@ async def test_a_yes_to_what_was_changed_since_the_turn_went_on_sends_nothing(de
 
     await decided(PostgresOperations(desk.sessions), desk, "createRefund", "rejected")
     async with desk.sessions.begin() as session:
-        with pytest.raises(Exception, match="taken back"):
+        with pytest.raises(Withdrawn):
             await desk.operations.unless_withdrawn(tool.operation, tool.base_url)(session)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from asyncpg import UniqueViolationError
 from tests.support.histories import closed, message, thread_id
 
 from smart_support.conversations.postgres import QUEUE_LIMIT, PostgresConversations
@@ -91,7 +91,7 @@ class TestReceiving:
         await receive(store, 1)
         await receive(store, 2)
 
-        with pytest.raises(IntegrityError, match="one_open_turn_per_thread"):
+        with pytest.raises(UniqueViolationError, match="one_open_turn_per_thread"):
             async with sessions.begin() as session:
                 await session.execute(sa.update(turns).values(status="open"))
 

@@ -2,13 +2,17 @@ import asyncio
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.consumers import PostgresLogs
 from tests.support.histories import answered, events_of, message, thread_id
 
+from smart_support.conversations.lifecycle import ThreadFilter
 from smart_support.conversations.tables import conversation_states as states
 from smart_support.conversations.tracker_postgres import PostgresConversationTracker
 from smart_support.database import Sessions
+from smart_support.database.engine import sessions as sessions_on
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.standing import Status
 
@@ -91,3 +95,61 @@ async def test_rebuilding_beside_new_events_loses_none(
 
     assert await tracker.applied(ONE) == len(LOG)
     assert (await tracker.lifecycle(ONE)).turns == 2
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    titles=st.lists(st.text("aAbBüÜ%_\\'# 1", min_size=1, max_size=12), max_size=6),
+    text=st.text("aAbBüÜ%_\\'# 1", min_size=1, max_size=5),
+    limit=st.integers(1, 4),
+)
+@example(titles=["Order #0017", "order #00170"], text="#0017", limit=3)
+@example(titles=["100 % off", "100 off"], text="% o", limit=3)
+async def test_finds_a_text_wherever_it_stands_in_a_title(
+    engine: AsyncEngine, titles: list[str], text: str, limit: int
+) -> None:
+    tracker, logs = PostgresConversationTracker(sessions_on(engine)), PostgresLogs(engine)
+    await logs.clear()
+    wanted = []
+    for number, title in enumerate(titles, start=1):
+        name = thread_id(number)
+        await logs.open(name)
+        await tracker.apply(name, events_of(name, [message(text=title)]))
+        if text.lower() in " ".join(title.split()).lower():
+            wanted.insert(0, name)
+
+    found: list[str] = []
+    page = await tracker.threads(ThreadFilter(text=text), limit=limit)
+    while True:
+        found += [each.lifecycle.thread_id for each in page.threads]
+        if page.next_after is None:
+            break
+        page = await tracker.threads(ThreadFilter(text=text), page.next_after, limit)
+
+    assert found == wanted
+
+
+async def test_what_is_rare_is_found_without_reading_every_title(engine: AsyncEngine) -> None:
+    statement = "EXPLAIN SELECT FROM thread_titles WHERE trigrams(title) @> trigrams('zebra')"
+    async with engine.connect() as connection:
+        await connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        plan = "\n".join((await connection.scalars(sa.text(statement))).all())
+
+    assert "ix_thread_titles_trigrams" in plan, plan
+
+
+async def test_titles_of_the_release_before_are_found_after_the_next_start(
+    sessions: Sessions, engine: AsyncEngine
+) -> None:
+    tracker, logs = PostgresConversationTracker(sessions), PostgresLogs(engine)
+    for name in (ONE, TWO):
+        await logs.open(name)
+        await tracker.apply(name, events_of(name, [message(text="A zebra")]))
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("DELETE FROM thread_titles"))
+    assert (await tracker.threads(ThreadFilter(text="zebra"), limit=5)).threads == ()
+
+    await tracker.complete_titles()
+    await tracker.complete_titles()
+
+    assert len((await tracker.threads(ThreadFilter(text="zebra"), limit=5)).threads) == 2

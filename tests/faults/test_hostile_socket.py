@@ -165,6 +165,87 @@ async def test_a_bad_handshake_gets_no_socket(server: Server, name: str) -> None
     assert await still_serves(server)
 
 
+THREAD = "01900000-0000-7000-8000-000000000000"
+DEEP = (
+    '{"type":"decide","approval_id":"' + THREAD + '","decision":"edit","arguments":' + "[" * 30_000
+)
+
+# What somebody who is signed in may write on one line, and the code of what comes back.
+SIGNED_IN: dict[str, tuple[str, str]] = {
+    "hello again": ('{"type":"hello","token":"x"}', "VAL_INVALID_INPUT"),
+    "a type twice": ('{"type":"ping","type":"exec"}', "VAL_INVALID_INPUT"),
+    "a type in capitals": ('{"type":"PING"}', "VAL_INVALID_INPUT"),
+    "not a number": ('{"type":"resume","thread_id":"%s","last_seq":NaN}', "VAL_INVALID_INPUT"),
+    "infinity": ('{"type":"resume","thread_id":"%s","last_seq":1e999}', "VAL_INVALID_INPUT"),
+    "a place below zero": ('{"type":"resume","thread_id":"%s","last_seq":-1}', "VAL_INVALID_INPUT"),
+    "half a place": ('{"type":"resume","thread_id":"%s","last_seq":0.5}', "VAL_INVALID_INPUT"),
+    "a huge place": (
+        '{"type":"resume","thread_id":"%s","last_seq":9223372036854775808}',
+        "VAL_INVALID_INPUT",
+    ),
+    "a thread of nobody's": ('{"type":"resume","thread_id":"%s"}', "VAL_NOT_FOUND"),
+    "a thread that is a path": ('{"type":"resume","thread_id":"../%s"}', "VAL_INVALID_INPUT"),
+    "a thread that is a list": ('{"type":"cancel","thread_id":["%s"]}', "VAL_INVALID_INPUT"),
+    "a thread of nobody's, stopped": ('{"type":"cancel","thread_id":"%s"}', "VAL_NOT_FOUND"),
+    "a message to nobody": (
+        '{"type":"send","thread_id":"%s","message_id":"m","text":"x"}',
+        "VAL_NOT_FOUND",
+    ),
+    "an id with a line break": (
+        r'{"type":"send","thread_id":"%s","message_id":"m\n","text":"x"}',
+        "VAL_INVALID_INPUT",
+    ),
+    "an id that looks like one": (
+        '{"type":"send","thread_id":"%s","message_id":"\uff4d","text":"x"}',
+        "VAL_INVALID_INPUT",
+    ),
+    "a text that is a number": (
+        '{"type":"send","thread_id":"%s","message_id":"m","text":1}',
+        "VAL_INVALID_INPUT",
+    ),
+    "half a character": (r'{"type":"ping","x":"\ud83d"}', "VAL_INVALID_INPUT"),
+    "a yes to nothing": (
+        '{"type":"decide","approval_id":"%s","decision":"approve"}',
+        "VAL_NOT_FOUND",
+    ),
+    "a yes that is none": (
+        '{"type":"decide","approval_id":"%s","decision":"approve","standing":"perhaps"}',
+        "VAL_INVALID_INPUT",
+    ),
+    "an edit of nothing": (
+        '{"type":"decide","approval_id":"%s","decision":"edit"}',
+        "VAL_INVALID_INPUT",
+    ),
+    "deep arguments": (DEEP, "VAL_INVALID_INPUT"),
+    "two frames in one": ('{"type":"ping"}{"type":"ping"}', "VAL_INVALID_INPUT"),
+    "one byte too many": ('{"type":"ping"}'.ljust(64 * 1024 + 1), "CONN_FRAME_TOO_LARGE"),
+    "too many bytes in few characters": (
+        '{"type":"ping"}' + "\u2003" * 40_000,
+        "CONN_FRAME_TOO_LARGE",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIGNED_IN)
+async def test_what_is_wrong_costs_an_error_frame_and_the_socket_goes_on(
+    server: Server, name: str
+) -> None:
+    line, code = SIGNED_IN[name]
+    async with server.chat() as chat:
+        await chat.socket.send(line.replace("%s", THREAD))
+        error = await chat.only("error")
+        assert await chat.alive()
+
+    assert error["code"] == code
+    assert THREAD not in error["message"]
+
+
+async def test_a_frame_as_large_as_may_be_is_read(server: Server) -> None:
+    async with server.chat() as chat:
+        await chat.socket.send('{"type":"ping"}'.ljust(64 * 1024))
+        assert await chat.only("pong") == {}
+
+
 async def flood(server: Server, hostile: RawSocket, thread: str) -> None:
     """Somebody who is signed in, and means no good."""
     await hostile.send(text({"type": "hello", "token": server.token(ADA)}))
@@ -195,7 +276,7 @@ async def test_floods_leave_a_well_behaved_client_its_chat_and_leak_nothing(
 ) -> None:
     await friendly(server)
     process = psutil.Process()
-    descriptors, memory = process.num_fds(), process.memory_info().rss
+    descriptors, memory = descriptors_of(process), process.memory_info().rss
     thread = await server.thread()
     async with server.chat() as chat:
         await chat.follow(thread)
@@ -204,11 +285,16 @@ async def test_floods_leave_a_well_behaved_client_its_chat_and_leak_nothing(
             await said(chat, thread, f"message {number}")
             await asyncio.gather(*hostile)
     async with asyncio.timeout(20):
-        while len(server.parts.sockets) or process.num_fds() > descriptors + 3:
+        while len(server.parts.sockets) or descriptors_of(process) > descriptors + 3:
             await asyncio.sleep(0.05)
 
     assert process.memory_info().rss - memory < MEMORY
     assert len(server.parts.followers.followed()) == 0
+
+
+def descriptors_of(process: psutil.Process) -> int:
+    """All but those of the database, whose pool grows as it is used: it is on a Unix socket."""
+    return process.num_fds() - len(process.net_connections("unix"))
 
 
 async def said(chat: ChatClient, thread: str, words: str) -> None:
@@ -258,4 +344,4 @@ async def test_one_that_does_not_read_is_left_behind_and_keeps_nobody_waiting(
     assert any(one._dropped for one in followers)
 
 
-assert len(BEFORE_HELLO) + len(HANDSHAKES) >= 60
+assert len(BEFORE_HELLO) + len(HANDSHAKES) + len(SIGNED_IN) >= 80

@@ -56,13 +56,17 @@ def counted_sums(logs: Iterable[list[Event]]) -> Sums:
     return {place: Sum(*counted) for place, counted in found.items() if any(counted)}
 
 
+def sums_statement() -> str:
+    """The statement with which the database began to keep sums: it counts everything anew."""
+    scripts = ScriptDirectory(str(migrations_folder())).walk_revisions()
+    return str(next(each.module.SUMS for each in scripts if hasattr(each.module, "SUMS")))
+
+
 async def recount(sessions: Sessions) -> None:
-    """Make the sums anew, by the statement with which the database began to keep them."""
-    scripts = ScriptDirectory(str(migrations_folder()))
-    script = next(each for each in scripts.walk_revisions() if hasattr(each.module, "SUMS"))
+    """Make the sums anew."""
     async with sessions.begin() as session:
         await session.execute(sa.text("TRUNCATE figure_sums, figure_changes"))
-        await session.execute(sa.text(script.module.SUMS))
+        await session.execute(sa.text(sums_statement()))
 
 
 def _troubles(log: list[Event]) -> dict[Key, Sum]:

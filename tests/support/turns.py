@@ -37,6 +37,7 @@ from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
+from smart_support.chat.past import PastEvents
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.turn import Accepted, TurnLimits, TurnParts, TurnRunner
 from smart_support.conversations.postgres import (
@@ -282,6 +283,7 @@ class Desk:
                 conversations=conversations,
                 handoffs=PostgresHandoffs(self.sessions),
                 log=self.log,
+                past=PastEvents(self.log),
                 ledger=ledger,
                 calls=calls,
                 operations=self.operations,

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.postgresql import insert
 
-from smart_support.analytics.records import check_length, widen
+from smart_support.analytics.records import check_days, widen
 from smart_support.analytics.tables import outside_errors
 from smart_support.database import Sessions
 from smart_support.errors import DatabaseUnavailable, SupportError
@@ -120,7 +120,7 @@ class OutsideErrors:
             InvalidInput: `end` is not after `start`, one has no time zone, or it is too long.
         """
         start, end = widen(start, end)
-        check_length(start, end, "hour")
+        check_days(start, end)
         row = outside_errors.c
         errors = sa.cast(sa.func.sum(row.count), sa.BigInteger).label("errors")
         within = (row.hour >= start, row.hour < end)

@@ -17,6 +17,8 @@ Bucket: TypeAlias = Literal["hour", "day"]
 BUCKETS: Mapping[Bucket, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 LONGEST_SERIES = 1000
 """Points that one series may have."""
+LONGEST_DAYS = 400
+"""Days that errors can be asked for at once."""
 EXACT_MEDIAN = 1000
 """Answers up to which a median is looked for among all of them."""
 
@@ -251,6 +253,16 @@ def check_length(start: datetime, end: datetime, bucket: Bucket) -> None:
             f"The range has {count} points, more than {LONGEST_SERIES}; "
             "ask for days instead of hours, or for a shorter range."
         )
+
+
+def check_days(start: datetime, end: datetime) -> None:
+    """Refuse a range that is too long for a list of errors.
+
+    Raises:
+        InvalidInput: it has more than `LONGEST_DAYS` days.
+    """
+    if end - start > timedelta(days=LONGEST_DAYS):
+        raise InvalidInput(f"Errors can be asked for {LONGEST_DAYS} days at once, not more.")
 
 
 def _count_points(start: datetime, end: datetime, bucket: Bucket) -> int:

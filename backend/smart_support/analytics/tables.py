@@ -6,7 +6,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from smart_support.database import metadata
 
 episodes = sa.Table(
-    "episodes",
+    "conversation_episodes",
     metadata,
     # No foreign key: all of it can be dropped and derived again from the log.
     sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
@@ -30,11 +30,11 @@ episodes = sa.Table(
     sa.Column("unanswered", JSONB, nullable=False),
     sa.Column("calls", JSONB, nullable=False),
     sa.CheckConstraint("applied > 0", name="applied"),
-    sa.Index("ix_episodes_opened_at", "opened_at"),
+    sa.Index("ix_conversation_episodes_opened_at", "opened_at"),
 )
 
 episode_figures = sa.Table(
-    "episode_figures",
+    "conversation_hours",
     metadata,
     # What each conversation has added to each hour: the list behind every figure.
     sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
@@ -43,7 +43,7 @@ episode_figures = sa.Table(
     # The figures that count something, alone and with their dimension (`sums.keys_of`).
     sa.Column("keys", sa.ARRAY(sa.Text), nullable=False),
     sa.Index(
-        "ix_episode_figures_keys",
+        "ix_conversation_hours_keys",
         "keys",
         postgresql_using="gin",
         postgresql_with={"fastupdate": "off"},  # a list that waits to be sorted in slows readers
@@ -71,7 +71,7 @@ figure_sums = sa.Table(
 )
 
 trouble_readings = sa.Table(
-    "trouble_readings",
+    "conversation_trouble_readings",
     metadata,
     # How far each thread's troubles are read, and what the fold needs to go on.
     sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
@@ -81,7 +81,7 @@ trouble_readings = sa.Table(
 )
 
 troubles = sa.Table(
-    "troubles",
+    "conversation_troubles",
     metadata,
     # One row per error of a conversation; derived from the log, as the rest is.
     sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
@@ -98,17 +98,17 @@ troubles = sa.Table(
     sa.Column("recovered_at", sa.DateTime(timezone=True)),
     # For counting conversations: whether it is the first that looks like this in its thread, or
     # when the one before was, if that was in an earlier hour.
-    sa.Column("first", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("first", sa.Boolean, nullable=False),
     sa.Column("before", sa.DateTime(timezone=True)),
-    sa.Index("ix_troubles_at", "at"),
+    sa.Index("ix_conversation_troubles_at", "at"),
     sa.Index(
-        "ix_troubles_before",
+        "ix_conversation_troubles_before",
         "fingerprint",
         "at",
         "before",
         postgresql_where=sa.text("before is not null"),
     ),
-    sa.Index("ix_troubles_fingerprint", "fingerprint", "at"),
+    sa.Index("ix_conversation_troubles_fingerprint", "fingerprint", "at"),
 )
 
 outside_errors = sa.Table(
@@ -123,4 +123,91 @@ outside_errors = sa.Table(
     sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("last_correlation_id", sa.Text, nullable=False),
     sa.CheckConstraint("count > 0", name="count"),
+)
+
+conversation_tables = (episodes, episode_figures, trouble_readings, troubles)
+"""What is kept of each conversation; the sums are made of it."""
+
+# What the release before counts in. It is written by servers of that release alone, while they run
+# beside ours, and goes with the next release.
+sa.Table(
+    "episodes",
+    metadata,
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("applied", sa.BigInteger, nullable=False),
+    sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("messages", sa.Integer, nullable=False),
+    sa.Column("replies", sa.Integer, nullable=False),
+    sa.Column("turns", sa.Integer, nullable=False),
+    sa.Column("first_reply_ms", sa.BigInteger),
+    sa.Column("handled", sa.Boolean, nullable=False),
+    sa.Column("resolved_at", sa.DateTime(timezone=True)),
+    sa.Column("resolved_by", sa.Text),
+    sa.Column("resolved_alone", sa.Boolean, nullable=False),
+    sa.Column("handoff_at", sa.DateTime(timezone=True)),
+    sa.Column("handoff_reason", sa.Text),
+    sa.Column("abandoned_at", sa.DateTime(timezone=True)),
+    sa.Column("reopen_count", sa.Integer, nullable=False),
+    sa.Column("answering", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("unanswered", JSONB, nullable=False),
+    sa.Column("calls", JSONB, nullable=False),
+    sa.CheckConstraint("applied > 0", name="applied"),
+    sa.Index("ix_episodes_opened_at", "opened_at"),
+)
+
+sa.Table(
+    "episode_figures",
+    metadata,
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("figure", sa.Text, primary_key=True),
+    sa.Column("dimension", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    sa.Index(
+        "ix_episode_figures_listing",
+        "figure",
+        "hour",
+        "dimension",
+        postgresql_include=["thread_id", "count", "total"],
+    ),
+)
+
+sa.Table(
+    "figures_hourly",
+    metadata,
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("figure", sa.Text, primary_key=True),
+    sa.Column("dimension", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+)
+
+sa.Table(
+    "trouble_readings",
+    metadata,
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("applied", sa.BigInteger, nullable=False),
+    sa.Column("reading", JSONB, nullable=False),
+    sa.CheckConstraint("applied > 0", name="applied"),
+)
+
+sa.Table(
+    "troubles",
+    metadata,
+    sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("turn_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text),
+    sa.Column("upstream", sa.Text),
+    sa.Column("agent", sa.Text),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("recovered_at", sa.DateTime(timezone=True)),
+    sa.Index("ix_troubles_at", "at"),
+    sa.Index("ix_troubles_fingerprint", "fingerprint", "at"),
 )

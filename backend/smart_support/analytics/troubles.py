@@ -351,8 +351,6 @@ class Troubled:
 
 
 MOST_HOURS = 1_000
-LONGEST_DAYS = 400
-"""Days that errors can be asked for at once."""
 
 LEAST_ODD = 5
 """Troubles in an hour below which nothing is odd."""

@@ -1,20 +1,20 @@
 """Troubles in PostgreSQL: taken from the log as it grows, and added up on request."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from smart_support.analytics.episode import NOTHING, Key, Sum, hour_of
-from smart_support.analytics.records import BUCKETS, floor, widen
+from smart_support.analytics.records import BUCKETS, check_days, floor, widen
 from smart_support.analytics.sums import AMOUNT, Counts, number
 from smart_support.analytics.sums_postgres import SumReader, put
 from smart_support.analytics.tables import trouble_readings, troubles
 from smart_support.analytics.troubles import (
     HOUR_OF_DAY,
-    LONGEST_DAYS,
+    LEAST_ODD,
     MOST_HOURS,
     PATTERN,
     PATTERN_CONVERSATIONS,
@@ -37,7 +37,6 @@ from smart_support.analytics.troubles import (
     restored,
 )
 from smart_support.database import Prepared, Row, Session, Sessions, upsert
-from smart_support.errors import InvalidInput
 from smart_support.events.consumer import unseen
 from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
 from smart_support.events.records import Event, ThreadId
@@ -105,8 +104,7 @@ class PostgresTroubles:
             InvalidInput: `end` is not after `start`, one has no time zone, or it is too long.
         """
         start, end = widen(start, end)
-        if end - start > timedelta(days=LONGEST_DAYS):
-            raise InvalidInput(f"Errors can be asked for {LONGEST_DAYS} days at once, not more.")
+        check_days(start, end)
         async with self._sessions.begin() as session:
             await session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             counts = await self._sums.read(session, start, end)
@@ -192,9 +190,9 @@ async def _take_in(
             row |= {"thread_id": thread_id, "first": seen is None}
             rows.append(row | {"before": seen if earlier else None})
             last[trouble.fingerprint] = max(seen or trouble.at, trouble.at)
-        kept = await session.execute(insert(troubles).returning(troubles), rows)
-        for row in kept:
-            counted.add(increments(_kept(row)))
+        await session.execute(insert(troubles), rows)
+        for trouble, row in zip(fresh, rows, strict=True):
+            counted.add(increments(_fresh(trouble, first=row["first"])))
     for recovered in found:
         if isinstance(recovered, Recovered):
             over = await session.execute(
@@ -223,6 +221,19 @@ async def _last_seen(
         .group_by(row.fingerprint)
     )
     return {row.fingerprint: row.last for row in found}
+
+
+def _fresh(trouble: Trouble, *, first: bool) -> Kept:
+    return Kept(
+        at=trouble.at,
+        code=trouble.code,
+        operation=trouble.operation,
+        upstream=trouble.upstream,
+        agent=trouble.agent,
+        fingerprint=trouble.fingerprint,
+        recovered_at=None,
+        first=first,
+    )
 
 
 def _kept(row: Row) -> Kept:
@@ -254,11 +265,11 @@ _PATTERNS = sa.text(
     SELECT p.fingerprint, l.kind, l.code, l.operation, l.upstream, f.at AS first_at,
            l.at AS last_at, c.carried
     FROM unnest(CAST(:fingerprints AS text[])) p(fingerprint)
-    CROSS JOIN LATERAL (SELECT * FROM troubles t WHERE t.fingerprint = p.fingerprint
+    CROSS JOIN LATERAL (SELECT * FROM conversation_troubles t WHERE t.fingerprint = p.fingerprint
         AND t.at >= :start AND t.at < :end ORDER BY t.at LIMIT 1) f
-    CROSS JOIN LATERAL (SELECT * FROM troubles t WHERE t.fingerprint = p.fingerprint
+    CROSS JOIN LATERAL (SELECT * FROM conversation_troubles t WHERE t.fingerprint = p.fingerprint
         AND t.at >= :start AND t.at < :end ORDER BY t.at DESC LIMIT 1) l
-    CROSS JOIN LATERAL (SELECT count(*) AS carried FROM troubles t
+    CROSS JOIN LATERAL (SELECT count(*) AS carried FROM conversation_troubles t
         WHERE t.fingerprint = p.fingerprint AND t.at >= :start AND t.at < :end
         AND t.before < :start) c
     """
@@ -302,13 +313,17 @@ async def _hours(
         for name, count in counts.get(HOUR_OF_DAY, {}).items():
             times[begin + int(name) * hour] = count
     many = (end - start) // hour
+    every = [times.get(before + place * hour, 0) for place in range(DAYS_BEFORE * 24 + many)]
     hours = []
     for place in range(many):
-        begin = start + place * hour
-        now = times.get(begin, 0)
-        past = [times.get(begin - number * day, 0) for number in range(1, DAYS_BEFORE + 1)]
-        usual = sum(past) / DAYS_BEFORE
-        odd = is_odd(now, usual)
+        # The same hour of the days before.
+        now, past = (
+            every[place + DAYS_BEFORE * 24],
+            sum(every[place : place + DAYS_BEFORE * 24 : 24]),
+        )
+        usual = past / DAYS_BEFORE
+        odd = now >= LEAST_ODD and is_odd(now, usual)
         if odd or many <= MOST_HOURS:
+            begin = start + place * hour
             hours.append(Hour(start=begin, troubles=now, usual=usual, odd=odd))
     return tuple(hours)

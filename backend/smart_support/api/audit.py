@@ -47,7 +47,9 @@ class AuditCheck(BaseModel):
 async def read_audit(
     person: Operator,  # noqa: ARG001
     parts: Running,
-    before: Annotated[int | None, Query(ge=1, description="`next_before` of a page.")] = None,
+    before: Annotated[
+        int | None, Query(ge=1, lt=2**63, description="`next_before` of a page.")
+    ] = None,
     act: Act | None = None,
     actor: Annotated[str | None, Query(max_length=200)] = None,
     since: Annotated[AwareDatetime | None, Query(description="From then on.")] = None,

@@ -79,7 +79,7 @@ class Resume(_Frame):
 
     type: Literal["resume"]
     thread_id: UUID
-    last_seq: int = Field(0, ge=0)
+    last_seq: int = Field(0, ge=0, lt=2**63)
 
 
 class Send(_Frame):

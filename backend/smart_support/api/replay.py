@@ -55,7 +55,7 @@ async def read_replay(
     thread_id: UUID,
     person: Lead,
     parts: Running,
-    after: Annotated[int, Query(ge=0, description="`next_after` of the last page.")] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="`next_after` of the last page.")] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 200,
 ) -> Response:
     """Messages, tool calls, every attempt, approvals and errors, as they were committed."""

@@ -1,6 +1,8 @@
 """Keeps what is derived from the logs up to date, beside the conversation and never in its way."""
 
 import asyncio
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,10 @@ from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHa
 
 BATCH = 500
 """Events read at once."""
+SETTLE_SECONDS = 5.0
+"""Between two times that what was counted is added to the sums."""
+
+KEPT_PLACES = 10_000
 
 GATHER_SECONDS = 0.25
 """How long what is derived may lag behind, so that a turn is taken in as a whole."""
@@ -29,11 +35,20 @@ class Derivation:
         consumers: Sequence[EventConsumer],
         errors: ErrorHandler = ERROR_HANDLER,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        settle: Callable[[], Awaitable[int]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`settle` adds a part of what was counted to the sums, and says how much it was."""
+        self._settle = settle
+        self._clock = clock
+        self._settled_at = clock()
         self._errors = errors
         self._sleep = sleep
         self._log = event_log
         self._consumers = consumers
+        self._at: OrderedDict[tuple[EventConsumer, ThreadId], int] = OrderedDict()
+        """Where consumers stood when they were fed last. They know better, and refuse a gap."""
         self._waiting: set[ThreadId] = set()
         self._wake = asyncio.Event()
 
@@ -51,6 +66,8 @@ class Derivation:
             await self._sleep(GATHER_SECONDS)
             while self._waiting:
                 await self.catch_up(self._waiting.pop())
+                if self._clock() - self._settled_at >= SETTLE_SECONDS:
+                    await self._settle_some()
 
     async def sweep(self, limit: int = 1_000) -> None:
         """Bring every thread up to date that is behind, e.g. after a crash."""
@@ -60,6 +77,17 @@ class Derivation:
                 behind = await consumer.behind(limit)
             for thread_id in behind:
                 await self._feed(consumer, thread_id)
+        while await self._settle_some():
+            pass
+
+    async def _settle_some(self) -> int:
+        """What it did not come to stays for the next time."""
+        settled = 0
+        self._settled_at = self._clock()
+        if self._settle is not None:
+            with self._errors.guarding(ErrorContext(place="job", operation="settling of figures")):
+                settled = await self._settle()
+        return settled
 
     async def catch_up(self, thread_id: ThreadId) -> None:
         """Bring one thread up to date, each consumer by itself."""
@@ -76,12 +104,17 @@ class Derivation:
         """
         with self._errors.guarding(_context(consumer, thread_id)):
             while True:
-                after = await consumer.applied(thread_id)
+                after = self._at.pop((consumer, thread_id), None)
+                if after is None:
+                    after = await consumer.applied(thread_id)
                 if read is None or read.after != after:
                     events = await self._log.read(thread_id, after=after, limit=BATCH)
                     read = _Read(after, events)
                 if read.events:
                     await consumer.apply(thread_id, read.events)
+                self._at[consumer, thread_id] = read.events[-1].seq if read.events else after
+                if len(self._at) > KEPT_PLACES:
+                    self._at.popitem(last=False)
                 if len(read.events) < BATCH:
                     return read
 
@@ -92,24 +125,6 @@ class _Read:
 
     after: int
     events: Sequence[Event]
-
-
-async def keep_settled(
-    settle: Callable[[], Awaitable[int]],
-    every: float,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    errors: ErrorHandler = ERROR_HANDLER,
-) -> None:
-    """Have what was counted added to the sums, every `every` seconds and until cancelled.
-
-    `settle` does a part and says how much it was; after a failure the rest waits for next time.
-    """
-    context = ErrorContext(place="job", operation="settling of figures")
-    while True:
-        with errors.guarding(context):
-            while await settle():
-                pass
-        await sleep(every)
 
 
 def _context(consumer: EventConsumer, thread_id: ThreadId | None = None) -> ErrorContext:

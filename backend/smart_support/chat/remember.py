@@ -7,13 +7,13 @@ from typing import Any
 
 import structlog
 
-from smart_support.agent.history import HISTORY_TYPES, MAX_EVENTS, divide, past_messages
+from smart_support.agent.history import divide, past_messages
 from smart_support.agent.memory import Memory, extended, summarised
 from smart_support.agent.state import ChatModel
+from smart_support.chat.past import PastEvents
 from smart_support.conversations.memory_postgres import PostgresMemories
 from smart_support.conversations.records import Turn
 from smart_support.errors import SupportError
-from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 from smart_support.ledger.postgres import PostgresLedger
 
@@ -28,7 +28,7 @@ _LEAST_TURNS = 4
 class Remembering:
     """Keeps what the model reads of a thread within `tokens`, however long the thread gets."""
 
-    log: PostgresEventLog
+    past: PastEvents
     ledger: PostgresLedger
     memories: PostgresMemories
     tokens: int
@@ -66,7 +66,7 @@ class Remembering:
         """Cover what has become too old. A failure costs nothing but a longer extract."""
         try:
             memory = await self._memory(thread_id)
-            events = await self.log.read_turns(thread_id, HISTORY_TYPES, last=MAX_EVENTS)
+            events = await self.past.read(thread_id)
             left_out = divide(events, None, tokens=self.tokens, memory=memory).left_out
             if len(left_out) < _LEAST_TURNS:
                 return

@@ -17,7 +17,7 @@ from uuid_utils import uuid7
 from smart_support.agent.agents import Agents, read_agents
 from smart_support.agent.caps import DEFAULT_CAPS, Caps
 from smart_support.agent.graph import TurnGraph
-from smart_support.agent.history import HISTORY_TYPES, MAX_EVENTS, past_messages, turn_so_far
+from smart_support.agent.history import past_messages, turn_so_far
 from smart_support.agent.prompts import PROMPT_VERSION
 from smart_support.agent.routing import choose_agent
 from smart_support.agent.run import Asked, Step, Thought, run_turn
@@ -28,11 +28,12 @@ from smart_support.agent.state import (
     ToolCallState,
     TurnContext,
 )
-from smart_support.agent.work import WHO_TYPES, at_work, last_agent
+from smart_support.agent.work import at_work, last_agent
 from smart_support.chat.calls import CallRecovery
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import FewAtOnce, MessageLimiter
 from smart_support.chat.offer import PER_TURN, offer_tools
+from smart_support.chat.past import PastEvents
 from smart_support.chat.questions import Asking
 from smart_support.chat.remember import Remembering
 from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
@@ -142,6 +143,7 @@ class TurnParts:
     conversations: PostgresConversations
     handoffs: PostgresHandoffs
     log: PostgresEventLog
+    past: PastEvents
     ledger: PostgresLedger
     calls: CallRecovery
     operations: PostgresOperations
@@ -558,9 +560,7 @@ class TurnRunner:
             name=thread.customer_name,
             email=thread.customer_email,
         )
-        past = await parts.log.read_turns(
-            turn.thread_id, (*HISTORY_TYPES, *WHO_TYPES), last=MAX_EVENTS
-        )
+        past = await parts.past.read(turn.thread_id)
         agents = parts.agents()
         offered = await offer_tools(
             parts.operations,

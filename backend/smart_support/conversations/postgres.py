@@ -371,7 +371,7 @@ class PostgresConversations:
         }
 
 
-_RECEIVE = (
+_RECEIVE = Prepared(
     sa.text(
         """
     SELECT r.outcome, r.wait, r.event_seq, r.event_at, (r.turn).*

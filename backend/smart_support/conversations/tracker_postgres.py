@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from smart_support.conversations.lifecycle import (
     EVERY_THREAD,
@@ -77,6 +78,19 @@ class PostgresConversationTracker:
             else:
                 await _store(session, lifecycle, log[-1].seq)
                 await _store_title(session, lifecycle)
+
+    async def complete_titles(self) -> None:
+        """Let titles be found that a server of the release before has stored, beside ours."""
+        missing = sa.select(states.c.thread_id, states.c.title).where(
+            states.c.title != "",
+            ~sa.exists().where(titles.c.thread_id == states.c.thread_id),
+        )
+        async with self._sessions.begin() as session:
+            await session.execute(
+                insert(titles)
+                .from_select([titles.c.thread_id, titles.c.title], missing)
+                .on_conflict_do_nothing()
+            )
 
     async def lifecycle(self, thread_id: ThreadId) -> Lifecycle:
         async with self._sessions() as session:

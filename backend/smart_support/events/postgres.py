@@ -56,6 +56,7 @@ _READ = Prepared(
 _READ_TYPES = Prepared(
     _EVENTS.where(
         events.c.thread_id == sa.bindparam("thread_id"),
+        events.c.seq > sa.bindparam("after"),
         events.c.type == sa.any_(sa.bindparam("types", type_=sa.ARRAY(sa.Text))),
     )
     .order_by(events.c.seq.desc())
@@ -170,10 +171,10 @@ class PostgresEventLog:
             return (await session.execute(_READ, values)).all()
 
     async def read_turns(
-        self, thread_id: ThreadId, types: Iterable[str], *, last: int
+        self, thread_id: ThreadId, types: Iterable[str], *, last: int, after: int = 0
     ) -> tuple[Event, ...]:
-        """The `last` newest events of these types, oldest first."""
-        values = {"thread_id": thread_id, "types": list(types), "most": last}
+        """The `last` newest events of these types after `after`, oldest first."""
+        values = {"thread_id": thread_id, "types": list(types), "most": last, "after": after}
         async with self._sessions() as session:
             rows = (await session.execute(_READ_TYPES, values)).all()
         return tuple(

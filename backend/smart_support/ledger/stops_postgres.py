@@ -8,13 +8,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils import uuid7
 
-from smart_support.database import Row, Session, Sessions
+from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound
 from smart_support.ledger.stops import Stop, Stopped, StopScope
 from smart_support.ledger.tables import stops
 
 FRESH_SECONDS = 0.5
 """How long this process may take what it read last for true."""
+
+
+_STANDING = Prepared(sa.select(stops).where(stops.c.lifted_at.is_(None)))
 
 
 class PostgresStops:
@@ -96,7 +99,7 @@ class PostgresStops:
         now = self._monotonic()
         if self._read is None or now - self._read[0] >= FRESH_SECONDS:
             async with self._sessions() as session:
-                rows = await session.execute(sa.select(stops).where(stops.c.lifted_at.is_(None)))
+                rows = await session.execute(_STANDING)
                 self._read = (now, tuple(_stop(row) for row in rows))
         return self._read[1]
 

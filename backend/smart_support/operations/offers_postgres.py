@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from smart_support.database import Session, Sessions
+from smart_support.database import Prepared, Session, Sessions
 from smart_support.operations.offers import Approvals, Offer, Withdrawn, address_of
 from smart_support.operations.records import Access, Operation, OperationId, ReviewState
 from smart_support.operations.rows import ADDRESS, OPERATION, CatalogueRows, operation_of
@@ -172,7 +172,7 @@ class PostgresOffers(CatalogueRows):
             ]
 
 
-_VERSION = sa.select(catalogue.c.changed_by)
+_VERSION = Prepared(sa.select(catalogue.c.changed_by))
 
 _LEXEMES = (
     sa.text(LEXEMES)

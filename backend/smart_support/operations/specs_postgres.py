@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from smart_support.database import Prepared
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.operations.records import ReviewState, Spec
 from smart_support.operations.rows import ADDRESS, SPECS, CatalogueRows, note, spec_of, spec_row
@@ -27,6 +28,11 @@ class Guard:
 
     schemes: Mapping[str, Scheme]
     environment: str
+
+
+_GUARD = Prepared(
+    sa.select(specs.c.schemes, specs.c.environment).where(specs.c.id == sa.bindparam("spec_id"))
+)
 
 
 class PostgresSpecs(CatalogueRows):
@@ -116,9 +122,8 @@ class PostgresSpecs(CatalogueRows):
         Raises:
             NotFound: there is no such document.
         """
-        statement = sa.select(specs.c.schemes, specs.c.environment).where(specs.c.id == spec_id)
         async with self._sessions() as session:
-            row = (await session.execute(statement)).one_or_none()
+            row = (await session.execute(_GUARD, {"spec_id": spec_id})).one_or_none()
         if row is None:
             raise NotFound(f"no spec {spec_id}")
         return Guard(row.schemes or {}, row.environment)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils import uuid7
 
-from smart_support.database import Row, Session, Sessions
+from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.security.audit import Act
 from smart_support.security.audit_postgres import record
 from smart_support.security.credentials import (
@@ -21,6 +21,15 @@ from smart_support.security.credentials import (
 )
 from smart_support.security.sealing import Keys
 from smart_support.security.tables import credential_troubles, credentials
+
+_HELD = Prepared(
+    sa.select(credentials).where(
+        credentials.c.spec_id == sa.bindparam("spec_id"),
+        credentials.c.environment == sa.bindparam("environment"),
+        sa.or_(credentials.c.owner == COMPANY, credentials.c.owner == sa.bindparam("owner")),
+        credentials.c.kind != Kind.PENDING.value,
+    )
+)
 
 _ACTS = {
     Kind.SCHEME: (Act.CREDENTIAL_SET, Act.CREDENTIAL_DELETED),
@@ -107,14 +116,9 @@ class PostgresCredentials:
 
     async def held(self, spec_id: str, environment: str, owner: str) -> tuple[Credential, ...]:
         """What the company has for an API, and what this customer has."""
-        statement = sa.select(credentials).where(
-            credentials.c.spec_id == spec_id,
-            credentials.c.environment == environment,
-            credentials.c.owner.in_({COMPANY, owner}),
-            credentials.c.kind != Kind.PENDING.value,
-        )
+        values = {"spec_id": spec_id, "environment": environment, "owner": owner}
         async with self._sessions() as session:
-            return tuple(_credential(row) for row in await session.execute(statement))
+            return tuple(_credential(row) for row in await session.execute(_HELD, values))
 
     async def get(self, slot: Slot) -> Credential | None:
         """What is in a place."""
