@@ -32,7 +32,7 @@ AT_LEAST = 2
 """Messages of each customer, however quickly it is over."""
 
 KINDS = ("note", "order", "say")
-RECONNECT = 1012
+RECONNECT, LATER = 1012, 1013
 
 
 def texts(customer: int, over: asyncio.Event) -> Iterator[str]:
@@ -108,8 +108,9 @@ async def test_nothing_is_lost_while_every_process_is_replaced_under_load(
     print(f"ends {ends}, closed with {dict(codes)}: {dict(counted)}")  # noqa: T201
     assert problems == []
     assert ends == [0] * PROCESSES
-    # They were told to come back, and nothing else; at least whoever a stopping process held.
-    assert set(codes) == {RECONNECT}
+    # They were told to come back, and nothing else: anew, or since they read too slowly.
+    assert codes[RECONNECT] > 0
+    assert set(codes) <= {RECONNECT, LATER}
     # Not one turn failed, and the outcome of not one call is unknown.
     assert counted["failed"] == counted["cancelled"] == counted["unknown"] == 0
     assert sum(len(customer.acknowledged) for customer in customers) == counted["turn_opened"]
