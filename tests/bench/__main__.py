@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,13 +29,14 @@ import httpx
 import structlog
 import uvloop
 from tests.bench import calls, conversion, converters, guards
-from tests.bench.fakes import TOKENS, document
+from tests.bench.fakes import PACED, REAL, TOKENS, document
 from tests.bench.figures import Figure, table
 from tests.bench.load import (
     Sample,
     Scenario,
     Target,
     bare_session,
+    ideal,
     our_session,
     run,
     timed,
@@ -60,7 +61,7 @@ OPERATOR = Person(id="operator", role=Role.OPERATOR, name="Operator")
 LONGEST = 175.0  # seconds that a run may take in all
 CALLS_SECONDS = 30.0  # of them, for tool calls and lookups
 
-TURN = "A turn (floor: bare LangGraph application, in memory; ours: everything on, fsync on)"
+TURN = "A turn (floor: bare LangGraph application on PostgreSQL; ours: everything on)"
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,12 @@ class Plan:
     rounds: int
     warm_up: Scenario
     alone: Scenario
-    few: Scenario
     many: Scenario
+    crowd: Scenario
     paced: Scenario
+    real: Scenario
+    """As a model of today answers; beside what it takes without anybody between."""
+    long: Scenario
     call_rounds: int
     call_times: int
     echoes: int
@@ -84,16 +88,18 @@ class Plan:
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
-        return (self.alone, self.few, self.many, self.paced)
+        return (self.alone, self.many, self.crowd, self.paced, self.real, self.long)
 
 
 FULL = Plan(
     rounds=5,
-    warm_up=Scenario(8, 2),
+    warm_up=Scenario(32, 4),
     alone=Scenario(1, 8),
-    few=Scenario(8, 3),
-    many=Scenario(32, 2),
-    paced=Scenario(8, 2, paced=True),
+    many=Scenario(32, 3),
+    crowd=Scenario(128, 1),
+    paced=Scenario(8, 2, PACED),
+    real=Scenario(16, 1, REAL),
+    long=Scenario(1, 4, before=59),
     call_rounds=10,
     call_times=20,
     echoes=200,
@@ -103,9 +109,11 @@ QUICK = Plan(
     rounds=1,
     warm_up=Scenario(1, 1),
     alone=Scenario(1, 2),
-    few=Scenario(2, 1),
     many=Scenario(4, 1),
-    paced=Scenario(2, 1, paced=True),
+    crowd=Scenario(5, 1),
+    paced=Scenario(2, 1, PACED),
+    real=Scenario(3, 1, REAL),
+    long=Scenario(1, 1, before=2),
     call_rounds=1,
     call_times=3,
     echoes=5,
@@ -127,13 +135,20 @@ class Turns:
         }
         self.rates = {
             each.name: Figure(TURN, f"{each.name}: turns per second", "1/s", "more")
-            for each in (plan.few, plan.many)
+            for each in (plan.many, plan.crowd)
         }
         self.cpus = {
             each.name: Figure(TURN, f"{each.name}: CPU of the server per turn", "ms")
             for each in plan.scenarios
         }
-        self.database = Figure(TURN, f"{plan.many.name}: CPU of PostgreSQL per turn", "ms", "")
+        self.database = Figure(TURN, f"{plan.many.name}: CPU of PostgreSQL per turn", "ms")
+        self.firsts = {
+            plan.real.name: Figure(TURN, f"{plan.real.name}: to the first token", "ms"),
+        }
+        self.added = {
+            name: Figure(TURN, f"{plan.real.name}: {what} over the ideal", "ms", "")
+            for name, what in (("first", "first token"), ("turn", "turn"))
+        }
         self.pieces = {
             each.name: Figure(TURN, f"{each.name}: pieces of {len(TOKENS)} tokens", "", "")
             for each in (plan.many, plan.paced)
@@ -147,15 +162,24 @@ class Turns:
             (self.rates, sample.per_second),
             (self.cpus, sample.cpu),
             (self.pieces, sample.pieces),
+            (self.firsts, statistics.median(sample.firsts)),
         ):
             if name in figures:
                 getattr(figures[name], side).append(value)
         if scenario is self.plan.many and sample.database_cpu is not None:
-            self.database.ours.append(sample.database_cpu)
+            getattr(self.database, side).append(sample.database_cpu)
+
+    def compare(self, side: str, sample: Sample, alone: tuple[float, float]) -> None:
+        """Add by how much the turns of a real model took longer than they do `alone`."""
+        first, whole = alone
+        getattr(self.added["first"], side).append(statistics.median(sample.firsts) - first)
+        getattr(self.added["turn"], side).append(statistics.median(sample.walls) - whole)
 
     def rows(self) -> list[Figure]:
         return [
             *self.walls.values(),
+            *self.firsts.values(),
+            *self.added.values(),
             *self.rates.values(),
             *self.cpus.values(),
             self.database,
@@ -192,10 +216,13 @@ async def bench(plan: Plan, folder: Path) -> list[Figure]:
             "SMART_SUPPORT_TOOL_ALLOWED_HOSTS": "127.0.0.1",  # where the company is
             "SMART_SUPPORT_SECRET_KEY": KEY,
             "SMART_SUPPORT_REST_LIMIT": "1000000/minute",  # each thread is opened by a REST call
+            "SMART_SUPPORT_SOCKETS_PER_PERSON": "1000",  # all of them are one person's
         }
+        url = await enter(embedded_postgres(folder))
+        own = await calls.another_database(url, "bare")
         async with asyncio.TaskGroup() as group:
             bare_one = group.create_task(
-                enter(started("tests.bench.bare", f"{model}/v1", company, cpus=measured))
+                enter(started("tests.bench.bare", f"{model}/v1", company, own, cpus=measured))
             )
             our_one = group.create_task(enter(product(folder, settings, measured)))
         bare_pid, bare_port = bare_one.result()
@@ -206,7 +233,7 @@ async def bench(plan: Plan, folder: Path) -> list[Figure]:
         await approve(client, tokens.issue(OPERATOR, now=now, ttl=3600), company)
         customer = tokens.issue(CUSTOMER, now=now, ttl=3600)
         targets = {
-            "floor": Target(bare_pid, None, partial(bare_session, bare_port)),
+            "floor": Target(bare_pid, postmaster(folder), partial(bare_session, bare_port)),
             "ours": Target(
                 our_pid, postmaster(folder), partial(our_session, client, address, customer)
             ),
@@ -221,7 +248,7 @@ async def bench(plan: Plan, folder: Path) -> list[Figure]:
             if number and round_began - began + slowest > plan.budget:
                 say(f"  no time for more than {number} of {plan.rounds} rounds")
                 break
-            await one_round(plan, targets, turns, number)
+            await one_round(plan, targets, turns, number, partial(ideal, model, company, REAL))
             slowest = max(slowest, time.monotonic() - round_began)
             say(f"  round {number + 1} of {plan.rounds}, {time.monotonic() - began:.0f} s")
         say("Measuring sockets, tool calls and lookups")
@@ -231,7 +258,6 @@ async def bench(plan: Plan, folder: Path) -> list[Figure]:
         for _ in range(plan.rounds):
             echo.floor.append(await timed(bare.echo, plan.echoes))
             echo.ours.append(await timed(ours.echo, plan.echoes))
-        url = await enter(embedded_postgres(folder))
         pin(0, measured)  # what is measured now is this process
         desk = await enter(calls.open_desk(url, company))
         called = await calls.measure(
@@ -250,14 +276,24 @@ async def bench(plan: Plan, folder: Path) -> list[Figure]:
         return [*turns.rows(), *split, echo, *floors, *layers, *read]
 
 
-async def one_round(plan: Plan, targets: dict[str, Target], turns: Turns, number: int) -> None:
+async def one_round(
+    plan: Plan,
+    targets: dict[str, Target],
+    turns: Turns,
+    number: int,
+    alone: Callable[[], Awaitable[tuple[float, float]]],
+) -> None:
     """Every scenario on both sides; who goes first changes from round to round."""
     sides = ["floor", "ours"]
     if number % 2:
         sides.reverse()
     for scenario in plan.scenarios:
+        nobody = await alone() if scenario is plan.real else (0.0, 0.0)
         for side in sides:
-            turns.take(scenario, side, await run(targets[side], scenario))
+            sample = await run(targets[side], scenario)
+            turns.take(scenario, side, sample)
+            if scenario is plan.real:
+                turns.compare(side, sample, nobody)
 
 
 async def approve(client: httpx.AsyncClient, token: str, company: str) -> None:

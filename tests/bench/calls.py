@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import asyncpg  # type: ignore[import-untyped]
 import httpx
+import sqlalchemy as sa
 from tests.bench.fakes import document
 from tests.bench.figures import Figure
 from tests.bench.load import timed
@@ -144,6 +145,17 @@ async def _approve(operations: PostgresOperations, company: str) -> None:
 
 CALLS = "A tool call (floor: httpx alone, on the same client; ours: with the ledger, fsync on)"
 FLOORS = "Floors (floor: the bare thing; ours: the same through our layers)"
+
+
+async def another_database(url: str, name: str) -> str:
+    """Make one more database beside that of `url`; its address."""
+    whole = sa.make_url(url)
+    connection = await asyncpg.connect(psycopg_dsn(url))
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}"')
+    finally:
+        await connection.close()
+    return psycopg_dsn(whole.set(database=name).render_as_string(hide_password=False))
 
 
 async def measure(desk: Desk, *, rounds: int, times: int, until: float) -> list[Figure]:

@@ -4,8 +4,8 @@
     python -m tests.bench.fakes company     # orders and notes
 
 Each prints `{"port": n}` and ends when its standard input closes. The model answers a customer's
-message with one streamed tool call, and the tool's result with `ANSWER`, a token per event. With
-`PACED` in a message of the conversation it waits `PACE` seconds before each token.
+message with one streamed tool call, and the tool's result with `ANSWER`, a token per event. What is
+asked for in the customer's words (`PACES`) says how long it takes to begin, and for each token.
 """
 
 import asyncio
@@ -18,7 +18,9 @@ import orjson
 import uvloop
 
 PACED = "Take your time."
-PACE = 0.005  # seconds
+REAL = "Think it over."
+PACES = {PACED: (0.0, 0.005), REAL: (0.3, 0.015)}
+"""Words -> seconds to the first event, and between two."""
 
 TOKENS = [
     "Your ", "order ", "was ", "sent ", "on ", "Monday ", "by ", "mail, ", "is ", "now ",
@@ -124,6 +126,9 @@ class Model(_Http):
     _numbers = itertools.count(1)
 
     def answer(self, head: bytes, body: bytes) -> None:
+        if head.startswith(b"GET "):  # whether it is there at all
+            self.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            return
         messages = orjson.loads(body)["messages"]
         said = [
             each["content"]
@@ -132,8 +137,12 @@ class Model(_Http):
         ]
         calls = messages[-1]["role"] != "tool"
         pieces = _call(next(self._numbers)) if calls else _TEXT
+        first, pause = next((PACES[words] for words in PACES if words in said[-1]), (0.0, 0.0))
         self.write(self._HEAD)
-        self._go_on(pieces, 0, PACE if not calls and PACED in said[-1] else 0.0)
+        if first:
+            asyncio.get_running_loop().call_later(first, self._go_on, pieces, 0, pause)
+        else:
+            self._go_on(pieces, 0, pause)
 
     def _go_on(self, pieces: list[bytes], place: int, pause: float) -> None:
         # A turn of the loop between two events, so that no write joins them.

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import httpx
 import orjson
-from tests.bench.fakes import ANSWER, ORDER, PACE, PACED
+from tests.bench.fakes import ANSWER, ORDER, PACES
 from tests.bench.processes import cpu_of, cpu_of_family
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -21,11 +21,20 @@ TURN_SECONDS = 60.0
 QUESTION = "Where is my order 1001?"
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a customer saw of an answer: pieces of its text, and when the first of them came."""
+
+    pieces: int
+    first: float
+    """By the clock of `perf_counter`."""
+
+
 class Session(Protocol):
     """One customer in one conversation."""
 
-    async def turn(self, text: str) -> int:
-        """Ask, and wait for the whole answer; into how many pieces its text was cut."""
+    async def turn(self, text: str) -> Turn:
+        """Ask, and wait for the whole answer."""
         ...
 
 
@@ -38,17 +47,18 @@ class BareSession:
         self._socket = socket
         self._thread_id = str(uuid4())
 
-    async def turn(self, text: str) -> int:
+    async def turn(self, text: str) -> Turn:
         await self._socket.send(orjson.dumps({"thread_id": self._thread_id, "text": text}).decode())
         pieces: list[str] = []
-        result = ""
+        result, first = "", 0.0
         while not (frame := orjson.loads(await self._socket.recv())).get("done"):
             if "token" in frame:
+                first = first or time.perf_counter()
                 pieces.append(frame["token"])
             result = frame.get("result", result)
         if "".join(pieces) != ANSWER or not result or orjson.loads(result) != ORDER:
             raise WrongAnswer(f"the bare turn said {pieces!r} after {result!r}")
-        return len(pieces)
+        return Turn(len(pieces), first)
 
     async def echo(self) -> None:
         """One round trip of a small frame."""
@@ -72,12 +82,12 @@ class OurSession:
                 raise WrongAnswer(f"the server said {frame['error']}")
         return frame[key]
 
-    async def turn(self, text: str) -> int:
+    async def turn(self, text: str) -> Turn:
         self._messages += 1
         await self.say(
             type="send", thread_id=self._thread_id, message_id=f"m{self._messages}", text=text
         )
-        said, pieces, result = "", 0, ""
+        said, pieces, result, first = "", 0, "", 0.0
         while True:
             frame = orjson.loads(await self._socket.recv())
             event = frame.get("event")
@@ -89,6 +99,8 @@ class OurSession:
                 case "TEXT_MESSAGE_START":
                     said = ""
                 case "TEXT_MESSAGE_CONTENT":
+                    if "offset" in frame:  # the customer's own words have none
+                        first = first or time.perf_counter()
                     said = said[: frame.get("offset", len(said))] + event["delta"]
                     pieces += "offset" in frame
                 case "TOOL_CALL_RESULT":
@@ -97,7 +109,7 @@ class OurSession:
                     break
         if event["type"] != "RUN_FINISHED" or said != ANSWER or result != "done":
             raise WrongAnswer(f"our turn ended with {event}, after {result!r} and {said!r}")
-        return pieces
+        return Turn(pieces, first)
 
     async def echo(self) -> None:
         """One round trip of the smallest frame that our protocol has."""
@@ -149,13 +161,19 @@ class Scenario:
 
     sessions: int
     turns: int
-    paced: bool = False
+    words: str = ""
+    """What the customer adds, which says how fast the model is (`PACES`)."""
+    before: int = 0
+    """Turns that each thread has already when it begins; they are not measured."""
 
     @property
     def name(self) -> str:
         several = "" if self.sessions == 1 else "s"
-        pace = f", {PACE * 1000:.0f} ms a token" if self.paced else ""
-        return f"{self.sessions} session{several}{pace}"
+        first, pause = PACES.get(self.words, (0.0, 0.0))
+        pace = f", {pause * 1000:.0f} ms a token" if pause else ""
+        pace += f" after {first * 1000:.0f} ms" if first else ""
+        old = f", turn {self.before + 1} and on" if self.before else ""
+        return f"{self.sessions} session{several}{pace}{old}"
 
 
 @dataclass(frozen=True)
@@ -164,6 +182,8 @@ class Sample:
 
     walls: list[float]
     """Milliseconds of each turn, from the question to the end of the answer."""
+    firsts: list[float]
+    """Milliseconds of each turn until the first piece of its answer."""
     per_second: float
     cpu: float
     database_cpu: float | None
@@ -173,8 +193,9 @@ class Sample:
 
 async def run(target: Target, scenario: Scenario) -> Sample:
     """One round. Opening sockets and threads is not in it; work left over by its turns is."""
-    text = f"{QUESTION} {PACED}" if scenario.paced else QUESTION
+    text = f"{QUESTION} {scenario.words}".rstrip()
     walls: list[float] = []
+    firsts: list[float] = []
     pieces = 0
 
     async def customer(session: Session) -> None:
@@ -183,13 +204,17 @@ async def run(target: Target, scenario: Scenario) -> Sample:
             began = time.perf_counter()
             async with asyncio.timeout(TURN_SECONDS):
                 found = await session.turn(text)
-            pieces += found
+            pieces += found.pieces
             walls.append((time.perf_counter() - began) * 1000)
+            firsts.append((found.first - began) * 1000)
 
     async with AsyncExitStack() as stack:
         sessions = [
             await stack.enter_async_context(target.session()) for _ in range(scenario.sessions)
         ]
+        for session in sessions:
+            for _ in range(scenario.before):
+                await session.turn(QUESTION)
         before = await _quiet(target)
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
@@ -200,6 +225,7 @@ async def run(target: Target, scenario: Scenario) -> Sample:
     count = len(walls)
     return Sample(
         walls=walls,
+        firsts=firsts,
         per_second=count / seconds,
         cpu=(after[0] - before[0]) * 1000 / count,
         database_cpu=None if target.postmaster is None else (after[1] - before[1]) * 1000 / count,
@@ -221,6 +247,24 @@ async def _quiet(target: Target) -> tuple[float, float]:
 def _cpu(target: Target) -> tuple[float, float]:
     database = 0.0 if target.postmaster is None else cpu_of_family(target.postmaster)
     return cpu_of(target.pid), database
+
+
+async def ideal(model: str, company: str, words: str) -> tuple[float, float]:
+    """A turn without anybody between: milliseconds to its first token, and to its end."""
+    asked: list[dict[str, Any]] = [{"role": "user", "content": f"{QUESTION} {words}"}]
+    result = {"role": "tool", "tool_call_id": "1", "content": orjson.dumps(ORDER).decode()}
+    first = 0.0
+    async with httpx.AsyncClient(trust_env=False, timeout=TURN_SECONDS) as client:
+        began = time.perf_counter()
+        for messages in (asked, [*asked, result]):
+            body = {"model": "bench", "messages": messages, "stream": True}
+            async with client.stream("POST", f"{model}/v1/chat/completions", json=body) as answer:
+                async for piece in answer.aiter_bytes():
+                    if b'"content":"Your ' in piece:
+                        first = time.perf_counter()
+            if messages is asked:
+                await client.get(f"{company}/orders/1001")
+        return (first - began) * 1000, (time.perf_counter() - began) * 1000
 
 
 async def timed(work: Callable[[], Awaitable[object]], times: int) -> float:

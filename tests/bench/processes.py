@@ -65,7 +65,7 @@ async def started(*command: str, cpus: set[int]) -> AsyncIterator[tuple[int, int
 
 @asynccontextmanager
 async def product(
-    data_dir: Path, environment: Mapping[str, str], cpus: set[int]
+    data_dir: Path, environment: Mapping[str, str], cpus: set[int], *arguments: str
 ) -> AsyncIterator[tuple[int, str]]:
     """Run `smart-support serve` until the block ends; yields its process id and address."""
     process = await asyncio.create_subprocess_exec(
@@ -73,6 +73,7 @@ async def product(
         "-m",
         "smart_support",
         "serve",
+        *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=data_dir,  # no .env of somebody's has a part in this

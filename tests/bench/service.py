@@ -1,0 +1,335 @@
+"""The service as a whole beside the bare application: start, memory, rows, workers, overload.
+
+    python -m tests.bench.service [--turns 20000]
+
+Minutes. `make bench-full` runs it after the turns and before the months of conversations.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+import httpx
+import psutil  # type: ignore[import-untyped]
+import structlog
+import uvloop
+from tests.bench.__main__ import CUSTOMER, KEY, OPERATOR, approve, interruptible, machine, say
+from tests.bench.calls import another_database
+from tests.bench.fakes import TOKENS
+from tests.bench.figures import Figure, table
+from tests.bench.load import (
+    Scenario,
+    Session,
+    Target,
+    bare_session,
+    our_session,
+    run,
+)
+from tests.bench.processes import ROOT, cpus, pin, pin_family, postmaster, product, started
+
+from smart_support.database.embedded import embedded_postgres
+from smart_support.database.engine import psycopg_dsn
+from smart_support.identity.tokens import Tokens
+
+AT_REST = "At rest (floor: the bare application)"
+PER_TURN = (
+    f"A turn that only reads, its answer of {len(TOKENS)} tokens (floor: the bare application)"
+)
+OVER = "More customers than one process can answer at once (floor: ours at its capacity)"
+SEVERAL = "Two processes on this machine (floor: one of ours, no CPU kept for it)"
+
+STARTS = 5
+IDLE = 500
+CAPACITY = Scenario(32, 6)
+OVERLOAD = Scenario(160, 3)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the servers of a run are given."""
+
+    folder: Path
+    url: str
+    model: str
+    company: str
+    measured: set[int]
+    others: set[int]
+
+    def settings(self, **more: str) -> dict[str, str]:
+        """Ours, on the PostgreSQL of the run."""
+        return {
+            "DATABASE_URL": psycopg_dsn(self.url),
+            "OPENAI_API_KEY": "bench",
+            "OPENAI_BASE_URL": f"{self.model}/v1",
+            "OPENAI_MODEL": "bench",
+            "SMART_SUPPORT_PORT": "0",
+            "SMART_SUPPORT_TOOL_ALLOWED_HOSTS": "127.0.0.1",
+            "SMART_SUPPORT_SECRET_KEY": KEY,
+            "SMART_SUPPORT_REST_LIMIT": "1000000/minute",
+            "SMART_SUPPORT_SOCKETS_PER_PERSON": "5000",
+            "SMART_SUPPORT_SOCKETS_PER_ADDRESS": "5000",
+            **more,
+        }
+
+    @asynccontextmanager
+    async def ours(
+        self, *arguments: str, cpus: set[int] | None = None
+    ) -> AsyncIterator[tuple[int, str]]:
+        """Our server; its process id and address."""
+        at = self.folder / "ours"
+        at.mkdir(exist_ok=True)
+        where = self.measured if cpus is None else cpus
+        async with product(at, self.settings(), where, *arguments) as found:
+            yield found
+
+    @asynccontextmanager
+    async def bare(self, database: str) -> AsyncIterator[tuple[int, int]]:
+        """The bare application; its process id and port."""
+        command = ("tests.bench.bare", f"{self.model}/v1", self.company, database)
+        async with started(*command, cpus=self.measured) as found:
+            yield found
+
+
+@asynccontextmanager
+async def scene() -> AsyncIterator[Scene]:
+    """The fakes and a PostgreSQL, for as long as the block lasts."""
+    folder = Path(tempfile.mkdtemp(prefix="ssb-"))
+    try:
+        async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            measured, others = cpus(pinned=True)
+            pin(0, others)
+            ports = [
+                (await enter(started("tests.bench.fakes", kind, cpus=others)))[1]
+                for kind in ("model", "company")
+            ]
+            url = await enter(embedded_postgres(folder))
+            pin_family(postmaster(folder), others)
+            model, company = (f"http://127.0.0.1:{port}" for port in ports)
+            yield Scene(folder, url, model, company, measured, others)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def starts(scene: Scene, own: str) -> Figure:
+    """Milliseconds from the start of the process to the first good answer of its health."""
+    figure = Figure(AT_REST, "start to the first good answer", "ms")
+
+    async def until_healthy(url: str) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            (await client.get(url)).raise_for_status()
+
+    for number in range(STARTS + 1):
+        began = time.perf_counter()
+        async with scene.bare(own) as (_, port):
+            await until_healthy(f"http://127.0.0.1:{port}/health")
+            bare = time.perf_counter() - began
+        began = time.perf_counter()
+        async with scene.ours() as (_, address):
+            await until_healthy(f"{address}/api/health/ready")
+            ours = time.perf_counter() - began
+        if number:  # the first compiles byte code and makes tables
+            figure.floor.append(bare * 1000)
+            figure.ours.append(ours * 1000)
+    return figure
+
+
+def resident(pid: int) -> float:
+    """MiB that a process holds in memory."""
+    return float(psutil.Process(pid).memory_info().rss) / 2**20
+
+
+async def idle(session: Callable[[], AbstractAsyncContextManager[Session]], pid: int) -> float:
+    """KiB that each of `IDLE` sockets takes on which nobody says anything."""
+    async with AsyncExitStack() as stack:
+        for _ in range(20):  # what the first ones bring along is not theirs
+            await stack.enter_async_context(session())
+        await asyncio.sleep(1)
+        before = resident(pid)
+        for _ in range(IDLE):
+            await stack.enter_async_context(session())
+        await asyncio.sleep(2)
+        return (resident(pid) - before) * 1024 / IDLE
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a database has been through so far."""
+
+    rows: int
+    commits: int
+    """Transactions that wrote something."""
+
+
+async def written(url: str) -> Written:
+    """As of now; PostgreSQL tells its own statistics with a second's delay."""
+    connection = await asyncpg.connect(url)
+    try:
+        await asyncio.sleep(1.5)
+        rows = await connection.fetchval("SELECT sum(n_tup_ins) FROM pg_stat_user_tables")
+        commits = await connection.fetchval(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+        )
+    finally:
+        await connection.close()
+    return Written(int(rows), int(commits))
+
+
+async def measure(scene: Scene, turns: int) -> list[Figure]:
+    """Every row."""
+    own = await another_database(scene.url, "bare")
+    say("Measuring starts")
+    figures = [await starts(scene, own)]
+    now = datetime.now(UTC)
+    tokens = Tokens(KEY)
+    customer = tokens.issue(CUSTOMER, now=now, ttl=36_000)
+    operator = tokens.issue(OPERATOR, now=now, ttl=36_000)
+    rest = Figure(AT_REST, "memory before the first turn", "MiB")
+    warm = Figure(AT_REST, "memory after 128 customers at once", "MiB")
+    sockets = Figure(
+        AT_REST, f"memory of a socket on which nothing is said ({IDLE} of them)", "KiB"
+    )
+    inserted = Figure(PER_TURN, "rows written, what is derived included", "")
+    commits = Figure(PER_TURN, "commits, what is derived included", "")
+    growth = Figure(AT_REST, f"memory after {turns} more turns", "MiB")
+    over = [Figure(OVER, name, unit, better) for name, unit, better in _OVER]
+    async with scene.bare(own) as (pid, port), scene.ours() as (our_pid, address):
+        async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=60) as client:
+            await approve(client, operator, scene.company)
+            sides: dict[str, tuple[int, str, Any]] = {
+                "floor": (pid, own, partial(bare_session, port)),
+                "ours": (
+                    our_pid,
+                    psycopg_dsn(scene.url),
+                    partial(our_session, client, address, customer),
+                ),
+            }
+            for side, (server, database, session) in sides.items():
+                say(f"Measuring memory and rows: {side}")
+                target = Target(server, postmaster(scene.folder), session)
+                getattr(rest, side).append(resident(server))
+                await run(target, Scenario(32, 2))
+                before = await written(database)
+                await run(target, Scenario(8, 8))
+                await asyncio.sleep(7)  # what is derived is added up every five seconds
+                after = await written(database)
+                getattr(inserted, side).append((after.rows - before.rows - 8 * _OPENED[side]) / 64)
+                getattr(commits, side).append((after.commits - before.commits) / 64)
+                await run(target, Scenario(128, 2))
+                getattr(warm, side).append(resident(server))
+                getattr(sockets, side).append(await idle(session, server))
+            say("Measuring overload")
+            _, _, session = sides["ours"]
+            target = Target(our_pid, postmaster(scene.folder), session)
+            for _ in range(3):
+                at, beyond = await run(target, CAPACITY), await run(target, OVERLOAD)
+                for figure, each in zip(over, (_rate, _middle, _slowest), strict=True):
+                    figure.floor.append(each(at))
+                    figure.ours.append(each(beyond))
+            say(f"Measuring {turns} turns")
+            growth.floor.append(resident(our_pid))
+            done = 0
+            while done < turns:
+                await run(target, Scenario(32, 20))
+                done += 32 * 20
+            growth.ours.append(resident(our_pid))
+    say("Measuring two processes")
+    figures += [rest, warm, growth, sockets, inserted, commits, *over]
+    return [*figures, await several(scene, operator, customer)]
+
+
+_OPENED = {"floor": 0, "ours": 2}
+"""Rows of opening a thread, which is not of a turn."""
+
+_OVER = (
+    ("turns per second", "1/s", "more"),
+    ("one turn, median", "ms", "less"),
+    ("one turn, slowest", "ms", "less"),
+)
+
+
+def _rate(sample: Any) -> float:
+    return float(sample.per_second)
+
+
+def _middle(sample: Any) -> float:
+    return float(statistics.median(sample.walls))
+
+
+def _slowest(sample: Any) -> float:
+    return float(max(sample.walls))
+
+
+async def several(scene: Scene, operator: str, customer: str) -> Figure:
+    """Turns per second of two worker processes beside one, each with both CPUs."""
+    figure = Figure(SEVERAL, "32 sessions: turns per second", "1/s", "more")
+    both = scene.measured | scene.others
+    pin(0, both)
+    pin_family(postmaster(scene.folder), both)
+    for _ in range(3):
+        for side, workers in (("floor", "1"), ("ours", "2")):
+            async with scene.ours("--workers", workers, cpus=both) as (pid, address):
+                async with httpx.AsyncClient(
+                    base_url=address, trust_env=False, timeout=60
+                ) as client:
+                    session = partial(our_session, client, address, customer)
+                    target = Target(pid, postmaster(scene.folder), session)
+                    await run(target, Scenario(32, 3))
+                    getattr(figure, side).append((await run(target, Scenario(32, 10))).per_second)
+    return figure
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    """Measure, print the table, write the JSON."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    at, before, began = datetime.now(UTC), machine(), time.monotonic()
+    async with interruptible(), scene() as servers:
+        figures = await measure(servers, arguments.turns)
+    say("")
+    say(table(figures))
+    say("")
+    say(
+        f"{before['cpus']} CPUs, Python {before['python']}, load average "
+        f"{before['load_average'][0]} before; {time.monotonic() - began:.0f} s"
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / f"service-{at:%Y%m%dT%H%M%SZ}.json"
+    path.write_text(
+        json.dumps(
+            {
+                "at": at.isoformat(timespec="seconds"),
+                "machine": before,
+                "figures": [figure.record() for figure in figures],
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+    say(f"Written to {path}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.service", description=__doc__)
+    parser.add_argument("--turns", type=int, default=20_000, help="turns for the growth of memory")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / ".benchmarks", help="folder for the JSON"
+    )
+    return parser.parse_args(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    uvloop.run(main(parse()))
