@@ -11,7 +11,6 @@ import json
 import logging
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,7 +28,6 @@ import structlog
 import uvloop
 from tests.bench.__main__ import CUSTOMER, KEY, OPERATOR, approve, interruptible, machine, say
 from tests.bench.calls import another_database
-from tests.bench.fakes import TOKENS
 from tests.bench.figures import Figure, table
 from tests.bench.load import (
     Scenario,
@@ -46,9 +44,7 @@ from smart_support.database.engine import psycopg_dsn
 from smart_support.identity.tokens import Tokens
 
 AT_REST = "At rest (floor: the bare application)"
-PER_TURN = (
-    f"A turn that only reads, its answer of {len(TOKENS)} tokens (floor: the bare application)"
-)
+PER_TURN = "A turn that only reads (floor: the bare application)"
 OVER = "More customers than one process can answer at once (floor: ours at its capacity)"
 SEVERAL = "Two processes on this machine (floor: one of ours, no CPU kept for it)"
 
@@ -140,7 +136,7 @@ async def starts(scene: Scene, own: str) -> Figure:
             bare = time.perf_counter() - began
         began = time.perf_counter()
         async with scene.ours() as (_, address):
-            await until_healthy(f"{address}/api/health/ready")
+            await until_healthy(f"{address}/api/health")
             ours = time.perf_counter() - began
         if number:  # the first compiles byte code and makes tables
             figure.floor.append(bare * 1000)
@@ -200,56 +196,57 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
     operator = tokens.issue(OPERATOR, now=now, ttl=36_000)
     rest = Figure(AT_REST, "memory before the first turn", "MiB")
     warm = Figure(AT_REST, "memory after 128 customers at once", "MiB")
-    sockets = Figure(
-        AT_REST, f"memory of a socket on which nothing is said ({IDLE} of them)", "KiB"
-    )
+    sockets = Figure(AT_REST, f"memory of an idle socket ({IDLE} of them)", "KiB")
     inserted = Figure(PER_TURN, "rows written, what is derived included", "")
     commits = Figure(PER_TURN, "commits, what is derived included", "")
     growth = Figure(AT_REST, f"memory after {turns} more turns", "MiB")
     over = [Figure(OVER, name, unit, better) for name, unit, better in _OVER]
-    async with scene.bare(own) as (pid, port), scene.ours() as (our_pid, address):
-        async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=60) as client:
-            await approve(client, operator, scene.company)
-            sides: dict[str, tuple[int, str, Any]] = {
-                "floor": (pid, own, partial(bare_session, port)),
-                "ours": (
-                    our_pid,
-                    psycopg_dsn(scene.url),
-                    partial(our_session, client, address, customer),
-                ),
-            }
-            for side, (server, database, session) in sides.items():
-                say(f"Measuring memory and rows: {side}")
-                target = Target(server, postmaster(scene.folder), session)
-                getattr(rest, side).append(resident(server))
-                await run(target, Scenario(32, 2))
-                before = await written(database)
-                await run(target, Scenario(8, 8))
-                await asyncio.sleep(7)  # what is derived is added up every five seconds
-                after = await written(database)
-                getattr(inserted, side).append((after.rows - before.rows - 8 * _OPENED[side]) / 64)
-                getattr(commits, side).append((after.commits - before.commits) / 64)
-                await run(target, Scenario(128, 2))
-                getattr(warm, side).append(resident(server))
-                getattr(sockets, side).append(await idle(session, server))
-            say("Measuring overload")
-            _, _, session = sides["ours"]
-            target = Target(our_pid, postmaster(scene.folder), session)
-            for _ in range(3):
-                at, beyond = await run(target, CAPACITY), await run(target, OVERLOAD)
-                for figure, each in zip(over, (_rate, _middle, _slowest), strict=True):
-                    figure.floor.append(each(at))
-                    figure.ours.append(each(beyond))
-            say(f"Measuring {turns} turns")
-            growth.floor.append(resident(our_pid))
-            done = 0
-            while done < turns:
-                await run(target, Scenario(32, 20))
-                done += 32 * 20
-            growth.ours.append(resident(our_pid))
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        pid, port = await enter(scene.bare(own))
+        our_pid, address = await enter(scene.ours())
+        client = await enter(httpx.AsyncClient(base_url=address, trust_env=False, timeout=60))
+        await approve(client, operator, scene.company)
+        sides: dict[str, tuple[int, str, Any]] = {
+            "floor": (pid, own, partial(bare_session, port)),
+            "ours": (
+                our_pid,
+                psycopg_dsn(scene.url),
+                partial(our_session, client, address, customer),
+            ),
+        }
+        for side, (server, database, session) in sides.items():
+            say(f"Measuring memory and rows: {side}")
+            target = Target(server, postmaster(scene.folder), session)
+            getattr(rest, side).append(resident(server))
+            await run(target, Scenario(32, 2))
+            before = await written(database)
+            await run(target, Scenario(8, 8))
+            await asyncio.sleep(7)  # what is derived is added up every five seconds
+            after = await written(database)
+            getattr(inserted, side).append((after.rows - before.rows - 8 * _OPENED[side]) / 64)
+            getattr(commits, side).append((after.commits - before.commits) / 64)
+            await run(target, Scenario(128, 2))
+            getattr(warm, side).append(resident(server))
+            getattr(sockets, side).append(await idle(session, server))
+        say("Measuring overload")
+        _, _, session = sides["ours"]
+        target = Target(our_pid, postmaster(scene.folder), session)
+        for _ in range(3):
+            at, beyond = await run(target, CAPACITY), await run(target, OVERLOAD)
+            for figure, each in zip(over, (_rate, _middle, _slowest), strict=True):
+                figure.floor.append(each(at))
+                figure.ours.append(each(beyond))
+        say(f"Measuring {turns} turns")
+        growth.floor.append(resident(our_pid))
+        done = 0
+        while done < turns:
+            await run(target, Scenario(32, 20))
+            done += 32 * 20
+        growth.ours.append(resident(our_pid))
     say("Measuring two processes")
     figures += [rest, warm, growth, sockets, inserted, commits, *over]
-    return [*figures, await several(scene, operator, customer)]
+    return [*figures, await several(scene, customer)]
 
 
 _OPENED = {"floor": 0, "ours": 2}
@@ -274,7 +271,7 @@ def _slowest(sample: Any) -> float:
     return float(max(sample.walls))
 
 
-async def several(scene: Scene, operator: str, customer: str) -> Figure:
+async def several(scene: Scene, customer: str) -> Figure:
     """Turns per second of two worker processes beside one, each with both CPUs."""
     figure = Figure(SEVERAL, "32 sessions: turns per second", "1/s", "more")
     both = scene.measured | scene.others
@@ -282,14 +279,16 @@ async def several(scene: Scene, operator: str, customer: str) -> Figure:
     pin_family(postmaster(scene.folder), both)
     for _ in range(3):
         for side, workers in (("floor", "1"), ("ours", "2")):
-            async with scene.ours("--workers", workers, cpus=both) as (pid, address):
-                async with httpx.AsyncClient(
-                    base_url=address, trust_env=False, timeout=60
-                ) as client:
-                    session = partial(our_session, client, address, customer)
-                    target = Target(pid, postmaster(scene.folder), session)
-                    await run(target, Scenario(32, 3))
-                    getattr(figure, side).append((await run(target, Scenario(32, 10))).per_second)
+            async with AsyncExitStack() as stack:
+                enter = stack.enter_async_context
+                pid, address = await enter(scene.ours("--workers", workers, cpus=both))
+                client = await enter(
+                    httpx.AsyncClient(base_url=address, trust_env=False, timeout=60)
+                )
+                session = partial(our_session, client, address, customer)
+                target = Target(pid, postmaster(scene.folder), session)
+                await run(target, Scenario(32, 3))
+                getattr(figure, side).append((await run(target, Scenario(32, 10))).per_second)
     return figure
 
 
@@ -328,7 +327,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=ROOT / ".benchmarks", help="folder for the JSON"
     )
-    return parser.parse_args(sys.argv[1:])
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
