@@ -119,7 +119,12 @@ class OurSession:
 
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[ClientConnection]:
-    options: dict[str, Any] = {"proxy": None, "compression": None, "ping_interval": None}
+    options: dict[str, Any] = {
+        "proxy": None,
+        "compression": None,
+        "ping_interval": None,
+        "close_timeout": 1,
+    }
     async with connect(url, open_timeout=TURN_SECONDS, **options) as socket:
         yield socket
 
