@@ -12,7 +12,7 @@ LOCKED := --python-version 3.11 --universal --generate-hashes --no-annotate --no
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check bench soak format page api-client browser setup lock clean
+.PHONY: run test check bench bench-full soak format page api-client browser setup lock clean
 
 run: $(STAMPS)/run $(UI)/index.html
 	@exec $(BIN)/smart-support serve --demo
@@ -40,6 +40,12 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench
+
+# A quarter of an hour on a quiet machine: also memory, start, overload, and months of conversations.
+bench-full: setup
+	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.service
+	$(BIN)/python -m tests.bench.history --size 10
 
 # Every law with thousands of examples instead of a hundred.
 soak: setup
