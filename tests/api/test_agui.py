@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ag_ui.core import Event as AGUIEvent
+from ag_ui.core import TextMessageContentEvent, TextMessageStartEvent
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -128,6 +129,18 @@ def test_every_history_is_told_in_valid_events_with_each_number_once(log: list[E
 
 
 @given(log=histories())
+def test_a_piece_of_an_answer_is_an_event_of_the_standard() -> None:
+    frames = list(Speaker("t1", 0).frames(LiveText("m1", 0, "Hello")))
+
+    assert [frame["event"] for frame in frames] == [
+        event.model_dump(mode="json", by_alias=True, exclude_none=True)
+        for event in (
+            TextMessageStartEvent(message_id="m1", role="assistant"),
+            TextMessageContentEvent(message_id="m1", delta="Hello"),
+        )
+    ]
+
+
 def test_only_the_last_event_of_a_fact_carries_its_number(log: list[Event]) -> None:
     for event in log:
         *before, last = frames_of([event])

@@ -110,8 +110,15 @@ class Speaker:
             shown = ""
         place = _first_difference(shown, item)
         if text := item.text[place - item.offset :]:
-            content = TextMessageContentEvent(message_id=message_id, delta=text)
-            yield self._unnumbered(content) | {"offset": place}
+            # A TextMessageContentEvent, written by hand: one is made for every token.
+            content = {"type": "TEXT_MESSAGE_CONTENT", "messageId": message_id, "delta": text}
+            yield {
+                "thread_id": self._thread_id,
+                "seq": None,
+                "at": None,
+                "event": content,
+                "offset": place,
+            }
             shown = shown[:place] + text
         self._shown[message_id] = shown
 
