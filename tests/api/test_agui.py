@@ -128,7 +128,6 @@ def test_every_history_is_told_in_valid_events_with_each_number_once(log: list[E
     assert [frame["seq"] for frame in frames if frame["seq"]] == [event.seq for event in log]
 
 
-@given(log=histories())
 def test_a_piece_of_an_answer_is_an_event_of_the_standard() -> None:
     frames = list(Speaker("t1", 0).frames(LiveText("m1", 0, "Hello")))
 
@@ -141,6 +140,7 @@ def test_a_piece_of_an_answer_is_an_event_of_the_standard() -> None:
     ]
 
 
+@given(log=histories())
 def test_only_the_last_event_of_a_fact_carries_its_number(log: list[Event]) -> None:
     for event in log:
         *before, last = frames_of([event])
