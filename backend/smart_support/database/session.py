@@ -223,8 +223,8 @@ class Session:
         """Take note of whether `error` was the whole answer, and raise it as ours if it is ours."""
         if isinstance(error, asyncpg.PostgresError) and error.severity_en == "ERROR":
             self.unanswered -= 1  # FATAL ends the connection; others are the driver's own
-        if isinstance(error, asyncpg.DataError):
-            # The driver's words repeat the value.
+        if isinstance(error, asyncpg.DataError) and error.severity_en is None:
+            # Not PostgreSQL's words but the driver's, which repeat the value.
             reason = type(error.__cause__).__name__
             raise TypeError(f"a value does not fit its parameter: {reason}") from None
         raise_ours(error)
