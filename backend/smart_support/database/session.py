@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 import sqlalchemy as sa
+import structlog
 from sqlalchemy import exc
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine.interfaces import Dialect
@@ -21,6 +22,8 @@ from sqlalchemy.util import LRUCache
 
 from smart_support.database.errors import map_database_error
 from smart_support.telemetry.tracing import Span, begin_span, tracing
+
+log = structlog.get_logger(__name__)
 
 
 class Row(asyncpg.Record):  # type: ignore[misc]  # the driver has no types
@@ -90,18 +93,28 @@ class Prepared:
     has one for each of `columns`. Values of the statement itself stay what they are.
     """
 
-    __slots__ = ("_binds", "_columns", "_sql", "_statement")
+    __slots__ = ("_binds", "_columns", "_known", "_required", "_sql", "_statement")
 
     def __init__(self, statement: sa.Executable, columns: Sequence[str] | None = None) -> None:
         self._statement = statement
         self._columns = columns
         self._sql = ""
         self._binds: list[tuple[str, Any, Any]] = []
+        self._known: frozenset[str] = frozenset()
+        self._required: frozenset[str] = frozenset()
 
     def filled(self, dialect: Dialect, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
-        """The SQL, and the values in the order in which the driver takes them."""
+        """The SQL, and the values in the order in which the driver takes them.
+
+        Raises:
+            TypeError: a value is missing, or is none of the statement's.
+        """
         if not self._sql:
             self._compile(dialect)
+        if not self._required <= values.keys() <= self._known:
+            missing = sorted(self._required - values.keys())
+            unknown = sorted(values.keys() - self._known)
+            raise TypeError(f"values are missing: {missing}, or not the statement's: {unknown}")
         return self._sql, [
             values.get(name, own) if processor is None else processor(values.get(name, own))
             for name, own, processor in self._binds
@@ -121,6 +134,8 @@ class Prepared:
             )
             for name in compiled.positiontup or ()
         ]
+        self._known = frozenset(name for name, _, _ in self._binds)
+        self._required = frozenset(name for name in self._known if compiled.binds[name].required)
         self._sql = str(compiled)
 
 
@@ -138,21 +153,26 @@ Values: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 class Session:
     """One connection, for as long as a block lasts."""
 
-    __slots__ = ("_dialect", "driver")
+    __slots__ = ("_dialect", "driver", "unanswered")
 
     def __init__(self, driver: asyncpg.Connection, dialect: Dialect) -> None:
         self.driver = driver
-        """The connection itself, for what is no statement."""
+        """The connection itself, for what is no statement; gone after the block."""
+        self.unanswered = 0
+        """Statements whose answer was not read to its end: nobody knows what became of them."""
         self._dialect = dialect
 
     async def execute(self, statement: Statement, values: Values | None = None) -> Rows:
         """Run a statement; `values` are those of its bind parameters, or of a bare insert.
 
-        With a list of several it is run for each, and gives no rows.
+        With a list it is run for each, all or none, and gives the rows of all; for none, it is
+        not run.
 
         Raises:
             DatabaseUnavailable, InvalidInput: as `map_database_error` says.
             asyncpg.PostgresError: a broken constraint, or a bug of ours.
+            TypeError: a value is missing or does not fit; or the statement is not the same for
+                each of a list.
         """
         filled: list[tuple[str, list[Any]]] = [
             statement.filled(self._dialect, each)
@@ -160,21 +180,56 @@ class Session:
             else _filled(statement, self._dialect, each)
             for each in (values if isinstance(values, Sequence) else [values or {}])
         ]
+        if not filled:
+            return Rows([])
         sql, arguments = filled[0]
+        if len(filled) > 1 and any(other != sql for other, _ in filled):
+            raise TypeError("the values of a list must make the same statement each")
         running = _begin_span(sql) if tracing() else None
+        self.unanswered += 1
         try:
             if len(filled) > 1:
-                await self.driver.executemany(sql, [each for _, each in filled])
-                return Rows([])
-            return Rows(await self.driver.fetch(sql, *arguments, record_class=Row))
+                many = [each for _, each in filled]
+                rows = await self.driver.fetchmany(sql, many, record_class=Row)
+            else:
+                rows = await self.driver.fetch(sql, *arguments, record_class=Row)
+            self.unanswered -= 1
+            return Rows(rows)
         except Exception as error:
             if running is not None:
                 running.fail(type(error).__name__)
-            raise_ours(error)
+            self._fail(error)
             raise
         finally:
             if running is not None:
                 running.end()
+
+    async def run(self, word: str) -> str:
+        """Run what begins or ends a transaction; what PostgreSQL says that it did.
+
+        Raises:
+            DatabaseUnavailable: as `map_database_error` says.
+        """
+        self.unanswered += 1
+        try:
+            done: str = await self.driver.execute(word)
+            self.unanswered -= 1
+            return done
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: Exception) -> None:
+        """Take note of whether `error` was the whole answer, and raise it as ours if it is ours."""
+        if isinstance(error, asyncpg.PostgresError) and error.severity_en == "ERROR":
+            self.unanswered -= 1  # FATAL ends the connection; others are the driver's own
+        if isinstance(error, asyncpg.DataError) and error.severity_en is None:
+            # Not PostgreSQL's words but the driver's, which repeat the value.
+            reason = type(error.__cause__).__name__
+            raise TypeError(f"a value does not fit its parameter: {reason}") from None
+        raise_ours(error)
+        if isinstance(error, asyncpg.PostgresError):
+            error.detail = None  # the values of the row
 
     async def scalar(self, statement: Statement, values: Values | None = None) -> Any:
         """The first column of the first row; None if there is no row."""
@@ -199,45 +254,44 @@ class Sessions:
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[Session]:
         """A session whose statements stand for themselves."""
-        connection = await self._connected()
-        driver = connection.driver_connection
-        assert driver is not None
+        connection, session = await self._connected()
         try:
-            yield Session(driver, self._engine.dialect)
-        except BaseException as error:
-            _give_back(connection, whole=isinstance(error, Exception))
-            raise
-        else:
-            _give_back(connection, whole=True)
+            yield session
+        finally:
+            _give_back(connection, session)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Session]:
-        """A session whose statements are committed together at the end of the block."""
-        connection = await self._connected()
-        driver = connection.driver_connection
-        assert driver is not None
-        whole = False
-        try:
-            await _run(driver, "BEGIN")
-            try:
-                yield Session(driver, self._engine.dialect)
-            except Exception:
-                if not driver.is_closed():
-                    await _run(driver, "ROLLBACK")
-                whole = True
-                raise
-            await _run(driver, "COMMIT")
-            whole = True
-        finally:
-            # Cut off half way, nobody knows what the connection is at.
-            _give_back(connection, whole=whole)
+        """A session whose statements are committed together at the end of the block.
 
-    async def _connected(self) -> PoolProxiedConnection:
+        Raises:
+            DatabaseUnavailable: as `map_database_error` says; whether it was committed is not
+                known when the answer to that did not come.
+            asyncpg.InFailedSQLTransactionError: the block held back the error of a statement, so
+                that nothing could be committed.
+        """
+        connection, session = await self._connected()
         try:
-            return await self._engine.raw_connection()
+            await session.run("BEGIN")
+            try:
+                yield session
+            except Exception:
+                await _roll_back(session)
+                raise
+            if await session.run("COMMIT") != "COMMIT":
+                raise asyncpg.InFailedSQLTransactionError("rolled back: a statement had failed")
+        finally:
+            _give_back(connection, session)
+
+    async def _connected(self) -> tuple[PoolProxiedConnection, Session]:
+        try:
+            connection = await self._engine.raw_connection()
         except Exception as error:
             raise_ours(error)
             raise
+        driver = connection.driver_connection
+        assert driver is not None
+        return connection, Session(driver, self._engine.dialect)
 
 
 def raise_ours(error: Exception) -> None:
@@ -247,21 +301,26 @@ def raise_ours(error: Exception) -> None:
         raise ours from error
 
 
-async def _run(driver: asyncpg.Connection, word: str) -> None:
+async def _roll_back(session: Session) -> None:
+    """Roll back, if that can be said; a connection that is closed instead does it as well."""
+    if session.unanswered:
+        return
     try:
-        await driver.execute(word)
-    except Exception as error:
-        raise_ours(error)
-        raise
+        await session.run("ROLLBACK")
+    except Exception as error:  # noqa: BLE001  # why the block failed is what counts
+        log.warning("rollback_failed", error=type(error).__name__)
 
 
-def _give_back(connection: PoolProxiedConnection, *, whole: bool) -> None:
-    driver = connection.driver_connection
-    if whole and driver is not None and not driver.is_closed():
-        connection.close()
-    else:
+def _give_back(connection: PoolProxiedConnection, session: Session) -> None:
+    """Let others use the connection, if nothing of ours is left on it; else close it.
+
+    Neither waits: outside of SQLAlchemy's greenlets a connection is closed at once.
+    """
+    driver = session.driver
+    del session.driver  # a session that outlives its block must not reach into another's
+    if session.unanswered or driver.is_closed() or driver.is_in_transaction():
         connection.invalidate()
-        connection.close()
+    connection.close()
 
 
 _COMPILED: MutableMapping[Any, Any] = LRUCache(500)
