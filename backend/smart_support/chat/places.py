@@ -27,8 +27,8 @@ class Busy(SupportError):
     category = ErrorCategory.RETRYABLE
     severity = Severity.MEDIUM
     user_message = (
-        "Many people are writing at the moment, and I cannot take in more. Your message was not "
-        "sent; please try again in a moment."
+        "Many people are writing at the moment, so I could not take in your message. Please try "
+        "again in a moment."
     )
     close_code = 1013
     retry = RetryStrategy.BACKOFF

@@ -824,6 +824,7 @@ class TurnRunner:
         )
         self.publish(turn.thread_id, events)
         self._parts.followers.stop_writing(turn.thread_id)
+        self._parts.places.give_up(run.place)  # else whatever follows it here would count twice
         if following is not None:
             self._spawn(following)
 
