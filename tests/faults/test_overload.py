@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.support.chat_client import Frame, transcript_of
-from tests.support.model_endpoint import Received, Script, stalled
-from tests.support.server import Server, echo, running
+from tests.support.model_endpoint import Received, Script, says, stalled
+from tests.support.server import ADA, BOB, Server, echo, running
 
 from smart_support.identity.people import Person, Role
 
@@ -111,3 +111,30 @@ async def test_every_message_is_answered_once_at_five_times_what_there_is_room_f
     assert said["SYS_BUSY"] >= CUSTOMERS - PLACES - WAITING
     assert max(running for running, _ in seen) == PLACES
     assert max(waiting for _, waiting in seen) == WAITING
+
+
+async def test_who_waits_is_told_so_until_the_answer_begins(
+    migrated_database: Callable[[], str],
+) -> None:
+    until = asyncio.Event()
+    async with running(migrated_database(), smart_support_turns_at_once=1) as server:
+        server.model.queue(stalled(says("First."), until, after=0), says("Second."))
+        first, second = await server.thread(ADA), await server.thread(BOB)
+        async with server.chat(ADA) as ada, server.chat(BOB) as bob:
+            await ada.write(first, "First?")
+            await server.model.received(1)
+            await bob.follow(second)
+            await bob.write(second, "Second?")
+
+            (ack,) = [f["ack"] for f in await bob.until(lambda f: "waiting" in f) if "ack" in f]
+            told = bob.frames[-1]["waiting"]
+            until.set()
+            (started,) = [
+                frame["event"]
+                for frame in await bob.turn()
+                if frame.get("event", {}).get("type") == "RUN_STARTED"
+            ]
+
+    assert told == {"thread_id": second, "run_id": started["runId"], "before": 0}
+    assert ack["status"] == "open"
+    assert transcript_of(bob.frames).texts == [("user", "Second?"), ("assistant", "Second.")]
