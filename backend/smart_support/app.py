@@ -87,6 +87,7 @@ from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.observe import Observer, Prices, note_budgets, upstream_hooks
 from smart_support.chat.past import PastEvents
 from smart_support.chat.peers import Peers
+from smart_support.chat.places import Places
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
 from smart_support.chat.remember import Remembering
@@ -493,6 +494,7 @@ async def open_parts(
                     (metrics.POOL_SIZE, lambda: POOL_SIZE),
                     (metrics.FOLLOWED, lambda: followers.threads),
                     (metrics.TURNS_RUNNING, lambda: runner.running),
+                    (metrics.TURNS_WAITING, lambda: runner.waiting),
                 ],
                 counts=[(metrics.QUEUE_DEPTH, conversations.queued)],
                 notes=[lambda: note_budgets(upstreams.states())],
@@ -576,6 +578,9 @@ async def open_parts(
                     caps=caps_of(settings),
                     interrupt=settings.smart_support_while_answering == "interrupt",
                     tools_per_turn=settings.smart_support_tools_per_turn,
+                ),
+                places=Places(
+                    settings.smart_support_turns_at_once, settings.smart_support_turns_waiting
                 ),
                 remember=remember,
                 alive=lambda: life.held,

@@ -248,6 +248,18 @@ class Settings(BaseSettings):
     smart_support_turn_timeout: Seconds = Field(
         180.0, description="Seconds a turn may take in all."
     )
+    smart_support_turns_at_once: int = Field(
+        128,
+        gt=0,
+        description="Turns that a process answers at once; others wait, in order, and their"
+        " customers are told so. More make each slower once the processor is busy.",
+    )
+    smart_support_turns_waiting: int = Field(
+        1_000,
+        ge=0,
+        description="Turns of a process that may wait for that; beyond it new messages are refused"
+        " for now, and nothing of them is stored.",
+    )
     smart_support_turn_max_model_calls: int = Field(
         8, gt=0, description="Model calls one turn may make."
     )

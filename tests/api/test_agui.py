@@ -31,7 +31,7 @@ from tests.support.histories import (
 
 from smart_support.agent.state import LiveText
 from smart_support.api.agui import Speaker
-from smart_support.chat.follow import Followers
+from smart_support.chat.follow import Followers, Waiting
 from smart_support.events.records import (
     FACTS,
     AgentChanged,
@@ -92,7 +92,7 @@ ONE_OF_EACH: list[Fact] = [
 ]
 
 
-def frames_of(items: Sequence[Event | LiveText], last_seq: int = 0) -> list[Frame]:
+def frames_of(items: Sequence[Event | LiveText | Waiting], last_seq: int = 0) -> list[Frame]:
     speaker = Speaker(THREAD, last_seq)
     return [frame for item in items for frame in speaker.frames(item)]
 
@@ -199,6 +199,23 @@ def test_what_our_systems_said_to_each_other_is_not_told() -> None:
     assert "a difficult one" not in told
     assert "GET /orders/7" not in told
     assert "12.5" not in told
+
+
+class TestWaiting:
+    def test_is_a_frame_of_its_own_with_the_run_that_will_begin(self) -> None:
+        (frame,) = frames_of([Waiting(turn_id="t1", run=2, before=3)])
+
+        (began,) = frames_of(events_of(THREAD, [opened("t1", 2)]))
+        run_id = began["event"]["runId"]
+        assert frame == {"waiting": {"thread_id": THREAD, "run_id": run_id, "before": 3}}
+
+    def test_is_over_for_who_has_read_that_the_answer_began(self) -> None:
+        """The log is read ahead of what was told meanwhile."""
+        log = events_of(THREAD, [opened("t1", 1)])
+
+        frames = frames_of([*log, Waiting(turn_id="t1", run=1, before=0)])
+
+        assert [frame["event"]["type"] for frame in frames] == ["RUN_STARTED"]
 
 
 class TestLiveText:

@@ -44,7 +44,7 @@ class TestHello:
 
         assert ready == {
             "ready": {
-                "protocol": 2,
+                "protocol": 3,
                 "person": {"id": "cus_ada", "role": "customer", "name": "Ada Quist"},
                 "offline_model": False,
                 "degraded": [],

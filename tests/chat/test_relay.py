@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.histories import events_of, finished, thread_id
 
 from smart_support.agent.state import LiveText
-from smart_support.chat.follow import Followers, Moved
+from smart_support.chat.follow import Followers, Moved, Waiting
 from smart_support.chat.relay import MAX_PIECE, Relay, _joined
 
 ONE = thread_id(1)
@@ -134,3 +134,24 @@ def test_pieces_of_one_answer_go_together_as_far_as_they_fit() -> None:
 
     assert [len(one["x"]) for one in joined] == [MAX_PIECE, 10]
     assert [one["o"] for one in joined] == [0, MAX_PIECE]
+
+
+async def test_that_a_turn_waits_is_told_where_its_thread_is_followed() -> None:
+    here, there = pair()
+    waits = Waiting(turn_id="turn", run=2, before=3)
+    with there.followers.follow(ONE) as follower:
+        await there.flush()
+        here.followers.publish(ONE, [waits])
+        await here.flush()
+
+        assert await follower.next() == waits
+        assert follower._items.empty()
+
+
+async def test_that_a_turn_waits_goes_nowhere_where_nobody_follows() -> None:
+    here, _ = pair()
+
+    here.followers.publish(ONE, [Waiting(turn_id="turn", run=1, before=0)])
+    await here.flush()
+
+    assert here.wire.sent == []

@@ -38,8 +38,16 @@ from smart_support.chat.derive import Derivation
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.past import PastEvents
+from smart_support.chat.places import Places
 from smart_support.chat.recovery import Recovery
-from smart_support.chat.turn import Accepted, TurnLimits, TurnParts, TurnRunner
+from smart_support.chat.turn import (
+    TURNS_AT_ONCE,
+    TURNS_WAITING,
+    Accepted,
+    TurnLimits,
+    TurnParts,
+    TurnRunner,
+)
 from smart_support.conversations.postgres import (
     PostgresConversations,
     PostgresConversationTracker,
@@ -222,6 +230,8 @@ class Desk:
     stack: AsyncExitStack
     folder: Path
     """Of the machine that all processes run on."""
+    places: Callable[[], Places] = lambda: Places(TURNS_AT_ONCE, TURNS_WAITING)
+    """Makes the places of each process."""
     agents: Agents = field(default_factory=lambda: read_agents(None))
     """Who new turns are answered by; a test may put others here."""
     shop: dict[str, Operation] = field(default_factory=dict)
@@ -293,6 +303,7 @@ class Desk:
                 followers=followers,
                 limiter=limiter,
                 limits=self.limits,
+                places=self.places(),
                 noticed=noticed.append,
                 agents=lambda: self.agents,
                 forget=partial(forget, self.saver),
@@ -469,6 +480,7 @@ async def open_desk(
     limits: TurnLimits | None = None,
     call_limits: Limits | None = None,
     consumers: Callable[[Sessions], Sequence[EventConsumer]] = lambda _: (),
+    places: Callable[[], Places] = lambda: Places(TURNS_AT_ONCE, TURNS_WAITING),
 ) -> AsyncIterator[Desk]:
     """A desk with Ada's thread open and the shop's operations approved."""
     async with AsyncExitStack() as stack:
@@ -518,6 +530,7 @@ async def open_desk(
             consumers=consumers(sessions),
             stack=await stack.enter_async_context(AsyncExitStack()),
             folder=folder,
+            places=places,
         )
         desk.shop = await import_shop(desk.operations, api.base_url)
         desk._first = await desk.process()

@@ -30,6 +30,7 @@ from ag_ui.core import (
 )
 
 from smart_support.agent.state import LiveText
+from smart_support.chat.follow import Live, Waiting
 from smart_support.errors import action_of
 from smart_support.events.records import (
     AgentChanged,
@@ -76,15 +77,25 @@ class Speaker:
         self._shown: dict[str, str] = {}
         self._finished: set[str] = set()
         self._last_seq = last_seq
+        self._last_run: tuple[TurnId, int] | None = None
 
-    def frames(self, item: Event | LiveText) -> Iterator[dict[str, Any]]:
+    def frames(self, item: Event | Live) -> Iterator[dict[str, Any]]:
         """The frames of one item; nothing for what this connection has had already."""
         if isinstance(item, LiveText):
             yield from self._live(item)
             return
+        if isinstance(item, Waiting):
+            # What was read from the log may be ahead of what was told.
+            if self._last_run != (item.turn_id, item.run):
+                run_id = _run_id(item.turn_id, item.run)
+                about = {"thread_id": self._thread_id, "run_id": run_id, "before": item.before}
+                yield {"waiting": about}
+            return
         if item.seq <= self._last_seq:
             return
         self._last_seq = item.seq
+        if isinstance(item.fact, TurnOpened | TurnClosed):
+            self._last_run = (item.fact.turn_id, item.fact.run)
         events = list(self._events(item.fact))
         for place, event in enumerate(events):
             last = place == len(events) - 1

@@ -43,7 +43,7 @@ log = structlog.get_logger()
 router = APIRouter()
 Result = TypeVar("Result")
 
-PROTOCOL = 2
+PROTOCOL = 3
 """The version of docs/protocol.md. It grows when a frame or field is added."""
 MAX_FRAME_BYTES = 64 * 1024
 MAX_TEXT = 8_000

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from smart_support.agent.state import LiveText
 from smart_support.errors import ClientAction, RetryStrategy, Severity, SupportError
-from smart_support.events.records import Event, MessageFinished, ThreadId
+from smart_support.events.records import Event, MessageFinished, ThreadId, TurnId
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,19 @@ class Moved:
     seq: int
 
 
-Item: TypeAlias = Event | LiveText | Moved
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A turn has to wait until it can be answered; `before`: so many others come first."""
+
+    turn_id: TurnId
+    run: int
+    before: int
+
+
+Live: TypeAlias = LiveText | Waiting
+"""What is told to whoever is there, and not written down."""
+
+Item: TypeAlias = Event | Live | Moved
 
 MAX_WAITING = 1_000
 """Items that one follower may be behind before it is dropped."""
@@ -107,7 +119,7 @@ class Followers:
         """The threads that somebody follows here."""
         return list(self._of)
 
-    def publish(self, thread_id: ThreadId, items: Iterable[Event | LiveText]) -> None:
+    def publish(self, thread_id: ThreadId, items: Iterable[Event | Live]) -> None:
         """Tell everybody who follows the thread what this process did in it."""
         said = list(items)
         for item in said:
@@ -115,9 +127,12 @@ class Followers:
             self._put(thread_id, item)
         self._published(thread_id, said)
 
-    def overhear(self, thread_id: ThreadId, item: LiveText) -> None:
+    def overhear(self, thread_id: ThreadId, item: Live) -> None:
         """Tell those who follow the thread what another process writes in it."""
         if thread_id not in self._of or thread_id in self._writes_here:
+            return
+        if isinstance(item, Waiting):
+            self._put(thread_id, item)
             return
         before = self._writing.get(thread_id)
         known = len(before.text) if before and before.message_id == item.message_id else 0
@@ -150,11 +165,11 @@ class Followers:
         for follower in self._of.get(thread_id, ()):
             follower.put(item)
 
-    def _note(self, thread_id: ThreadId, item: Event | LiveText) -> None:
+    def _note(self, thread_id: ThreadId, item: Event | Live) -> None:
         if isinstance(item, LiveText):
             self._writes_here.add(thread_id)
             self._remember(thread_id, item)
-        elif isinstance(item.fact, MessageFinished):
+        elif isinstance(item, Event) and isinstance(item.fact, MessageFinished):
             self.stop_writing(thread_id)
 
     def _remember(self, thread_id: ThreadId, item: LiveText) -> None:

@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from smart_support.agent.state import LiveText
-from smart_support.chat.follow import Followers, Item
+from smart_support.chat.follow import Followers, Item, Waiting
 from smart_support.errors import SupportError
 from smart_support.events.records import Event, ThreadId
 
@@ -77,6 +77,9 @@ class Relay:
                 self._say({"t": thread_id, "s": item.seq})
             elif isinstance(item, LiveText) and self._wanted_elsewhere(thread_id):
                 self._say_text(thread_id, item)
+            elif isinstance(item, Waiting) and self._wanted_elsewhere(thread_id):
+                waits = {"i": item.turn_id, "r": item.run, "b": item.before}
+                self._say({"t": thread_id, **waits})
 
     def cancel(self, thread_id: ThreadId) -> None:
         """Ask whoever answers in the thread to stop."""
@@ -111,6 +114,9 @@ class Relay:
             self._followers.hint(thread_id, int(told["s"]))
         elif "m" in told:
             self._followers.overhear(thread_id, LiveText(told["m"], told["o"], told["x"]))
+        elif "b" in told:
+            waits = Waiting(turn_id=str(told["i"]), run=int(told["r"]), before=int(told["b"]))
+            self._followers.overhear(thread_id, waits)
         elif "w" in told:
             self._be_wanted(thread_id)
         elif "c" in told:

@@ -30,10 +30,11 @@ from smart_support.agent.state import (
 )
 from smart_support.agent.work import at_work, last_agent
 from smart_support.chat.calls import CallRecovery
-from smart_support.chat.follow import Followers
+from smart_support.chat.follow import Followers, Waiting
 from smart_support.chat.limits import FewAtOnce, MessageLimiter
 from smart_support.chat.offer import PER_TURN, offer_tools
 from smart_support.chat.past import PastEvents
+from smart_support.chat.places import Place, Places
 from smart_support.chat.questions import Asking
 from smart_support.chat.remember import Remembering
 from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
@@ -67,6 +68,7 @@ from smart_support.ledger.consent import Verdict
 from smart_support.ledger.postgres import Decided, PostgresLedger
 from smart_support.ledger.records import Approval
 from smart_support.operations.postgres import PostgresOperations
+from smart_support.telemetry import metrics
 from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.telemetry.tracing import Attributes, span
@@ -83,6 +85,9 @@ MAX_RECOVERIES = 3
 
 STORED_AT_ONCE = 4
 """Messages of one thread that this process stores at the same time, each on a connection."""
+
+TURNS_AT_ONCE, TURNS_WAITING = 128, 1_000
+"""Turns that a process answers at once, and how many more it takes in that wait for that."""
 
 RESUME_WITHIN = 900.0
 """Seconds after which a turn is not gone on with any more: nobody waits for its answer."""
@@ -157,6 +162,8 @@ class TurnParts:
     """Told of each thread that has new events."""
     agents: Callable[[], Agents] = lambda: _ONE_AGENT
     """The agents as they are now; they may be loaded anew between turns."""
+    places: Places = field(default_factory=lambda: Places(TURNS_AT_ONCE, TURNS_WAITING))
+    """Bounds how many turns are answered at once."""
     forget: Callable[[TurnId], Any]
     """Deletes the checkpoints of a turn that is over."""
     remember: Remembering | None = None
@@ -179,6 +186,8 @@ class _Run:
     turn: Turn
     correlation_id: str
     started: float
+    """When answering began: whatever the turn waited before does not count."""
+    place: Place
     taken_over: float | None = None
     agent: str = _ONE_AGENT.first
     first_token: float | None = None
@@ -201,6 +210,8 @@ class TurnRunner:
         self._open: dict[ThreadId, TurnId] = {}
         self._answering: set[TurnId] = set()
         """Turns that may be interrupted."""
+        self._waiting: set[TurnId] = set()
+        """Those of them that wait for a place, and have done nothing yet."""
         self._settling: set[TurnId] = set()
         """Turns that are being closed or parked, and are not interrupted any more."""
         self._cancelled: set[TurnId] = set()
@@ -239,12 +250,27 @@ class TurnRunner:
 
         Raises:
             NotFound: no such thread of this person.
-            RateLimited, QueueFull: not now; nothing is stored.
+            RateLimited, QueueFull, Busy: not now; nothing is stored.
         """
-        await self._parts.conversations.thread(thread_id, customer_id=person.id)
+        thread = await self._parts.conversations.thread(thread_id, customer_id=person.id)
         # Who gives up while it waits here has stored nothing.
         async with self._storing.of(thread_id):
-            return await self._whole(self._receive(thread_id, message_id, text))
+            return await self._whole(self._receive_if_room(thread, message_id, text))
+
+    async def _receive_if_room(self, thread: Thread, message_id: str, text: str) -> Accepted:
+        places = self._parts.places
+        if places.full and await self._needs_place(thread, message_id):
+            metrics.TURNS_REFUSED.inc()
+            raise places.busy()
+        with places.promised():
+            return await self._receive(thread.id, message_id, text)
+
+    async def _needs_place(self, thread: Thread, message_id: str) -> bool:
+        """Whether this message would make one turn more for an agent to answer now."""
+        if thread.with_person or thread.id in self._open:
+            return False
+        # Said to be refused, a message that is stored would be sent a second time.
+        return not await self._parts.conversations.knows(thread.id, message_id)
 
     async def _receive(self, thread_id: ThreadId, message_id: str, text: str) -> Accepted:
         parts = self._parts
@@ -410,7 +436,12 @@ class TurnRunner:
     @property
     def running(self) -> int:
         """How many turns this process answers now."""
-        return len(self._tasks)
+        return self._parts.places.taken
+
+    @property
+    def waiting(self) -> int:
+        """How many turns wait until this process can answer them."""
+        return self._parts.places.waiting
 
     def take_up(self, turn: Turn, after: float) -> None:
         """Go on with a turn that was taken over, open for `after` seconds, where its log ends."""
@@ -438,6 +469,8 @@ class TurnRunner:
         self._closing = True
         if self._admitting:
             await asyncio.wait(set(self._admitting))
+        for turn_id in list(self._waiting):  # whoever comes next is sooner there for them
+            self._tasks[turn_id].cancel()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=grace)
         for turn_id in list(self._answering):
@@ -458,13 +491,15 @@ class TurnRunner:
         self._open[turn.thread_id] = turn.id
         self._settling.discard(turn.id)
         correlation_id = correlation_id or new_correlation_id()
+        place = self._parts.places.ask()
         task = asyncio.create_task(
-            self._run(turn, taken_over, correlation_id), name=f"turn {turn.id}"
+            self._run(turn, place, taken_over, correlation_id), name=f"turn {turn.id}"
         )
         self._tasks[turn.id] = task
-        task.add_done_callback(lambda done: self._ended(turn, done))
+        task.add_done_callback(lambda done: self._ended(turn, place, done))
 
-    def _ended(self, turn: Turn, task: asyncio.Task[None]) -> None:
+    def _ended(self, turn: Turn, place: Place, task: asyncio.Task[None]) -> None:
+        self._parts.places.give_up(place)
         # The next run of a turn can begin before the task of the one before is quite over.
         if self._tasks.get(turn.id) is task:
             del self._tasks[turn.id]
@@ -479,8 +514,10 @@ class TurnRunner:
             )
             self._parts.errors.handle(error, context)
 
-    async def _run(self, turn: Turn, taken_over: float | None, correlation_id: str) -> None:
-        run = _Run(turn, correlation_id, self._parts.monotonic(), taken_over)
+    async def _run(
+        self, turn: Turn, place: Place, taken_over: float | None, correlation_id: str
+    ) -> None:
+        run = _Run(turn, correlation_id, self._parts.monotonic(), place, taken_over)
         with (
             structlog.contextvars.bound_contextvars(
                 thread_id=turn.thread_id, turn_id=turn.id, correlation_id=run.correlation_id
@@ -488,7 +525,6 @@ class TurnRunner:
             fenced(Fence(turn.thread_id, turn.epoch or 0, self._parts.alive)),
             span("invoke_agent", _traced(turn), correlation_id=run.correlation_id),
         ):
-            log.info("turn_begun", run=turn.run)
             try:
                 await self._answer_and_settle(run)
             except WriterReplaced:
@@ -543,11 +579,29 @@ class TurnRunner:
             raise asyncio.CancelledError
         self._answering.add(run.turn.id)
         try:
+            await self._wait_for_place(run)
             async with asyncio.timeout(self._parts.limits.timeout):
                 await self._answer(run)
         finally:
             self._answering.discard(run.turn.id)
             self._settling.add(run.turn.id)
+
+    async def _wait_for_place(self, run: _Run) -> None:
+        turn = run.turn
+
+        def tell(before: int) -> None:
+            self._parts.followers.publish(
+                turn.thread_id, [Waiting(turn_id=turn.id, run=turn.run, before=before)]
+            )
+
+        self._waiting.add(turn.id)
+        try:
+            waited = await run.place.wait(tell)
+        finally:
+            self._waiting.discard(turn.id)
+        metrics.TURN_WAITED.observe(waited)
+        run.started = self._parts.monotonic()
+        log.info("turn_begun", run=turn.run, waited_ms=_milliseconds(waited))
 
     async def _answer(self, run: _Run) -> None:
         parts, turn = self._parts, run.turn
@@ -770,6 +824,7 @@ class TurnRunner:
         )
         self.publish(turn.thread_id, events)
         self._parts.followers.stop_writing(turn.thread_id)
+        self._parts.places.give_up(run.place)  # else whatever follows it here would count twice
         if following is not None:
             self._spawn(following)
 

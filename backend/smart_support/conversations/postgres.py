@@ -87,6 +87,12 @@ class PostgresConversations:
             raise NotFound(f"no thread {thread_id} for this person")
         return _thread(row)
 
+    async def knows(self, thread_id: ThreadId, message_id: str) -> bool:
+        """Whether the message is stored already."""
+        known = sa.exists().where(turns.c.thread_id == thread_id, turns.c.message_id == message_id)
+        async with self._sessions() as session:
+            return bool(await session.scalar(sa.select(known)))
+
     async def receive(
         self, thread_id: ThreadId, turn_id: TurnId, message_id: str, text: str
     ) -> Received:

@@ -54,6 +54,10 @@ export interface ReadyFrame {
 export interface DegradedFrame {
   degraded: string[];
 }
+/** The turn of the thread has to wait until it can be answered: so many others come first. */
+export interface WaitingFrame {
+  waiting: { thread_id: string; run_id: string; before: number };
+}
 export interface PongFrame {
   pong: Record<string, never>;
 }
@@ -65,6 +69,7 @@ export type ServerFrame =
   | ErrorFrame
   | ReadyFrame
   | DegradedFrame
+  | WaitingFrame
   | PongFrame;
 
 export interface ApprovalAsked {
@@ -147,7 +152,17 @@ export type ClientFrame =
   | ({ type: "decide"; approval_id: string } & ApprovalAnswer)
   | { type: "ping" };
 
-const KEYS = ["event", "ready", "resumed", "reset", "ack", "error", "degraded", "pong"] as const;
+const KEYS = [
+  "event",
+  "ready",
+  "resumed",
+  "reset",
+  "ack",
+  "error",
+  "degraded",
+  "waiting",
+  "pong",
+] as const;
 
 /** The frame in `text`, or null for one that this version does not know. */
 export function parseFrame(text: unknown): ServerFrame | null {

@@ -179,6 +179,48 @@ describe("a conversation", () => {
     await expect.element(page.getByRole("button", { name: "Send" })).toBeEnabled();
   });
 
+  test("says why nothing more is taken in, and keeps the text", async () => {
+    const { server } = await openConversation();
+    await message().fill("Is anybody there?");
+    await userEvent.keyboard("{Enter}");
+    await vi.waitFor(() => expect(server.sent.at(-1)?.type).toBe("send"));
+    const sent = server.sent.at(-1);
+
+    const ref = sent?.type === "send" ? sent.message_id : "";
+    const error = { code: "SYS_BUSY", message: "Many people.", correlation_id: "x", ref };
+    server.frame({ error: { ...error, retry_after: 1.2 } });
+
+    await expect.element(page.getByText(/Many people. You can send again in \d s/)).toBeVisible();
+    await expect.element(message()).toHaveValue("Is anybody there?");
+    await expect.element(page.getByRole("button", { name: "Send" })).toBeEnabled();
+  });
+
+  test("says how many come before it, until it is answered, and can be stopped", async () => {
+    const { server } = await openConversation(fact.wrote("m1", "Hello"));
+    const waiting = (before: number) =>
+      server.frame({ waiting: { thread_id: THREAD, run_id: "t1.1", before } });
+
+    waiting(3);
+    await expect
+      .element(page.getByText(/writing at the moment. 3 others are before/))
+      .toBeVisible();
+    await expectAccessible();
+    waiting(1);
+    await expect.element(page.getByText(/1 other is before you/)).toBeVisible();
+    waiting(0);
+    await expect.element(page.getByText(/You are next/)).toBeVisible();
+    await page.getByRole("button", { name: "Stop answering" }).click();
+    expect(server.sent.at(-1)).toEqual({ type: "cancel", thread_id: THREAD });
+
+    server.happen(fact.opened());
+    await expect.element(page.getByText("Working on it…")).toBeVisible();
+    await expect.element(page.getByText(/writing at the moment/)).not.toBeInTheDocument();
+    waiting(0);
+    server.happen(fact.answered("r1", "Hi"), fact.closed());
+    await expect.element(page.getByText("Hi", { exact: true })).toBeVisible();
+    await expect.element(page.getByText(/writing at the moment/)).not.toBeInTheDocument();
+  });
+
   test("can be stopped, and marked as resolved", async () => {
     const { server } = await openConversation(fact.wrote("m1", "Hello"), fact.opened());
 

@@ -49,6 +49,7 @@ function Conversation({ threadId }: { threadId: string }) {
   }, [chat, threadId, exists]);
 
   const answering = transcript.openRun !== null;
+  const waits = transcript.before !== null;
   const { status } = transcript;
   useEffect(() => {
     if (!transcript.live || answering || !status) return;
@@ -209,6 +210,7 @@ function Conversation({ threadId }: { threadId: string }) {
             </Offer>
           )}
           {answering && !speaking && <Working />}
+          {transcript.before !== null && <InLine before={transcript.before} />}
           {outbox.map((message) => (
             <OutgoingMessage
               key={message.id}
@@ -248,10 +250,11 @@ function Conversation({ threadId }: { threadId: string }) {
           draftKey={draftKey(threadId)}
           storage={storage}
           onSend={send}
-          onStop={answering && connected ? () => chat.cancel(threadId) : undefined}
+          onStop={(answering || waits) && connected ? () => chat.cancel(threadId) : undefined}
           returned={state.returned.get(threadId)}
           onReturned={onReturned}
           limitedUntil={state.limitedUntil}
+          limitedWhy={state.limitedWhy}
         />
       </div>
     </main>
@@ -268,6 +271,22 @@ function Offer({ label, run, children }: { label: string; run: () => void; child
       <Button size="compact-sm" variant="default" onClick={run}>
         {label}
       </Button>
+    </div>
+  );
+}
+
+/** Others are answered first. */
+function InLine({ before }: { before: number }) {
+  const place =
+    before === 0
+      ? "You are next."
+      : `${before} ${before === 1 ? "other is" : "others are"} before you.`;
+  return (
+    <div className={classes.working} role="status">
+      <Icon name="clock" size={15} />
+      <Text size="sm" c="dimmed">
+        Many people are writing at the moment. {place}
+      </Text>
     </div>
   );
 }

@@ -29,6 +29,8 @@ export interface ChatState {
   decisionErrors: ReadonlyMap<string, string>;
   /** Epoch milliseconds until which no message will be taken. */
   limitedUntil: number;
+  /** Why, in words for people. */
+  limitedWhy: string | null;
   /** Text that was refused for its speed and belongs back in the composer, by thread. */
   returned: ReadonlyMap<string, string>;
   announcement: string;
@@ -84,6 +86,7 @@ export function createChat(options: ChatOptions): Chat {
     deciding: new Set(),
     decisionErrors: new Map(),
     limitedUntil: 0,
+    limitedWhy: null,
     returned: new Map(),
     announcement: "",
   };
@@ -220,7 +223,9 @@ function take(state: ChatState, frame: ServerFrame, now: number): ChatState {
         ? frame.resumed.thread_id
         : "reset" in frame
           ? frame.reset.thread_id
-          : frame.thread_id;
+          : "waiting" in frame
+            ? frame.waiting.thread_id
+            : frame.thread_id;
   const transcript = state.threads.get(threadId);
   if (transcript === undefined) return state;
   const threads = new Map(state.threads).set(threadId, receive(transcript, frame));
@@ -237,6 +242,7 @@ function takeError(state: ChatState, frame: ErrorFrame, now: number): ChatState 
   const limitedUntil = waits
     ? Math.max(state.limitedUntil, now + (retry_after ?? 1) * 1000)
     : state.limitedUntil;
+  const limitedWhy = waits ? message : state.limitedWhy;
   for (const [id, transcript] of state.threads) {
     const refused = transcript.outbox.find((outgoing) => outgoing.id === ref);
     if (refused !== undefined) {
@@ -246,6 +252,7 @@ function takeError(state: ChatState, frame: ErrorFrame, now: number): ChatState 
       return {
         ...state,
         limitedUntil,
+        limitedWhy,
         threads: new Map(state.threads).set(id, withdraw(transcript, refused.id)),
         returned: new Map(state.returned).set(id, text),
       };
@@ -254,11 +261,12 @@ function takeError(state: ChatState, frame: ErrorFrame, now: number): ChatState 
       return {
         ...state,
         limitedUntil,
+        limitedWhy,
         deciding: without(state.deciding, ref ?? ""),
         decisionErrors: new Map(state.decisionErrors).set(ref ?? "", message),
       };
   }
-  return { ...state, limitedUntil, error: waits ? state.error : frame.error };
+  return { ...state, limitedUntil, limitedWhy, error: waits ? state.error : frame.error };
 }
 
 function without<T>(set: ReadonlySet<T>, value: T): ReadonlySet<T> {

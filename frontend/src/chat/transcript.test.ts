@@ -65,6 +65,27 @@ describe("the order and the numbers", () => {
     expect(cut(live)).toMatchObject({ live: false, lastSeq: 3 });
   });
 
+  test("knows how many come before the turn, until it is answered, ends or the socket is cut", () => {
+    const waiting = (before: number, thread_id = THREAD) => ({
+      waiting: { thread_id, run_id: "t1.1", before },
+    });
+    const waits = receive(read([fact.wrote("m1", "Hello")]), waiting(4));
+    const then = (...facts: Parameters<typeof read>[0]) =>
+      facts
+        .flatMap((each, n) =>
+          framesOf({ seq: 9 + n, at: "2026-11-23T18:00:00Z", fact: each }, THREAD),
+        )
+        .reduce(receive, waits);
+
+    expect(waits.before).toBe(4);
+    expect(receive(waits, waiting(2)).before).toBe(2);
+    expect(receive(waits, waiting(2, "another"))).toBe(waits);
+    expect(then(fact.opened()).before).toBeNull();
+    expect(receive(then(fact.opened()), waiting(1)).before).toBeNull();
+    expect(then(fact.closed("cancelled")).before).toBeNull();
+    expect(cut(waits).before).toBeNull();
+  });
+
   test("begins anew when the log does not have its place, and keeps what waits", () => {
     const before = post(read([fact.wrote("m1", "Hello")]), "m9", "Still there?");
     const after = receive(before, { reset: { thread_id: THREAD, reason: "unknown" } });

@@ -13,6 +13,7 @@ import type {
   EventFrame,
   ResetFrame,
   ResumedFrame,
+  WaitingFrame,
 } from "../api/frames";
 import {
   type ApprovalItem,
@@ -43,6 +44,8 @@ export interface Transcript {
   outbox: readonly Outgoing[];
   /** The turn being answered. */
   openRun: string | null;
+  /** How many come before the turn that waits to be answered; null when none has to wait. */
+  before: number | null;
   status: "open" | "handed_off" | "resolved" | "abandoned";
   /** What the customer has allowed once for the whole conversation. */
   consents: readonly { id: string; title: string; expiresAt: string }[];
@@ -50,7 +53,13 @@ export interface Transcript {
   live: boolean;
 }
 
-export type TranscriptFrame = EventFrame | AckFrame | ResumedFrame | ResetFrame | ErrorFrame;
+export type TranscriptFrame =
+  | EventFrame
+  | AckFrame
+  | ResumedFrame
+  | ResetFrame
+  | WaitingFrame
+  | ErrorFrame;
 
 /** How many messages may wait for the server. */
 export const OUTBOX_LIMIT = 20;
@@ -62,6 +71,7 @@ export function emptyTranscript(threadId: string): Transcript {
     items: [],
     outbox: [],
     openRun: null,
+    before: null,
     status: "open",
     consents: [],
     live: false,
@@ -90,6 +100,12 @@ export function receive(transcript: Transcript, frame: TranscriptFrame): Transcr
     if (frame.reset.thread_id !== transcript.threadId) return transcript;
     return { ...emptyTranscript(transcript.threadId), outbox: transcript.outbox };
   }
+  if ("waiting" in frame) {
+    const { thread_id, before } = frame.waiting;
+    // The log can be ahead of what was told.
+    if (thread_id !== transcript.threadId || transcript.openRun !== null) return transcript;
+    return { ...transcript, before };
+  }
   const { ref, code, message, correlation_id } = frame.error;
   return outgoing(transcript, ref ?? "", (waiting) => ({
     ...waiting,
@@ -115,7 +131,7 @@ export function withdraw(transcript: Transcript, id: string): Transcript {
 
 /** The socket is gone: the past has to be asked for again. */
 export function cut(transcript: Transcript): Transcript {
-  return { ...transcript, live: false };
+  return { ...transcript, live: false, before: null };
 }
 
 function outgoing(
@@ -142,7 +158,7 @@ function apply(transcript: Transcript, event: AgentEvent, frame: EventFrame): Tr
     case "TEXT_MESSAGE_END":
       return finishMessage(transcript, event.messageId, at);
     case "RUN_STARTED":
-      return { ...transcript, openRun: event.runId };
+      return { ...transcript, openRun: event.runId, before: null };
     case "RUN_FINISHED": {
       const outcome = event.outcome?.type ?? "success";
       if (outcome === "interrupt") return { ...transcript, openRun: null };
@@ -360,7 +376,7 @@ function endRun(transcript: Transcript, cutShort: boolean): Transcript {
     if (item.kind === "call" && item.state === "running") return [{ ...item, state: "stopped" }];
     return [item];
   });
-  return { ...transcript, items, openRun: null };
+  return { ...transcript, items, openRun: null, before: null };
 }
 
 function notice(

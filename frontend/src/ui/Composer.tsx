@@ -21,12 +21,14 @@ interface ComposerProps {
   onReturned?: (() => void) | undefined;
   /** Epoch milliseconds until which nothing may be sent. */
   limitedUntil?: number | undefined;
+  /** Why, as a sentence. */
+  limitedWhy?: string | null | undefined;
 }
 
 /** Where a message is written. Enter sends, Shift+Enter breaks the line. */
 export function Composer(props: ComposerProps) {
   const { draftKey, storage, onSend, onStop, returned, onReturned, limitedUntil = 0 } = props;
-  const { label = "Your message" } = props;
+  const { label = "Your message", limitedWhy } = props;
   const [draft, setDraft] = useState(() => storage.getItem(draftKey) ?? "");
   const [busy, setBusy] = useState(false);
   const wait = useCountdown(limitedUntil);
@@ -114,7 +116,7 @@ export function Composer(props: ComposerProps) {
       </div>
       <Text id="composer-hint" className={classes.hint} data-bad={tooLong}>
         {wait > 0
-          ? `You can send again in ${wait} s. Your text is kept.`
+          ? `${limitedWhy ? `${limitedWhy} ` : ""}You can send again in ${wait} s. Your text is kept.`
           : length > LONGEST_MESSAGE - 1_000
             ? `${length.toLocaleString("en-GB")} of ${LONGEST_MESSAGE.toLocaleString("en-GB")} characters`
             : "Enter sends · Shift+Enter starts a new line"}
