@@ -453,6 +453,22 @@ class TestAConnection:
 
         await all_work(engine)
 
+    @pytest.mark.parametrize("by", ["the server", "the driver"])
+    async def test_that_has_ended_is_never_in_the_pool(
+        self, sessions: Sessions, engine: AsyncEngine, by: str
+    ) -> None:
+        """There it would be found closed one day, and every other taken for closed as well."""
+        thrown_away: list[object] = []
+        sa.event.listen(engine.sync_engine, "invalidate", lambda *event: thrown_away.append(event))
+        async with sessions() as session:
+            if by == "the driver":
+                session.driver.terminate()
+            else:
+                with pytest.raises(DatabaseUnavailable):
+                    await session.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+        assert len(thrown_away) == 1
+
     async def test_whose_commit_is_not_acknowledged_is_unavailable(
         self, proxy: FaultProxy, url: str
     ) -> None:
