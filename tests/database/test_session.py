@@ -4,6 +4,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -26,9 +27,6 @@ from smart_support.database.engine import open_engine, pool_in_use
 from smart_support.database.schema import all_tables
 from smart_support.database.session import _COMPILED
 from smart_support.errors import DatabaseUnavailable, InvalidInput
-
-LIMIT = 1.0
-"""Seconds that one statement may take here; no test waits for so long but where it says so."""
 
 SECRET = "hunter2"
 SLOW = sa.text("SELECT pg_sleep(30)")
@@ -64,7 +62,7 @@ def url(databases: Any) -> Iterator[str]:
 @contextlib.asynccontextmanager
 async def opened(url: str, *, size: int = 2, **limits: float) -> AsyncIterator[AsyncEngine]:
     """An engine of `size` connections; at the end each must be back and able to work."""
-    engine = open_engine(url, **{"statement_timeout": LIMIT, **limits})
+    engine = open_engine(url, **limits)
     engine.pool._pool.maxsize = size  # type: ignore[attr-defined]
     engine.pool._overflow = -size  # type: ignore[attr-defined]
     try:
@@ -88,7 +86,8 @@ async def all_work(engine: AsyncEngine, size: int = 2) -> None:
 
 @pytest.fixture
 async def engine(url: str) -> AsyncIterator[AsyncEngine]:
-    async with opened(url) as made:
+    # So long PostgreSQL goes on with what was cancelled; the next test may wait for a row of it.
+    async with opened(url, statement_timeout=2.0) as made:
         yield made
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DELETE FROM things")
@@ -351,25 +350,31 @@ class TestACancellation:
         cancelled, ended = 0, 0
         async with opened(url, size=2) as engine:
             sessions = Sessions(engine)
-            for number in range(240):
+            await all_work(engine)
+            begun = time.perf_counter()
+            await writing(0, fails=False)
+            usual = time.perf_counter() - begun
+            for number in range(1, 241):  # from its begin until long after its usual end
+                if number % 4:  # the others have to connect first
+                    await all_work(engine)
+                until = time.perf_counter() + usual * (number % 60) / 40
                 task = asyncio.create_task(writing(number, fails=number % 3 == 0))
-                for _ in range(number % 60):
+                while time.perf_counter() < until:
                     await asyncio.sleep(0)
                 task.cancel()
                 done = (await asyncio.gather(task, return_exceptions=True))[0]
                 cancelled += isinstance(done, asyncio.CancelledError)
                 ended += done is None or isinstance(done, KeyError)
                 assert pool_in_use(engine) == 0
-                if number % 20 == 0:
-                    await all_work(engine)
         with psycopg.connect(url) as connection:
             stored = connection.execute("SELECT id / 3, count(*) FROM things GROUP BY 1").fetchall()
             connection.execute("DELETE FROM things")
 
         assert cancelled + ended == 240
-        assert cancelled > 40
+        assert cancelled > 5
+        assert len(stored) > 1
         assert all(count == 3 for _, count in stored)  # all of it, or nothing
-        assert all(number % 3 for number, _ in stored)
+        assert all(number % 3 for number, _ in stored if number)
 
     @pytest.mark.parametrize(
         ("word", "fails"), [(b"BEGIN", False), (b"COMMIT", False), (b"ROLLBACK", True)]
@@ -453,6 +458,22 @@ class TestAConnection:
 
         await all_work(engine)
 
+    @pytest.mark.parametrize("by", ["the server", "the driver"])
+    async def test_that_has_ended_is_never_in_the_pool(
+        self, sessions: Sessions, engine: AsyncEngine, by: str
+    ) -> None:
+        """There it would be found closed one day, and every other taken for closed as well."""
+        thrown_away: list[object] = []
+        sa.event.listen(engine.sync_engine, "invalidate", lambda *event: thrown_away.append(event))
+        async with sessions() as session:
+            if by == "the driver":
+                session.driver.terminate()
+            else:
+                with pytest.raises(DatabaseUnavailable):
+                    await session.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+        assert len(thrown_away) == 1
+
     async def test_whose_commit_is_not_acknowledged_is_unavailable(
         self, proxy: FaultProxy, url: str
     ) -> None:
@@ -467,24 +488,24 @@ class TestAConnection:
         assert proxy.lost == 1
         assert names(url) == ["x"]  # which nobody here could know
 
-    async def test_with_a_statement_stopped_by_the_server_is_kept(
-        self, sessions: Sessions, engine: AsyncEngine
-    ) -> None:
+    async def test_with_a_statement_stopped_by_the_server_is_kept(self, url: str) -> None:
         """Waits for the server's limit of 0.9 s."""
-        async with sessions() as session:
-            pid = await session.scalar(PID)
-        with pytest.raises(DatabaseUnavailable, match="statement timeout"):
-            async with sessions.begin() as session:
-                await session.execute(SLOW)
-
-        async with sessions() as session:
-            assert await session.scalar(PID) == pid
+        async with opened(url, statement_timeout=1.0) as engine:
+            sessions = Sessions(engine)
+            async with sessions() as session:
+                pid = await session.scalar(PID)
+            with pytest.raises(DatabaseUnavailable, match="statement timeout"):
+                async with sessions.begin() as session:
+                    await session.execute(SLOW)
+            async with sessions() as session:
+                assert await session.scalar(PID) == pid
 
     @pytest.mark.parametrize("begin", [False, True])
     async def test_with_a_statement_that_is_never_answered_is_thrown_away(
         self, proxy: FaultProxy, *, begin: bool
     ) -> None:
-        async with opened(proxy.url, statement_timeout=0.2) as engine:
+        """Waits for our limit of a second."""
+        async with opened(proxy.url, statement_timeout=1.0) as engine:
             await all_work(engine)
             sessions = Sessions(engine)
             with pytest.raises(DatabaseUnavailable, match="did not answer in time"):
