@@ -117,14 +117,17 @@ async def test_what_was_counted_is_settled_now_and_then_and_wholly_by_a_sweep(de
         return waiting.pop() if waiting else 0
 
     notes = Notes()
-    derivation = Derivation(desk.log, [notes], settle=settle, clock=lambda: now[0])
+    derivation = Derivation(
+        desk.log, [notes], settle=settle, clock=lambda: now[0], sleep=lambda _: asyncio.sleep(0)
+    )
     desk.model.queue(says("Hello."))
     await desk.say("Hello?")
     working = asyncio.create_task(derivation.run())
     try:
         for at in (1.0, 2.0, SETTLE_SECONDS, SETTLE_SECONDS + 1, 2 * SETTLE_SECONDS):
             now[0] = at
-            await notes.rebuild(desk.thread_id)
+            notes.seen.clear()
+            await desk.log.append(desk.thread_id, [message(f"at {at}")])
             derivation.notice(desk.thread_id)
             async with asyncio.timeout(30):
                 while not notes.seen:

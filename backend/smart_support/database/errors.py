@@ -43,8 +43,17 @@ def map_database_error(exc_: BaseException) -> SupportError | None:
         return DatabaseUnavailable("PostgreSQL did not answer in time")
     # The drivers say this of a connection that is closed under a running statement; psycopg also
     # of a pool without a free connection. LangGraph's saver speaks it without SQLAlchemy.
+    # A connection that the server has just ended, but whose end is not read yet, is to asyncpg in
+    # the middle of something, which it calls an error of its own.
     if isinstance(
-        exc_, (OSError, exc.InterfaceError, asyncpg.InterfaceError, psycopg.OperationalError)
+        exc_,
+        (
+            OSError,
+            exc.InterfaceError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            psycopg.OperationalError,
+        ),
     ):
         return DatabaseUnavailable(reason)
     return None
