@@ -77,6 +77,8 @@ class Scene:
             "SMART_SUPPORT_SECRET_KEY": KEY,
             "SMART_SUPPORT_REST_LIMIT": "1000000/minute",
             "SMART_SUPPORT_SOCKETS_PER_PERSON": "5000",
+            "SMART_SUPPORT_MESSAGE_LIMIT": "1000",  # it is counted all the same
+            "SMART_SUPPORT_FRAMES_PER_SECOND": "100000",
             "SMART_SUPPORT_SOCKETS_PER_ADDRESS": "5000",
             **more,
         }
