@@ -13,8 +13,17 @@ Environment = Callable[..., dict[str, str]]
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    below = psutil.Process(pid).children(recursive=True)
-    return [process for process in below if "worker" in process.cmdline()]
+    return [
+        process for process in psutil.Process(pid).children(recursive=True) if is_worker(process)
+    ]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Whether it is one that lives; one that was killed is there until its parent has seen it."""
+    try:
+        return "worker" in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 async def until_there_are(number: int, pid: int) -> list[psutil.Process]:
