@@ -67,10 +67,14 @@ class BareSession:
 
 
 class OurSession:
-    def __init__(self, socket: ClientConnection, thread_id: str) -> None:
+    def __init__(
+        self, socket: ClientConnection, thread_id: str, refused: list[str] | None = None
+    ) -> None:
+        """With `refused`, what is refused for now is noted there and sent again, as a page does."""
         self._socket = socket
         self._thread_id = thread_id
         self._messages = 0
+        self._refused = refused
 
     async def say(self, **frame: Any) -> None:
         await self._socket.send(orjson.dumps(frame).decode())
@@ -84,15 +88,18 @@ class OurSession:
 
     async def turn(self, text: str) -> Turn:
         self._messages += 1
-        await self.say(
-            type="send", thread_id=self._thread_id, message_id=f"m{self._messages}", text=text
-        )
+        message = {"message_id": f"m{self._messages}", "text": text}
+        await self.say(type="send", thread_id=self._thread_id, **message)
         said, pieces, result, first = "", 0, "", 0.0
         while True:
             frame = orjson.loads(await self._socket.recv())
             event = frame.get("event")
             if event is None:
-                if "error" in frame:
+                if "error" in frame and self._refused is not None:
+                    self._refused.append(frame["error"]["code"])
+                    await asyncio.sleep(frame["error"].get("retry_after") or 1.0)
+                    await self.say(type="send", thread_id=self._thread_id, **message)
+                elif "error" in frame:
                     raise WrongAnswer(f"the server said {frame['error']}")
                 continue
             match event["type"]:
@@ -137,13 +144,13 @@ async def bare_session(port: int, path: str = "chat") -> AsyncIterator[BareSessi
 
 @asynccontextmanager
 async def our_session(
-    client: httpx.AsyncClient, address: str, token: str
+    client: httpx.AsyncClient, address: str, token: str, refused: list[str] | None = None
 ) -> AsyncIterator[OurSession]:
     """A new thread of a customer, followed on a socket of its own."""
     answer = await client.post("/api/threads", headers={"Authorization": f"Bearer {token}"})
     thread_id = answer.raise_for_status().json()["id"]
     async with _connected(f"{address.replace('http', 'ws', 1)}/api/chat") as socket:
-        session = OurSession(socket, thread_id)
+        session = OurSession(socket, thread_id, refused)
         await session.say(type="hello", token=token)
         await session.until("ready")
         await session.say(type="resume", thread_id=thread_id, last_seq=0)

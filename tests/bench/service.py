@@ -202,6 +202,7 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
     inserted = Figure(PER_TURN, "rows written, what is derived included", "")
     commits = Figure(PER_TURN, "commits, what is derived included", "")
     growth = Figure(AT_REST, f"memory after {turns} more turns", "MiB")
+    again = Figure(OVER, "messages refused for now, of 480", "", "")
     over = [Figure(OVER, name, unit, better) for name, unit, better in _OVER]
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -234,8 +235,12 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
         say("Measuring overload")
         _, _, session = sides["ours"]
         target = Target(our_pid, postmaster(scene.folder), session)
+        refused: list[str] = []
+        patient = Target(our_pid, postmaster(scene.folder), partial(session, refused=refused))
         for _ in range(3):
-            at, beyond = await run(target, CAPACITY), await run(target, OVERLOAD)
+            refused.clear()
+            at, beyond = await run(target, CAPACITY), await run(patient, OVERLOAD)
+            again.ours.append(len(refused))
             for figure, each in zip(over, (_rate, _middle, _slowest), strict=True):
                 figure.floor.append(each(at))
                 figure.ours.append(each(beyond))
@@ -247,7 +252,7 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
             done += 32 * 20
         growth.ours.append(resident(our_pid))
     say("Measuring two processes")
-    figures += [rest, warm, growth, sockets, inserted, commits, *over]
+    figures += [rest, warm, growth, sockets, inserted, commits, *over, again]
     return [*figures, await several(scene, customer)]
 
 
