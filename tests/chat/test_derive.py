@@ -3,12 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
 
+import sqlalchemy as sa
 from tests.support.histories import message
 from tests.support.model_endpoint import says
 from tests.support.turns import ADA, Desk
 
 from smart_support.chat.derive import BATCH, SETTLE_SECONDS, Derivation
+from smart_support.conversations.tables import conversation_states
+from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 
 
@@ -75,6 +80,39 @@ async def test_a_long_log_is_read_in_pieces(desk: Desk) -> None:
     await Derivation(desk.log, [notes]).catch_up(desk.thread_id)
 
     assert notes.batches == [BATCH, 1]
+
+
+async def test_the_log_is_read_once_for_all_and_on_from_there(desk: Desk) -> None:
+    notes = [Notes(), Notes(), Notes()]
+    derivation = Derivation(desk.log, notes)
+    read: list[int] = []
+    real = PostgresEventLog.read
+
+    async def reading(log: PostgresEventLog, *args: Any, **options: Any) -> tuple[Event, ...]:
+        read.append(options["after"])
+        return await real(log, *args, **options)
+
+    with patch.object(PostgresEventLog, "read", reading):
+        for turn in ("t1", "t2"):
+            await desk.log.append(desk.thread_id, [message(turn)])
+            await derivation.catch_up(desk.thread_id)
+
+    assert read == [0, 1]
+    assert [len(each.seen[desk.thread_id]) for each in notes] == [2, 2, 2]
+
+
+async def test_one_that_stands_elsewhere_than_remembered_is_asked_where(desk: Desk) -> None:
+    derivation = Derivation(desk.log, [desk.tracker])
+    await desk.log.append(desk.thread_id, [message("t1")])
+    await derivation.catch_up(desk.thread_id)
+    async with desk.sessions.begin() as session:  # a backup was put back, say
+        await session.execute(sa.delete(conversation_states))
+    await desk.log.append(desk.thread_id, [message("t2")])
+
+    await derivation.catch_up(desk.thread_id)
+    await derivation.catch_up(desk.thread_id)
+
+    assert await desk.tracker.applied(desk.thread_id) == 2
 
 
 async def test_works_on_what_it_is_told_of_until_it_is_stopped(desk: Desk) -> None:

@@ -16,7 +16,8 @@ BATCH = 500
 SETTLE_SECONDS = 5.0
 """Between two times that what was counted is added to the sums."""
 
-KEPT_PLACES = 10_000
+REMEMBERED = 10_000
+"""Consumers and threads of which it is remembered where they stood, those fed last."""
 
 GATHER_SECONDS = 0.25
 """How long what is derived may lag behind, so that a turn is taken in as a whole."""
@@ -113,7 +114,7 @@ class Derivation:
                 if read.events:
                     await consumer.apply(thread_id, read.events)
                 self._at[consumer, thread_id] = read.events[-1].seq if read.events else after
-                if len(self._at) > KEPT_PLACES:
+                if len(self._at) > REMEMBERED:
                     self._at.popitem(last=False)
                 if len(read.events) < BATCH:
                     return read

@@ -7,8 +7,8 @@ from smart_support.agent.work import WHO_TYPES
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 
-KEPT_THREADS = 500
-"""Threads whose events are kept, those that were asked for last; at most `MAX_EVENTS` of each."""
+KEPT_EVENTS = 20_000
+"""Events that are kept, of the threads that were asked for last; at most `MAX_EVENTS` of each."""
 
 _TYPES = (*HISTORY_TYPES, *WHO_TYPES)
 
@@ -16,10 +16,16 @@ _TYPES = (*HISTORY_TYPES, *WHO_TYPES)
 class PastEvents:
     """What was said and done in threads, as far as a turn looks back."""
 
-    def __init__(self, log: PostgresEventLog, kept_threads: int = KEPT_THREADS) -> None:
+    def __init__(self, log: PostgresEventLog, most: int = KEPT_EVENTS) -> None:
+        """`most` events are kept, of all threads together."""
         self._log = log
-        self._most = kept_threads
+        self._most = most
         self._kept: OrderedDict[ThreadId, tuple[Event, ...]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many events are kept."""
+        return self._count
 
     async def read(self, thread_id: ThreadId) -> tuple[Event, ...]:
         """The newest events of the thread as of now, oldest first; those not known are read."""
@@ -28,8 +34,12 @@ class PastEvents:
             thread_id, _TYPES, last=MAX_EVENTS, after=known[-1].seq if known else 0
         )
         found = (*known, *new)[-MAX_EVENTS:]
-        self._kept[thread_id] = found
-        self._kept.move_to_end(thread_id)
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        self._keep(thread_id, found)
         return found
+
+    def _keep(self, thread_id: ThreadId, events: tuple[Event, ...]) -> None:
+        self._count += len(events) - len(self._kept.pop(thread_id, ()))
+        self._kept[thread_id] = events
+        while self._count > self._most:
+            _, gone = self._kept.popitem(last=False)
+            self._count -= len(gone)
