@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import timedelta
+from typing import cast
 
 import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
@@ -19,7 +20,7 @@ from smart_support.analytics.sums import add, by_hour, flat, keys_of, together
 from smart_support.analytics.sums_postgres import SumReader, put
 from smart_support.analytics.tables import figure_changes, figure_sums
 from smart_support.analytics.troubles_postgres import PostgresTroubles
-from smart_support.database import Sessions
+from smart_support.database import Rows, Session, Sessions
 from smart_support.database.engine import sessions as sessions_on
 from smart_support.events.records import Event
 
@@ -161,6 +162,46 @@ async def test_are_read_the_same_before_and_after_they_are_settled(
     assert await read() == after
     await recorder.settle()
     assert await read() == after
+
+
+class SlowlyRead:
+    """A session whose reader comes to what it has read only once it is let."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.has_read, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def execute(self, statement: sa.Executable) -> Rows:
+        rows = await self._session.execute(statement)
+        self.has_read.set()
+        await self.may_go_on.wait()
+        return rows
+
+
+async def test_are_of_one_moment_though_others_read_and_settle_meanwhile(
+    sessions: Sessions,
+) -> None:
+    recorder, reader = PostgresAnalyticsRecorder(sessions), SumReader("activity")
+    day = START.replace(hour=0)
+    span = (day, day + timedelta(days=1))
+
+    async def count(number: int) -> None:
+        await recorder.apply(thread_id(number), events_of(thread_id(number), answered(), START))
+
+    async with sessions() as one, sessions() as another, asyncio.timeout(30):
+        await count(1)
+        await recorder.settle()
+        await reader.read(one, *span)
+        await count(2)
+        slow = SlowlyRead(one)
+        reading = asyncio.create_task(reader.read(cast("Session", slow), *span))
+        await slow.has_read.wait()
+        await recorder.settle()
+        expected = await reader.read(another, *span)
+        slow.may_go_on.set()
+
+        assert await reading == expected
+        assert await SumReader("activity").read(another, *span) == expected
 
 
 async def test_are_settled_by_one_process_at_a_time(sessions: Sessions) -> None:

@@ -102,9 +102,12 @@ class SumReader:
         first, last = EPOCH - (EPOCH - start) // DAY * DAY, EPOCH + (end - EPOCH) // DAY * DAY
         spans = [(start, end)]
         statements: list[sa.Select[Any]] = []
+        # As it is now: others read meanwhile, and know then what this statement does not see.
+        known: dict[datetime, _Day] = {}
         if whole_days and first < last:
             spans = [(start, first), (last, end)]
-            statements = [self._unknown_days(first, last)]
+            known = {day: kept for day, kept in self._days.items() if first <= day < last}
+            statements = [_unknown_days(self._kind, first, last, known)]
         row = figure_sums.c
         statements += [
             sa.select(sa.null(), row.start, row.figures).where(
@@ -121,7 +124,7 @@ class SumReader:
         rest: list[tuple[datetime, Counts]] = []
         for written, at, counts in await session.execute(sa.union_all(*statements, fresh)):
             if written is not None:
-                days.append(self._day(at, written, counts))
+                days.append(known[at] if counts is None else self._keep(at, written, counts))
             elif at is not None:
                 rest.append((at, counts))
             else:
@@ -130,35 +133,11 @@ class SumReader:
         days.sort(key=lambda day: day.start)
         return days, rest
 
-    def _unknown_days(self, first: datetime, last: datetime) -> sa.Select[Any]:
-        """The days of [first, last), with figures only where they are not known yet."""
-        row = figure_sums.c
-        known = [day for start, day in self._days.items() if first <= start < last]
-        kept = (
-            sa.func.unnest(
-                sa.cast([day.start for day in known], ARRAY(row.start.type)),
-                sa.cast([day.written for day in known], ARRAY(sa.Text)),
-            )
-            .table_valued(sa.column("start", row.start.type), sa.column("written", sa.Text))
-            .render_derived(name="kept")
-        )
-        written = sa.cast(sa.literal_column("figure_sums.xmin"), sa.Text)
-        figures = sa.case((kept.c.written.is_distinct_from(written), row.figures))
-        return (
-            sa.select(written, row.start, figures)
-            .select_from(figure_sums.outerjoin(kept, kept.c.start == row.start))
-            .where(
-                row.kind == self._kind, row.bucket == "day", row.start >= first, row.start < last
-            )
-        )
-
-    def _day(self, start: datetime, written: str, counts: Counts | None) -> "_Day":
-        if counts is not None:
-            self._days[start] = _Day(start, written, counts)
-            if len(self._days) > MOST_DAYS:
-                self._days.popitem(last=False)
-        day = self._days[start]
+    def _keep(self, start: datetime, written: str, counts: Counts) -> "_Day":
+        day = self._days[start] = _Day(start, written, counts)
         self._days.move_to_end(start)
+        if len(self._days) > MOST_DAYS:
+            self._days.popitem(last=False)
         return day
 
 
@@ -169,6 +148,28 @@ class _Day:
     start: datetime
     written: str
     counts: Counts
+
+
+def _unknown_days(
+    kind: Kind, first: datetime, last: datetime, known: Mapping[datetime, _Day]
+) -> sa.Select[Any]:
+    """The days of [first, last), with figures only where they are not the `known` ones."""
+    row = figure_sums.c
+    kept = (
+        sa.func.unnest(
+            sa.cast(list(known), ARRAY(row.start.type)),
+            sa.cast([day.written for day in known.values()], ARRAY(sa.Text)),
+        )
+        .table_valued(sa.column("start", row.start.type), sa.column("written", sa.Text))
+        .render_derived(name="kept")
+    )
+    written = sa.cast(sa.literal_column("figure_sums.xmin"), sa.Text)
+    figures = sa.case((kept.c.written.is_distinct_from(written), row.figures))
+    return (
+        sa.select(written, row.start, figures)
+        .select_from(figure_sums.outerjoin(kept, kept.c.start == row.start))
+        .where(row.kind == kind, row.bucket == "day", row.start >= first, row.start < last)
+    )
 
 
 async def settle(sessions: Sessions) -> int:
