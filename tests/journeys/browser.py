@@ -42,7 +42,8 @@ class Person:
     def _heard(self, message: ConsoleMessage) -> None:
         known = any(words in message.text for words in self.tolerated)
         if message.type in {"error", "warning"} and not known:
-            self.complaints.append(f"console {message.type}: {message.text}")
+            where = message.location["url"]
+            self.complaints.append(f"console {message.type}: {message.text} ({where})")
 
     async def sign_in(self, link: str) -> None:
         """Open a sign-in link, as it is printed."""
@@ -135,6 +136,7 @@ async def person(
         somebody = Person(await context.new_page(), tolerated=tolerated)
         somebody.listen()
         yield somebody
-        assert somebody.complaints == []
+        # Told in words: pytest shows no values for what is asserted outside test files.
+        assert not somebody.complaints, "\n".join(somebody.complaints)
     finally:
         await context.close()

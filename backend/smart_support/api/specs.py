@@ -72,7 +72,7 @@ class ImportResult(BaseModel):
 class ImportProgress(BaseModel):
     """How far an import is."""
 
-    stage: Literal["reading", "converting", "locating", "storing"]
+    stage: Literal["unknown", "reading", "converting", "locating", "storing"]
     done: int = Field(description="Operations done in this stage; 0 of 0 where it has none.")
     total: int
 
@@ -140,8 +140,13 @@ async def import_from_url(
 
 @router.get("/imports/{import_id}", summary="How far an import is")
 async def read_import(import_id: UUID, person: Operator, parts: Running) -> ImportProgress:
-    """Of one's own import, while it goes on and in the process where it does."""
+    """Of one's own import, while it goes on and in the process where it does.
+
+    Before, after and elsewhere it is `unknown`, which is no error: whoever asks cannot know.
+    """
     progress = parts.imports.progress(str(import_id), person.id)
+    if progress is None:
+        return ImportProgress(stage="unknown", done=0, total=0)
     return ImportProgress.model_validate(progress, from_attributes=True)
 
 

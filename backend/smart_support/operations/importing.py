@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from smart_support.errors import NotFound, Severity, SupportError
+from smart_support.errors import Severity, SupportError
 from smart_support.operations.document import FileTooComplex, FileTooLarge
 from smart_support.operations.imports_postgres import Imported
 from smart_support.operations.postgres import PostgresOperations
@@ -57,16 +57,9 @@ class Imports:
         finally:
             del self._going[at]
 
-    def progress(self, import_id: str, by: str) -> Progress:
-        """How far an import of this person is.
-
-        Raises:
-            NotFound: it has ended, or goes on elsewhere.
-        """
-        try:
-            return self._going[by, import_id]
-        except KeyError:
-            raise NotFound(f"no import {import_id} is going on here") from None
+    def progress(self, import_id: str, by: str) -> Progress | None:
+        """How far an import of this person is; None before, after, and in other processes."""
+        return self._going.get((by, import_id))
 
 
 async def fetch_document(

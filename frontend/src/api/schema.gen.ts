@@ -346,6 +346,8 @@ export interface paths {
         /**
          * How far an import is
          * @description Of one's own import, while it goes on and in the process where it does.
+         *
+         *     Before, after and elsewhere it is `unknown`, which is no error: whoever asks cannot know.
          */
         get: operations["read_import"];
         put?: never;
@@ -2990,7 +2992,7 @@ export interface components {
              * Stage
              * @enum {string}
              */
-            stage: "reading" | "converting" | "locating" | "storing";
+            stage: "unknown" | "reading" | "converting" | "locating" | "storing";
             /**
              * Done
              * @description Operations done in this stage; 0 of 0 where it has none.

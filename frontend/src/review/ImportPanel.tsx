@@ -225,25 +225,30 @@ function Sending({ stage }: { stage: Extract<Stage, { at: "sending" }> }) {
   );
 }
 
-const STAGES = { reading: "Reading", converting: "Converting", locating: "Finding the lines of" };
+const STAGES = {
+  // Small documents are done before this is asked for once; another process knows it of its own.
+  unknown: "Reading",
+  reading: "Reading",
+  converting: "Converting",
+  locating: "Finding the lines of",
+  storing: "Storing",
+};
 
 function Reading({ stage }: { stage: Extract<Stage, { at: "reading" }> }) {
   const { api } = useSession();
-  // Small documents are done before this is asked for once; elsewhere it is not known.
   const progress = api.query.useQuery(
     "get",
     "/api/imports/{import_id}",
     { params: { path: { import_id: stage.importId } } },
     { refetchInterval: 700, retry: false, gcTime: 0 },
   ).data;
-  const doing =
-    progress === undefined || progress.stage === "storing" ? "Reading" : STAGES[progress.stage];
+  const doing = STAGES[progress?.stage ?? "unknown"];
   const known = progress !== undefined && progress.total > 0;
   return (
     <>
       <label>
         <span role="status">
-          {progress?.stage === "storing" ? `Storing ${stage.what}` : `${doing} ${stage.what}`}
+          {doing} {stage.what}
         </span>
         <progress
           aria-label={`${doing} ${stage.what}`}
