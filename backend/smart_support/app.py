@@ -131,7 +131,7 @@ from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
 from smart_support.operations.advice import SWITCHED_OFF, Ask
 from smart_support.operations.postgres import PostgresOperations
-from smart_support.resilience.transport import CheckedBackend, PinnedTransport
+from smart_support.resilience.transport import CheckedBackend, StackTransport
 from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.security.audit_postgres import PostgresAudit
@@ -244,7 +244,7 @@ async def open_credential_check(
     """What tries credentials out, on the migrated database at `url`."""
     upstream_settings = UpstreamSettings.from_settings(settings)
     trust = ssl.create_default_context()
-    transport = PinnedTransport(CheckedBackend(upstream_settings.addresses), ssl_context=trust)
+    transport = StackTransport(CheckedBackend(upstream_settings.addresses), ssl_context=trust)
     engine = open_engine(url)
     try:
         connected = sessions(engine)
@@ -413,7 +413,7 @@ async def open_parts(
         # only we can reach.
         checked = CheckedBackend(upstream_settings.addresses)
         documents = await stack.enter_async_context(
-            _client(trust, PinnedTransport(checked, ssl_context=trust))
+            _client(trust, StackTransport(checked, ssl_context=trust))
         )
         told = await stack.enter_async_context(_client(trust))
 
@@ -435,7 +435,7 @@ async def open_parts(
         audit = PostgresAudit(connected)
         credentials = PostgresCredentials(connected, keys_of(settings))
         token_servers = await stack.enter_async_context(
-            _client(trust, PinnedTransport(checked, ssl_context=trust))
+            _client(trust, StackTransport(checked, ssl_context=trust))
         )
         oauth = OAuth(token_servers, credentials, clock=seams.clock)
         stack.push_async_callback(oauth.close)

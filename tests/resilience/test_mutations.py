@@ -427,7 +427,7 @@ MUTANTS = [
     ),
     Mutant(
         "before_sending is awaited before there is a connection",
-        put(transport.PinnedTransport, "traces", False),
+        put(transport.StackTransport, "traces", False),
         proof(Up.TestBeforeSending.test_is_not_awaited_when_nothing_can_be_sent),
     ),
     # Where it goes.

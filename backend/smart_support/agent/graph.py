@@ -1,12 +1,12 @@
 """The graph of one turn: think, call what may be called, ask for a yes where one is needed.
 
-    think ──► call (one branch per tool call) ──► gate ──► think
-      │                                            │ ▲
-      ▼                                            ▼ │
-     end                              interrupt: wait for approvals, then call
+    end ◄── think ◄──────────────────────────────┐
+              ├───► call (a branch per call) ────┤
+              └───► gate (interrupt) ───► call ──┘
 
 One branch per call, so that going on after an interrupt runs no finished call again; and the
 node that interrupts does nothing else, since LangGraph runs it from its beginning once more.
+Only calls that wait for a yes lead to the gate: a step of LangGraph takes half a millisecond.
 """
 
 import contextlib
@@ -110,12 +110,14 @@ def build_graph(saver: BaseCheckpointSaver[Any]) -> TurnGraph:
     # A turn that goes on without its checkpoint begins at the calls that it stopped for.
     graph.add_conditional_edges(START, _begin, ["think", "call", "gate"])
     graph.add_conditional_edges("think", _after_think, ["call", "gate", END])
-    graph.add_edge("call", "gate")
+    graph.add_edge("call", "think")
     return graph.compile(checkpointer=TurnCheckpoints(saver))
 
 
 async def think(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
     """Ask the model, showing its words as they come; or stop at a cap, with words."""
+    if _unanswered(state):  # the others have been made; these need a yes, and lead to the gate
+        return {}
     context = runtime.context
     agent = context.at(state["agent"])
     number = state.get("model_calls", 0)
@@ -345,13 +347,9 @@ def _after_think(state: TurnState, runtime: Runtime[TurnContext]) -> str | list[
     ]
 
 
-async def gate(
-    state: TurnState, runtime: Runtime[TurnContext]
-) -> Command[Literal["think", "call"]]:
-    """Wait for the approvals of all calls that are left; go on thinking when none are."""
+async def gate(state: TurnState, runtime: Runtime[TurnContext]) -> Command[Literal["call"]]:
+    """Wait for the approvals of all calls that are left."""
     calls = _unanswered(state)
-    if not calls:
-        return Command(goto="think")
     decisions: Mapping[str, Decision] = runtime.context.decisions
     if any(called["id"] not in decisions for called in calls):
         decisions = interrupt(calls)

@@ -25,6 +25,7 @@ from smart_support.agent.model_errors import (
 from smart_support.agent.model_stream import MAX_EVENT_BYTES, Assembly, EventReader, complete
 from smart_support.agent.reply import Reply, Token, ToolCallRequest, Usage
 from smart_support.errors import ErrorCategory, SetupError, SupportError
+from smart_support.resilience.transport import StackTransport
 from smart_support.settings import Settings
 
 Json = dict[str, Any]
@@ -34,7 +35,7 @@ Message = BaseMessage | Mapping[str, Any]
 _CONNECT_TIMEOUT = 10.0  # seconds
 _DRAIN_TIMEOUT = 0.02  # seconds; what follows [DONE] has nearly always arrived with it
 _MAX_ERROR_BYTES = 64 * 1024
-_MAX_CONNECTIONS = 512
+_KEPT_CONNECTIONS = 64
 _OFFLINE_KEY = "offline"  # the offline model reads no key, but the client wants one
 
 # What the openai package takes as options of the call rather than as part of the body.
@@ -241,7 +242,6 @@ def open_model(settings: Settings, *, base_url_override: str | None = None) -> S
         settings.smart_support_model_timeout,
         connect=min(_CONNECT_TIMEOUT, settings.smart_support_model_timeout),
     )
-    limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=64)
     context = httpx.create_ssl_context(trust_env=False)  # 25 ms; one for both clients
     return StreamingChatOpenAI(
         model=settings.openai_model,
@@ -250,9 +250,11 @@ def open_model(settings: Settings, *, base_url_override: str | None = None) -> S
         max_retries=0,
         stream_usage=True,
         timeout=settings.smart_support_model_timeout,
-        http_client=httpx.Client(verify=context, trust_env=False, timeout=timeout, limits=limits),
+        http_client=httpx.Client(verify=context, trust_env=False, timeout=timeout),
         http_async_client=httpx.AsyncClient(
-            verify=context, trust_env=False, timeout=timeout, limits=limits
+            transport=StackTransport(ssl_context=context, keep=_KEPT_CONNECTIONS),
+            trust_env=False,
+            timeout=timeout,
         ),
     )
 

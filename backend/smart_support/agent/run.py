@@ -73,7 +73,7 @@ async def run_turn(
             elif "__interrupt__" in item:
                 stopped = True
                 yield Asked(tuple(item["__interrupt__"][0].value))
-            elif (thought := item.get("think")) is not None and thought["model_calls"]:
+            elif (thought := item.get("think")) and thought["model_calls"]:
                 yield Thought(thought["input_tokens"], thought["output_tokens"])
         if stopped:
             await checkpoints.keep(turn_id)
