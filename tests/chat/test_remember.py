@@ -107,13 +107,14 @@ async def test_the_model_writes_the_notes(desk: Desk) -> None:
     remember = remembering(desk, by_model=True)
     await talked(desk, remember, range(6))
     notes = "Ada asked about parcel 4711; it was promised for Friday."
-    desk.model.queue(says("Answer."), says(notes))
+    desk.model.queue(says("Answer."))
     await desk.say("Question " + "word " * 400)
     await remember.idle()
-    while not await desk.rows(thread_memories):
-        desk.model.queue(says("Answer."), says(notes))
-        await desk.say("Question " + "word " * 400)
-        await remember.idle()
+    assert not await desk.rows(thread_memories)
+    # The turn before leaves too much; this one is the first that begins with it.
+    desk.model.queue(says("Answer."), says(notes))
+    await desk.say("And that?")
+    await remember.idle()
 
     desk.model.queue(says("Yes."))
     await desk.say("And?")

@@ -77,9 +77,13 @@ def past_messages(
     past = divide(events, current, tokens=tokens, memory=memory)
     kept_ids = {turn.id for turn in past.kept}
     writes = [words for turn_id, words in certain if turn_id not in kept_ids | {current}]
-    said = earlier(memory, past.left_out, writes)
+    return messages_of(past, text, earlier(memory, past.left_out, writes))
+
+
+def messages_of(past: Past, text: str, before: str | None = None) -> list[Wire]:
+    """The turns of `past` that are kept, and then `text`; `before` stands for what was earlier."""
     return [
-        *([{"role": "system", "content": said}] if said else []),
+        *([{"role": "system", "content": before}] if before else []),
         *(message for turn in past.kept for message in turn.messages),
         {"role": "user", "content": text},
     ]

@@ -19,8 +19,8 @@ SETTLE_SECONDS = 5.0
 REMEMBERED = 10_000
 """Consumers and threads of which it is remembered where they stood, those fed last."""
 
-GATHER_SECONDS = 0.25
-"""How long what is derived may lag behind, so that a turn is taken in as a whole."""
+GATHER_SECONDS = 1.0
+"""How long what is derived may lag behind, so that turns are taken in as a whole."""
 
 
 class Derivation:

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from smart_support.agent.history import divide, past_messages
+from smart_support.agent.history import MAX_EVENTS, divide, messages_of, past_messages
 from smart_support.agent.memory import Memory, extended, summarised
 from smart_support.agent.state import ChatModel
 from smart_support.chat.past import PastEvents
@@ -24,6 +24,15 @@ _LEAST_TURNS = 4
 """Turns that must be too old before the notes are written anew; until then they are drawn out."""
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the model is told before it answers, in OpenAI's wire form."""
+
+    messages: list[dict[str, Any]]
+    crowded: bool
+    """Whether there is more than fits word for word, so that notes may be due."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Remembering:
     """Keeps what the model reads of a thread within `tokens`, however long the thread gets."""
@@ -36,13 +45,17 @@ class Remembering:
     """Writes the notes; None: they are drawn from the messages."""
     _writing: dict[ThreadId, asyncio.Task[None]] = field(default_factory=dict)
 
-    async def history(self, turn: Turn, past: Sequence[Event]) -> list[dict[str, Any]]:
+    async def history(self, turn: Turn, past: Sequence[Event]) -> History:
         """The messages before the turn's own, and that."""
+        whole = divide(past, turn.id, tokens=self.tokens)
+        if not whole.left_out and len(past) < MAX_EVENTS:  # then nothing has to stand for anything
+            return History(messages_of(whole, turn.text), crowded=False)
         memory = await self._memory(turn.thread_id)
         writes = await self.ledger.writes(turn.thread_id)
-        return past_messages(
+        messages = past_messages(
             past, turn.id, turn.text, tokens=self.tokens, memory=memory, certain=writes
         )
+        return History(messages, crowded=True)
 
     def notice(self, thread_id: ThreadId) -> None:
         """Write the thread's notes in the background, if enough has become old."""

@@ -30,6 +30,7 @@ from smart_support.agent.state import (
 )
 from smart_support.agent.work import at_work, last_agent
 from smart_support.chat.calls import CallRecovery
+from smart_support.chat.customers import Customers
 from smart_support.chat.follow import Followers, Waiting
 from smart_support.chat.limits import FewAtOnce, MessageLimiter
 from smart_support.chat.offer import PER_TURN, offer_tools
@@ -190,6 +191,8 @@ class _Run:
     place: Place
     taken_over: float | None = None
     agent: str = _ONE_AGENT.first
+    crowded: bool = False
+    """Whether the thread has turns that the model does not read word for word any more."""
     first_token: float | None = None
     model_calls: int = 0
     input_tokens: int = 0
@@ -219,6 +222,7 @@ class TurnRunner:
         """Turns that stopped because the database was away; they are still open."""
         self._admitting: set[asyncio.Task[Any]] = set()
         self._storing = FewAtOnce(STORED_AT_ONCE)
+        self._customers = Customers(parts.conversations)
         self._closing = False
         self._asking = Asking(
             ledger=parts.ledger,
@@ -252,25 +256,26 @@ class TurnRunner:
             NotFound: no such thread of this person.
             RateLimited, QueueFull, Busy: not now; nothing is stored.
         """
-        thread = await self._parts.conversations.thread(thread_id, customer_id=person.id)
+        await self._customers.of(thread_id, only=person)
         # Who gives up while it waits here has stored nothing.
         async with self._storing.of(thread_id):
-            return await self._whole(self._receive_if_room(thread, message_id, text))
+            return await self._whole(self._receive_if_room(thread_id, message_id, text))
 
-    async def _receive_if_room(self, thread: Thread, message_id: str, text: str) -> Accepted:
+    async def _receive_if_room(self, thread_id: ThreadId, message_id: str, text: str) -> Accepted:
         places = self._parts.places
-        if places.full and await self._needs_place(thread, message_id):
+        if places.full and await self._needs_place(thread_id, message_id):
             metrics.TURNS_REFUSED.inc()
             raise places.busy()
         with places.promised():
-            return await self._receive(thread.id, message_id, text)
+            return await self._receive(thread_id, message_id, text)
 
-    async def _needs_place(self, thread: Thread, message_id: str) -> bool:
+    async def _needs_place(self, thread_id: ThreadId, message_id: str) -> bool:
         """Whether this message would make one turn more for an agent to answer now."""
-        if thread.with_person or thread.id in self._open:
+        conversations = self._parts.conversations
+        if thread_id in self._open or (await conversations.thread(thread_id)).with_person:
             return False
         # Said to be refused, a message that is stored would be sent a second time.
-        return not await self._parts.conversations.knows(thread.id, message_id)
+        return not await conversations.knows(thread_id, message_id)
 
     async def _receive(self, thread_id: ThreadId, message_id: str, text: str) -> Accepted:
         parts = self._parts
@@ -325,7 +330,7 @@ class TurnRunner:
         Raises:
             NotFound: no such thread of this person.
         """
-        await self._parts.conversations.thread(thread_id, customer_id=person.id)
+        await self._customers.of(thread_id, only=person)
         return self.stop(thread_id)
 
     def stop(self, thread_id: ThreadId, *, here_only: bool = False) -> bool:
@@ -607,13 +612,7 @@ class TurnRunner:
         parts, turn = self._parts, run.turn
         if run.taken_over is not None and not await self._may_go_on(run, run.taken_over):
             return
-        thread = await parts.conversations.thread(turn.thread_id)
-        person = Person(
-            id=thread.customer_id,
-            role=Role.CUSTOMER,
-            name=thread.customer_name,
-            email=thread.customer_email,
-        )
+        person = await self._customers.of(turn.thread_id)
         past = await parts.past.read(turn.thread_id)
         agents = parts.agents()
         offered = await offer_tools(
@@ -653,9 +652,7 @@ class TurnRunner:
             ),
             actor=person.id,
             claims=person.claims(),
-            history=past_messages(past, turn.id, turn.text)
-            if parts.remember is None
-            else await parts.remember.history(turn, past),
+            history=await self._history(run, past),
             model=parts.model,
             caller=parts.caller,
             log=parts.log,
@@ -672,6 +669,14 @@ class TurnRunner:
         if run.asked:
             await self._ask(run, context)
             run.waiting_for = tuple(called["id"] for called in run.asked)
+
+    async def _history(self, run: _Run, past: Sequence[Event]) -> list[dict[str, Any]]:
+        turn, remember = run.turn, self._parts.remember
+        if remember is None:
+            return past_messages(past, turn.id, turn.text)
+        history = await remember.history(turn, past)
+        run.crowded = history.crowded
+        return history.messages
 
     async def _may_go_on(self, run: _Run, after: float) -> bool:
         """See to what the one before left behind; False if the turn only waits for a yes.
@@ -805,7 +810,7 @@ class TurnRunner:
             )
         )
         await self._settle(run, TurnStatus(status), facts)
-        if parts.remember is not None:
+        if parts.remember is not None and run.crowded:
             parts.remember.notice(turn.thread_id)
         if turn.run > 1 or turn.recoveries or run.asked:  # else there is no checkpoint
             await parts.forget(turn.id)

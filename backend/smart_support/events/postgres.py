@@ -149,8 +149,8 @@ class PostgresEventLog:
         self._sessions = sessions
 
     async def append(self, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
-        """Add `facts` and commit."""
-        async with self._sessions.begin() as session:
+        """Add `facts` and commit: one statement, which stands for itself."""
+        async with self._sessions() as session:
             return await append(session, thread_id, facts)
 
     async def read(
