@@ -495,6 +495,7 @@ async def open_parts(
                     (metrics.FOLLOWED, lambda: followers.threads),
                     (metrics.TURNS_RUNNING, lambda: runner.running),
                     (metrics.TURNS_WAITING, lambda: runner.waiting),
+                    (metrics.TURNS_AT_ONCE, lambda: runner.at_once),
                 ],
                 counts=[(metrics.QUEUE_DEPTH, conversations.queued)],
                 notes=[lambda: note_budgets(upstreams.states())],
@@ -544,6 +545,12 @@ async def open_parts(
             departures=departures,
         )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
+        places = Places(
+            settings.smart_support_turns_at_once,
+            settings.smart_support_turns_waiting,
+            wait=settings.smart_support_turn_wait,
+        )
+        await stack.enter_async_context(_task(places.watch(), "places", errors))
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,
@@ -579,9 +586,7 @@ async def open_parts(
                     interrupt=settings.smart_support_while_answering == "interrupt",
                     tools_per_turn=settings.smart_support_tools_per_turn,
                 ),
-                places=Places(
-                    settings.smart_support_turns_at_once, settings.smart_support_turns_waiting
-                ),
+                places=places,
                 remember=remember,
                 alive=lambda: life.held,
                 cancel_elsewhere=lambda thread_id: relay.cancel(thread_id) if relay else None,

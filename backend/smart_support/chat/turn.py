@@ -87,7 +87,7 @@ MAX_RECOVERIES = 3
 STORED_AT_ONCE = 4
 """Messages of one thread that this process stores at the same time, each on a connection."""
 
-TURNS_AT_ONCE, TURNS_WAITING = 128, 1_000
+TURNS_AT_ONCE, TURNS_WAITING = 128, 96
 """Turns that a process answers at once, and how many more it takes in that wait for that."""
 
 RESUME_WITHIN = 900.0
@@ -447,6 +447,11 @@ class TurnRunner:
     def waiting(self) -> int:
         """How many turns wait until this process can answer them."""
         return self._parts.places.waiting
+
+    @property
+    def at_once(self) -> int:
+        """How many turns this process may answer at once now."""
+        return self._parts.places.at_once
 
     def take_up(self, turn: Turn, after: float) -> None:
         """Go on with a turn that was taken over, open for `after` seconds, where its log ends."""
