@@ -678,6 +678,7 @@ async def open_parts(
             sockets=sockets,
             documents=documents,
             check_writable=partial(check_writable, engine),
+            database_heard=lambda: connected.heard,
             check_model=partial(check_model, model),
             ask_model=_asker(settings, model) if _advises(settings) else None,
             model_replaced=lambda: chain.replaced,

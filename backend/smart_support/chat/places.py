@@ -113,6 +113,7 @@ class Places:
         `waiting`, and `wait` in seconds, bound what is taken in anew; turns that are there already
         always may wait.
         """
+        self._always = at_once
         self._most = at_once + waiting
         self._most_wait = wait
         self._pace = Pace(at_once)
@@ -148,9 +149,13 @@ class Places:
         """Whether no message should be taken in that needs a place: the line is too long or slow.
 
         It is too slow if the first in it has waited longer than anybody should, or if whoever
-        comes now would, at the speed at which it has moved.
+        comes now would, at the speed at which it has moved. As many as there may be places at
+        best are always taken in.
         """
-        if len(self._taken) + len(self._queue) + self._promised >= self._most:
+        claimed = len(self._taken) + len(self._queue) + self._promised
+        if claimed < self._always:
+            return False
+        if claimed >= self._most:
             return True
         if not self._queue:
             return False
@@ -167,13 +172,12 @@ class Places:
             return None
         return (len(self._queue) + self._promised + 1) / per_second
 
-    def busy(self) -> Busy:
+    def busy(self, reason: str) -> Busy:
         """What a message is refused with, and when to come again.
 
         Those who were refused come again one by one, as fast as there are places for them, and not
         before the line is short enough.
         """
-        reason = f"{self.waiting} turns wait already"
         if (per_second := self._per_second()) is None:
             return Busy(reason, BUSY_SECONDS * (1.0 + self._chance()))
         now = self.monotonic()
@@ -221,9 +225,12 @@ class Places:
             await self._at_work.wait()
             began = self.monotonic()
             await sleep(MOMENT)
-            late = self.monotonic() - began - MOMENT
-            if self._pace.take(late, taken=len(self._taken), waiting=len(self._queue)):
-                self._let_in()
+            self.notice(self.monotonic() - began - MOMENT)
+
+    def notice(self, late: float) -> None:
+        """Take note of how many seconds the event loop was late a moment ago."""
+        if self._pace.take(late, taken=len(self._taken), waiting=len(self._queue)):
+            self._let_in()
 
     def _per_second(self) -> float | None:
         self._throughput.see(self.monotonic(), waiting=bool(self._queue))
