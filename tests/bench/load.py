@@ -17,6 +17,8 @@ from tests.bench.fakes import ANSWER, ORDER, PACES
 from tests.bench.processes import cpu_of, cpu_of_family
 from websockets.asyncio.client import ClientConnection, connect
 
+from smart_support.chat.derive import GATHER_SECONDS
+
 TURN_SECONDS = 60.0
 QUESTION = "Where is my order 1001?"
 
@@ -247,6 +249,7 @@ async def run(target: Target, scenario: Scenario) -> Sample:
 
 async def _quiet(target: Target) -> tuple[float, float]:
     """CPU seconds of the server and its database, once neither works any more (or for 5 s)."""
+    await asyncio.sleep(GATHER_SECONDS + 0.25)  # what is derived waits that long before it begins
     found = _cpu(target)
     for _ in range(50):
         await asyncio.sleep(0.1)
