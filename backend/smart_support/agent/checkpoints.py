@@ -21,6 +21,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from smart_support.database.engine import GONE_CLIENT, GONE_CLIENT_EVERY
+
 log = structlog.get_logger()
 
 POOL_SIZE = 5
@@ -43,6 +45,7 @@ async def open_checkpoints(dsn: str) -> AsyncIterator[AsyncPostgresSaver]:
             "options": "-c statement_timeout=5000",
         },
         check=AsyncConnectionPool.check_connection,
+        configure=_notice_when_gone,
     )
     await pool.open(wait=True, timeout=10.0)
     try:
@@ -53,6 +56,14 @@ async def open_checkpoints(dsn: str) -> AsyncIterator[AsyncPostgresSaver]:
         yield saver
     finally:
         await pool.close(timeout=5.0)
+
+
+async def _notice_when_gone(connection: AsyncConnection[DictRow]) -> None:
+    """Have the server give back our locks soon when we are gone; see `GONE_CLIENT`."""
+    try:
+        await connection.execute(f"SET {GONE_CLIENT} = '{GONE_CLIENT_EVERY}'")
+    except psycopg.errors.InvalidParameterValue as error:
+        log.info("gone_clients_not_noticed", why=str(error))
 
 
 class _Places(asyncio.Semaphore):
