@@ -825,7 +825,7 @@ class TurnRunner:
     async def _settle(self, run: _Run, status: TurnStatus, facts: Sequence[Fact]) -> None:
         turn = run.turn
         events, following = await self._parts.conversations.settle(
-            turn.id, status, facts, open_next=not self._closing
+            turn.thread_id, turn.id, status, facts, open_next=not self._closing
         )
         self.publish(turn.thread_id, events)
         self._parts.followers.stop_writing(turn.thread_id)
