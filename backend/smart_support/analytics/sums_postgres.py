@@ -7,10 +7,11 @@ each change is in it once, whether it was added to the sums already or not.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from operator import attrgetter
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -21,6 +22,8 @@ from smart_support.analytics.tables import figure_changes, figure_sums
 from smart_support.database import Prepared, Session, Sessions
 
 Kind: TypeAlias = Literal["activity", "cohort", "troubles"]
+T = TypeVar("T")
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_DAYS = 1_000
@@ -30,6 +33,7 @@ AT_ONCE = 2_000
 """Changes that are added to the sums in one transaction."""
 
 
+_INSTANT = sa.DateTime(timezone=True)
 _PUT = Prepared(insert(figure_changes), ("changes",))
 
 
@@ -54,36 +58,50 @@ class SumReader:
 
     async def read(self, session: Session, start: datetime, end: datetime) -> Counts:
         """What was counted in [start, end), both at full hours."""
-        days, rest = await self._read(session, start, end)
-        found = {name: dict(numbers) for name, numbers in self._span(tuple(days)).items()}
-        for _, counts in rest:
-            add(found, counts)
-        return found
+        first, last = _whole_days(start, end)
+        found = await self._read(session, (first, last), (start, first), (last, end))
+        return self._together(found, start, end, found.days)
 
     async def days(
         self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
         """The same by the days of UTC; not to be changed."""
-        days, rest = await self._read(session, start, end)
-        found = {day.start: day.counts for day in days}
-        own: set[datetime] = set()
-        for at, counts in rest:
-            start_of_day = at.replace(hour=0)
-            if start_of_day not in own:
-                own.add(start_of_day)
-                known = found.get(start_of_day, {})
-                found[start_of_day] = {name: dict(numbers) for name, numbers in known.items()}
-            add(found[start_of_day], counts)
-        return found
+        first, last = _whole_days(start, end)
+        found = await self._read(session, (first, last), (start, first), (last, end))
+        return _by_day(found, start, end)
+
+    async def read_and_days(
+        self, session: Session, start: datetime, end: datetime, since: datetime
+    ) -> tuple[Counts, dict[datetime, Counts]]:
+        """What was counted in [start, end), and the whole days that [since, end) touches.
+
+        Both are of one moment, and `since` is not after `start`. Nothing is to be changed.
+        """
+        first, last = _whole_days(start, end)
+        begin, until = _day_of(since), _day_of(end - HOUR) + DAY
+        found = await self._read(session, (begin, until), (start, first), (last, end))
+        own = [day for day in found.days if first <= day.start < last]
+        by_day = _by_day(replace(found, hours=[]), begin, until)
+        return self._together(found, start, end, own), by_day
 
     async def hours(
         self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
         """The same by the hour."""
+        found = await self._read(session, (end, end), (start, end), (end, end))
         hours: dict[datetime, Counts] = {}
-        for at, counts in (await self._read(session, start, end, whole_days=False))[1]:
+        for at, counts in found.within(start, end):
             add(hours.setdefault(at, {}), counts)
         return hours
+
+    def _together(
+        self, found: "_Found", start: datetime, end: datetime, days: Sequence["_Day"]
+    ) -> Counts:
+        known = self._span(tuple(days))
+        counts = {name: dict(numbers) for name, numbers in known.items()}
+        for _, part in found.within(start, end):
+            add(counts, part)
+        return counts
 
     def _span(self, days: tuple["_Day", ...]) -> Counts:
         found = self._spans.get(days)
@@ -95,43 +113,32 @@ class SumReader:
         return found
 
     async def _read(
-        self, session: Session, start: datetime, end: datetime, *, whole_days: bool = True
-    ) -> tuple[list["_Day"], list[tuple[datetime, Counts]]]:
-        """Whole days, and what is to be added to them: one statement, thus of one moment."""
-        # The beginning of the first whole day, and the end of the last one.
-        first, last = EPOCH - (EPOCH - start) // DAY * DAY, EPOCH + (end - EPOCH) // DAY * DAY
-        spans = [(start, end)]
-        statements: list[sa.Select[Any]] = []
+        self, session: Session, days: "_Span", hours: "_Span", more_hours: "_Span"
+    ) -> "_Found":
+        """Whole days, single hours, and what is not in either yet: of one moment."""
         # As it is now: others read meanwhile, and know then what this statement does not see.
-        known: dict[datetime, _Day] = {}
-        if whole_days and first < last:
-            spans = [(start, first), (last, end)]
-            known = {day: kept for day, kept in self._days.items() if first <= day < last}
-            statements = [_unknown_days(self._kind, first, last, known)]
-        row = figure_sums.c
-        statements += [
-            sa.select(sa.null(), row.start, row.figures).where(
-                row.kind == self._kind, row.bucket == "hour", row.start >= since, row.start < until
-            )
-            for since, until in spans
-            if since < until
-        ]
-        change = figure_changes.c.changes
-        fresh = sa.select(sa.null(), sa.null(), change[self._kind]).where(
-            change.has_key(self._kind)
-        )
-        days: list[_Day] = []
-        rest: list[tuple[datetime, Counts]] = []
-        for written, at, counts in await session.execute(sa.union_all(*statements, fresh)):
+        known = {day: kept for day, kept in self._days.items() if days[0] <= day < days[1]}
+        values = {
+            "kind": self._kind,
+            "known": list(known),
+            "writers": [day.written for day in known.values()],
+            "first_day": days[0],
+            "last_day": days[1],
+            "first_hour": hours[0],
+            "last_hour": hours[1],
+            "next_hour": more_hours[0],
+            "final_hour": more_hours[1],
+        }
+        found = _Found([], [], [])
+        for written, at, counts in await session.execute(_READ, values):
             if written is not None:
-                days.append(known[at] if counts is None else self._keep(at, written, counts))
+                found.days.append(known[at] if counts is None else self._keep(at, written, counts))
             elif at is not None:
-                rest.append((at, counts))
+                found.hours.append((at, counts))
             else:
-                hours = [(named_hour(name), part) for name, part in counts.items()]
-                rest += [(hour, part) for hour, part in hours if start <= hour < end]
-        days.sort(key=lambda day: day.start)
-        return days, rest
+                found.fresh.extend((named_hour(name), part) for name, part in counts.items())
+        found.days.sort(key=_START)
+        return found
 
     def _keep(self, start: datetime, written: str, counts: Counts) -> "_Day":
         day = self._days[start] = _Day(start, written, counts)
@@ -139,6 +146,46 @@ class SumReader:
         if len(self._days) > MOST_DAYS:
             self._days.popitem(last=False)
         return day
+
+
+_Span: TypeAlias = tuple[datetime, datetime]
+"""From the first, up to but without the second; empty if they are the same."""
+
+_READ = Prepared(
+    sa.text(
+        """
+    SELECT s.xmin::text, s.start,
+           CASE WHEN kept.written IS DISTINCT FROM s.xmin::text THEN s.figures END
+    FROM figure_sums s
+    LEFT JOIN unnest(:known, :writers) AS kept (start, written) ON kept.start = s.start
+    WHERE s.kind = :kind AND s.bucket = 'day' AND s.start >= :first_day AND s.start < :last_day
+    UNION ALL
+    SELECT NULL, start, figures FROM figure_sums
+    WHERE kind = :kind AND bucket = 'hour' AND start >= :first_hour AND start < :last_hour
+    UNION ALL
+    SELECT NULL, start, figures FROM figure_sums
+    WHERE kind = :kind AND bucket = 'hour' AND start >= :next_hour AND start < :final_hour
+    UNION ALL
+    SELECT NULL, NULL, changes -> :kind FROM figure_changes WHERE jsonb_exists(changes, :kind)
+    """
+    ).bindparams(
+        sa.bindparam("kind", type_=sa.Text),
+        sa.bindparam("known", type_=ARRAY(_INSTANT)),
+        sa.bindparam("writers", type_=ARRAY(sa.Text)),
+        *(
+            sa.bindparam(name, type_=_INSTANT)
+            for name in (
+                "first_day",
+                "last_day",
+                "first_hour",
+                "last_hour",
+                "next_hour",
+                "final_hour",
+            )
+        ),
+    )
+)
+"""A day that is known, and was written by nobody since, comes without its figures."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,26 +197,62 @@ class _Day:
     counts: Counts
 
 
-def _unknown_days(
-    kind: Kind, first: datetime, last: datetime, known: Mapping[datetime, _Day]
-) -> sa.Select[Any]:
-    """The days of [first, last), with figures only where they are not the `known` ones."""
-    row = figure_sums.c
-    kept = (
-        sa.func.unnest(
-            sa.cast(list(known), ARRAY(row.start.type)),
-            sa.cast([day.written for day in known.values()], ARRAY(sa.Text)),
-        )
-        .table_valued(sa.column("start", row.start.type), sa.column("written", sa.Text))
-        .render_derived(name="kept")
-    )
-    written = sa.cast(sa.literal_column("figure_sums.xmin"), sa.Text)
-    figures = sa.case((kept.c.written.is_distinct_from(written), row.figures))
-    return (
-        sa.select(written, row.start, figures)
-        .select_from(figure_sums.outerjoin(kept, kept.c.start == row.start))
-        .where(row.kind == kind, row.bucket == "day", row.start >= first, row.start < last)
-    )
+_START = attrgetter("start")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one statement read: sums of days and of hours, and changes that are in neither."""
+
+    days: list[_Day]
+    hours: list[tuple[datetime, Counts]]
+    fresh: list[tuple[datetime, Counts]]
+
+    def within(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, Counts]]:
+        """All but the days, by the hour."""
+        yield from self.hours
+        yield from (each for each in self.fresh if start <= each[0] < end)
+
+
+def _by_day(found: _Found, start: datetime, end: datetime) -> dict[datetime, Counts]:
+    days = {day.start: day.counts for day in found.days}
+    own: set[datetime] = set()
+    for at, counts in found.within(start, end):
+        day = at.replace(hour=0)
+        if day not in own:
+            own.add(day)
+            days[day] = {name: dict(numbers) for name, numbers in days.get(day, {}).items()}
+        add(days[day], counts)
+    return days
+
+
+def _whole_days(start: datetime, end: datetime) -> _Span:
+    """The whole days of [start, end): the rest is before the first and after the last of them."""
+    first, last = EPOCH - (EPOCH - start) // DAY * DAY, _day_of(end)
+    return (first, last) if first <= last else (end, end)
+
+
+def _day_of(at: datetime) -> datetime:
+    return EPOCH + (at - EPOCH) // DAY * DAY
+
+
+class Derived(Generic[T]):
+    """What is made of each day's counts, once as long as they are the same ones."""
+
+    def __init__(self, make: Callable[[Counts], T]) -> None:
+        self._make = make
+        self._known: dict[datetime, tuple[Counts, T]] = {}
+
+    def of(self, day: datetime, counts: Counts) -> T:
+        """What `make` makes of them."""
+        known = self._known.get(day)
+        if known is not None and known[0] is counts:
+            return known[1]
+        if len(self._known) >= MOST_DAYS:
+            self._known.clear()
+        made = self._make(counts)
+        self._known[day] = counts, made
+        return made
 
 
 async def settle(sessions: Sessions) -> int:
