@@ -21,8 +21,8 @@ from smart_support.analytics.sums_postgres import SumReader, put
 from smart_support.analytics.tables import figure_changes, figure_sums
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.database import Rows, Session, Sessions
-from smart_support.database.session import Statement, Values
 from smart_support.database.engine import sessions as sessions_on
+from smart_support.database.session import Statement, Values
 from smart_support.events.records import Event
 
 HOUR = timedelta(hours=1)
