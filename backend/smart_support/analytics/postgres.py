@@ -74,6 +74,7 @@ class PostgresAnalyticsRecorder:
         self._activity = SumReader("activity")
         self._cohort = SumReader("cohort")
         self._by_day = Derived(activity_of)
+        self._in_all = Derived(activity_of)
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
@@ -144,7 +145,8 @@ class PostgresAnalyticsRecorder:
     async def activity(self, start: datetime, end: datetime) -> Activity:
         start, end = widen(start, end)
         async with self._sessions() as session:
-            return activity_of(await self._activity.read(session, start, end))
+            counts = await self._activity.read(session, start, end)
+        return self._in_all.of((start, end), counts)
 
     async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
         start, end = widen(start, end)
@@ -317,18 +319,20 @@ async def _activity_page(
     times = sum(number(counts, figure.value, which.dimension) for figure in summed.figures)
     keys = [key_of(figure.value, which.dimension) for figure in summed.figures]
     conversations: int | None = None
-    found: dict[ThreadId, int] = {}
     if times == 0:
         return _counted(total, 0, [], limit)
     paged = _gathered if times <= FEW else _passed
     statement = paged(limit + 1, place=place is not None)
-    for row in await session.execute(statement, _values(span, place, keys=keys)):
+    parts = [
+        figure.value if summed.unit == "count" else figure.value + AMOUNT
+        for figure in summed.figures
+    ]
+    values = _values(span, place, keys=keys, parts=parts, dimension=which.dimension)
+    page: list[Counted] = []
+    for row in await session.execute(statement, values):
         conversations = row.conversations
         if row.thread_id is not None:
-            found.setdefault(row.thread_id, 0)
-            for figure in summed.figures:
-                found[row.thread_id] += _part(row.figures, figure, which.dimension, summed)
-    page = [Counted(thread_id=name, part=part) for name, part in found.items()]
+            page.append(Counted(thread_id=row.thread_id, part=row.part))
     return _counted(total, conversations, page, limit)
 
 
@@ -373,15 +377,9 @@ def _gathered(limit: int, *, place: bool) -> Prepared:
     # A row also where the page has none: how many there are stands in it.
     many = sa.select(sa.func.count().label("conversations")).select_from(every).subquery()
     named = page.cte("page")
-    row = episode_figures.c
     return Prepared(
-        sa.select(named.c.thread_id, row.figures, many.c.conversations)
-        .select_from(
-            many.outerjoin(
-                named.join(episode_figures, sa.and_(row.thread_id == named.c.thread_id, _WITHIN)),
-                sa.true(),
-            )
-        )
+        sa.select(named.c.thread_id, _part_of(named), many.c.conversations)
+        .select_from(many.outerjoin(named, sa.true()))
         .order_by(named.c.opened_at.desc(), named.c.thread_id.desc())
     )
 
@@ -398,11 +396,40 @@ def _passed(limit: int, *, place: bool) -> Prepared:
     )
     page = _listed(limit, place=place).where(episodes.c.opened_at < _UNTIL, own)
     named = page.add_columns(episodes.c.opened_at).cte("page").prefix_with("MATERIALIZED")
-    row = episode_figures.c
     return Prepared(
-        sa.select(named.c.thread_id, row.figures, sa.null().label("conversations"))
-        .join(episode_figures, sa.and_(row.thread_id == named.c.thread_id, _WITHIN))
-        .order_by(named.c.opened_at.desc(), named.c.thread_id.desc())
+        sa.select(named.c.thread_id, _part_of(named), sa.null().label("conversations")).order_by(
+            named.c.opened_at.desc(), named.c.thread_id.desc()
+        )
+    )
+
+
+def _part_of(page: sa.CTE) -> sa.ColumnElement[int]:
+    """How much of the figure each conversation of the page is."""
+    row = episode_figures.c
+    dimension = sa.bindparam("dimension", type_=sa.Text)
+    parts = sa.bindparam("parts", type_=ARRAY(sa.Text))
+    names = sa.func.unnest(parts).table_valued("name", name="names").render_derived()
+    numbers = (
+        sa.func.jsonb_each_text(row.figures.op("->")(names.c.name))
+        .table_valued("key", "value", name="numbers")
+        .lateral()
+    )
+    return (
+        sa.select(
+            sa.cast(
+                sa.func.coalesce(sa.func.sum(sa.cast(numbers.c.value, sa.BigInteger)), 0),
+                sa.BigInteger,
+            )
+        )
+        .select_from(episode_figures.join(names, sa.true()).join(numbers, sa.true()))
+        .where(
+            row.thread_id == page.c.thread_id,
+            _WITHIN,
+            sa.or_(dimension.is_(None), numbers.c.key == dimension),
+        )
+        .correlate(page)
+        .scalar_subquery()
+        .label("part")
     )
 
 

@@ -7,14 +7,15 @@ each change is in it once, whether it was added to the sums already or not.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from operator import attrgetter
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from smart_support.analytics.episode import Key, Sum
 from smart_support.analytics.sums import Counts, add, by_hour, named_hour, stored, together
@@ -23,6 +24,7 @@ from smart_support.database import Prepared, Session, Sessions
 
 Kind: TypeAlias = Literal["activity", "cohort", "troubles"]
 T = TypeVar("T")
+SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,42 +49,41 @@ async def put(session: Session, changes: Mapping[Kind, Mapping[Key, Sum]]) -> No
 class SumReader:
     """Reads sums, each day's only once while it does not change.
 
-    A day is kept as it was read, with the transaction that wrote it; while it is that one's still,
-    PostgreSQL sends no more of it than this.
+    A day is kept as it was read, with the transaction that wrote it. Where all days of a span are
+    what they were, PostgreSQL says no more than that; else it sends those that changed. What is
+    given out is not to be changed: it is given to others as well.
     """
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
         self._days: OrderedDict[datetime, _Day] = OrderedDict()
-        self._spans: OrderedDict[tuple[_Day, ...], Counts] = OrderedDict()
+        self._spans: OrderedDict[_Range, _Span] = OrderedDict()
 
     async def read(self, session: Session, start: datetime, end: datetime) -> Counts:
         """What was counted in [start, end), both at full hours."""
         first, last = _whole_days(start, end)
         found = await self._read(session, (first, last), (start, first), (last, end))
-        return self._together(found, start, end, found.days)
+        return found.together((start, end), (first, last))
 
     async def days(
         self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
-        """The same by the days of UTC; not to be changed."""
+        """The same by the days of UTC."""
         first, last = _whole_days(start, end)
         found = await self._read(session, (first, last), (start, first), (last, end))
-        return _by_day(found, start, end)
+        return found.by_day((start, end), found.hours)
 
     async def read_and_days(
         self, session: Session, start: datetime, end: datetime, since: datetime
     ) -> tuple[Counts, dict[datetime, Counts]]:
         """What was counted in [start, end), and the whole days that [since, end) touches.
 
-        Both are of one moment, and `since` is not after `start`. Nothing is to be changed.
+        Both are of one moment, and `since` is not after `start`.
         """
         first, last = _whole_days(start, end)
-        begin, until = _day_of(since), _day_of(end - HOUR) + DAY
-        found = await self._read(session, (begin, until), (start, first), (last, end))
-        own = [day for day in found.days if first <= day.start < last]
-        by_day = _by_day(replace(found, hours=[]), begin, until)
-        return self._together(found, start, end, own), by_day
+        whole = _day_of(since), _day_of(end - HOUR) + DAY
+        found = await self._read(session, whole, (start, first), (last, end))
+        return found.together((start, end), (first, last)), found.by_day(whole, ())
 
     async def hours(
         self, session: Session, start: datetime, end: datetime
@@ -90,38 +91,20 @@ class SumReader:
         """The same by the hour."""
         found = await self._read(session, (end, end), (start, end), (end, end))
         hours: dict[datetime, Counts] = {}
-        for at, counts in found.within(start, end):
+        for at, counts in (*found.hours, *found.fresh_of((start, end))):
             add(hours.setdefault(at, {}), counts)
         return hours
 
-    def _together(
-        self, found: "_Found", start: datetime, end: datetime, days: Sequence["_Day"]
-    ) -> Counts:
-        known = self._span(tuple(days))
-        counts = {name: dict(numbers) for name, numbers in known.items()}
-        for _, part in found.within(start, end):
-            add(counts, part)
-        return counts
-
-    def _span(self, days: tuple["_Day", ...]) -> Counts:
-        found = self._spans.get(days)
-        if found is None:
-            found = self._spans[days] = together(day.counts for day in days)
-            if len(self._spans) > MOST_SPANS:
-                self._spans.popitem(last=False)
-        self._spans.move_to_end(days)
-        return found
-
     async def _read(
-        self, session: Session, days: "_Span", hours: "_Span", more_hours: "_Span"
+        self, session: Session, days: "_Range", hours: "_Range", more_hours: "_Range"
     ) -> "_Found":
         """Whole days, single hours, and what is not in either yet: of one moment."""
         # As it is now: others read meanwhile, and know then what this statement does not see.
-        known = {day: kept for day, kept in self._days.items() if days[0] <= day < days[1]}
+        known = self._known(days)
         values = {
             "kind": self._kind,
-            "known": list(known),
-            "writers": [day.written for day in known.values()],
+            "known": known.written,
+            "many": len(known.days),
             "first_day": days[0],
             "last_day": days[1],
             "first_hour": hours[0],
@@ -129,16 +112,33 @@ class SumReader:
             "next_hour": more_hours[0],
             "final_hour": more_hours[1],
         }
-        found = _Found([], [], [])
-        for written, at, counts in await session.execute(_READ, values):
-            if written is not None:
-                found.days.append(known[at] if counts is None else self._keep(at, written, counts))
-            elif at is not None:
-                found.hours.append((at, counts))
-            else:
-                found.fresh.extend((named_hour(name), part) for name, part in counts.items())
-        found.days.sort(key=_START)
-        return found
+        span = known
+        found: list[_Day] = []
+        single: list[tuple[datetime, Counts]] = []
+        fresh: list[tuple[datetime, Counts]] = []
+        for what, at, written, counts in await session.execute(_READ, values):
+            if what == "day":
+                kept = counts is None
+                found.append(known.by_start[at] if kept else self._keep(at, written, counts))
+            elif what == "hour":
+                single.append((at, counts))
+            elif what == "change":
+                fresh.extend((named_hour(name), part) for name, part in counts.items())
+            elif what == "changed":
+                span = _Span(found)
+        found.sort(key=_START)  # in place: they are the span's
+        self._spans[days] = span
+        self._spans.move_to_end(days)
+        if len(self._spans) > MOST_SPANS:
+            self._spans.popitem(last=False)
+        return _Found(span, single, fresh)
+
+    def _known(self, days: "_Range") -> "_Span":
+        known = self._spans.get(days)
+        if known is not None:
+            return known
+        first, last = days
+        return _Span([day for start, day in self._days.items() if first <= start < last])
 
     def _keep(self, start: datetime, written: str, counts: Counts) -> "_Day":
         day = self._days[start] = _Day(start, written, counts)
@@ -148,44 +148,47 @@ class SumReader:
         return day
 
 
-_Span: TypeAlias = tuple[datetime, datetime]
+_Range: TypeAlias = tuple[datetime, datetime]
 """From the first, up to but without the second; empty if they are the same."""
 
 _READ = Prepared(
     sa.text(
         """
-    SELECT s.xmin::text, s.start,
-           CASE WHEN kept.written IS DISTINCT FROM s.xmin::text THEN s.figures END
-    FROM figure_sums s
-    LEFT JOIN unnest(:known, :writers) AS kept (start, written) ON kept.start = s.start
-    WHERE s.kind = :kind AND s.bucket = 'day' AND s.start >= :first_day AND s.start < :last_day
+    WITH days AS MATERIALIZED (
+        SELECT start, xmin::text AS written, figures, strpos(
+            :known, ',' || extract(epoch FROM start)::bigint || ':' || xmin::text || ','
+        ) > 0 AS kept
+        FROM figure_sums
+        WHERE kind = :kind AND bucket = 'day' AND start >= :first_day AND start < :last_day
+    ), changed AS MATERIALIZED (
+        SELECT count(*) FILTER (WHERE kept) <> :many OR count(*) <> :many AS yes FROM days
+    )
+    SELECT 'day', start, written, CASE WHEN NOT kept THEN figures END FROM days, changed WHERE yes
     UNION ALL
-    SELECT NULL, start, figures FROM figure_sums
+    SELECT 'changed', NULL, NULL, NULL FROM changed WHERE yes
+    UNION ALL
+    SELECT 'hour', start, NULL, figures FROM figure_sums
     WHERE kind = :kind AND bucket = 'hour' AND start >= :first_hour AND start < :last_hour
     UNION ALL
-    SELECT NULL, start, figures FROM figure_sums
+    SELECT 'hour', start, NULL, figures FROM figure_sums
     WHERE kind = :kind AND bucket = 'hour' AND start >= :next_hour AND start < :final_hour
     UNION ALL
-    SELECT NULL, NULL, changes -> :kind FROM figure_changes WHERE jsonb_exists(changes, :kind)
+    SELECT 'change', NULL, NULL, changes -> :kind
+    FROM figure_changes WHERE jsonb_exists(changes, :kind)
     """
     ).bindparams(
         sa.bindparam("kind", type_=sa.Text),
-        sa.bindparam("known", type_=ARRAY(_INSTANT)),
-        sa.bindparam("writers", type_=ARRAY(sa.Text)),
-        *(
-            sa.bindparam(name, type_=_INSTANT)
-            for name in (
-                "first_day",
-                "last_day",
-                "first_hour",
-                "last_hour",
-                "next_hour",
-                "final_hour",
-            )
-        ),
+        sa.bindparam("known", type_=sa.Text),
+        sa.bindparam("many", type_=sa.BigInteger),
+        sa.bindparam("first_day", type_=_INSTANT),
+        sa.bindparam("last_day", type_=_INSTANT),
+        sa.bindparam("first_hour", type_=_INSTANT),
+        sa.bindparam("last_hour", type_=_INSTANT),
+        sa.bindparam("next_hour", type_=_INSTANT),
+        sa.bindparam("final_hour", type_=_INSTANT),
     )
 )
-"""A day that is known, and was written by nobody since, comes without its figures."""
+"""Days only where one of them is not as it is known, and then with figures only if they are not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,33 +203,72 @@ class _Day:
 _START = attrgetter("start")
 
 
+class _Span:
+    """Whole days, and what they come to."""
+
+    def __init__(self, days: list[_Day]) -> None:
+        self.days = days
+        self._together: dict[_Range, Counts] = {}
+
+    @cached_property
+    def by_start(self) -> dict[datetime, _Day]:
+        return {day.start: day for day in self.days}
+
+    @cached_property
+    def written(self) -> str:
+        """Which day was written by which transaction, as `_READ` looks for it."""
+        each = (f"{(day.start - EPOCH) // SECOND}:{day.written}," for day in self.days)
+        # A comma on both sides of each one.
+        return "," + ",".join(each)
+
+    def together(self, days: _Range) -> Counts:
+        """Those of the days that are in the range, added up."""
+        first, last = days
+        if days not in self._together:
+            self._together[days] = together(
+                day.counts for day in self.days if first <= day.start < last
+            )
+        return self._together[days]
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What one statement read: sums of days and of hours, and changes that are in neither."""
 
-    days: list[_Day]
+    span: _Span
     hours: list[tuple[datetime, Counts]]
     fresh: list[tuple[datetime, Counts]]
 
-    def within(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, Counts]]:
-        """All but the days, by the hour."""
-        yield from self.hours
-        yield from (each for each in self.fresh if start <= each[0] < end)
+    def fresh_of(self, span: _Range) -> list[tuple[datetime, Counts]]:
+        return [each for each in self.fresh if span[0] <= each[0] < span[1]]
+
+    def together(self, span: _Range, days: _Range) -> Counts:
+        """All of the span, of which these are the whole days."""
+        known = self.span.together(days)
+        more = [*self.hours, *self.fresh_of(span)]
+        if not more:
+            return known
+        counts = {name: dict(numbers) for name, numbers in known.items()}
+        for _, part in more:
+            add(counts, part)
+        return counts
+
+    def by_day(
+        self, span: _Range, hours: Sequence[tuple[datetime, Counts]]
+    ) -> dict[datetime, Counts]:
+        """The days of the span, to which these hours belong as well."""
+        days = {day.start: day.counts for day in self.span.days}
+        own: set[datetime] = set()
+        for at, counts in (*hours, *self.fresh_of(span)):
+            day = at.replace(hour=0)
+            if day not in own:
+                own.add(day)
+                days[day] = {name: dict(numbers) for name, numbers in days.get(day, {}).items()}
+            add(days[day], counts)
+        return days
 
 
-def _by_day(found: _Found, start: datetime, end: datetime) -> dict[datetime, Counts]:
-    days = {day.start: day.counts for day in found.days}
-    own: set[datetime] = set()
-    for at, counts in found.within(start, end):
-        day = at.replace(hour=0)
-        if day not in own:
-            own.add(day)
-            days[day] = {name: dict(numbers) for name, numbers in days.get(day, {}).items()}
-        add(days[day], counts)
-    return days
-
-
-def _whole_days(start: datetime, end: datetime) -> _Span:
+def _whole_days(start: datetime, end: datetime) -> _Range:
     """The whole days of [start, end): the rest is before the first and after the last of them."""
     first, last = EPOCH - (EPOCH - start) // DAY * DAY, _day_of(end)
     return (first, last) if first <= last else (end, end)
@@ -237,21 +279,21 @@ def _day_of(at: datetime) -> datetime:
 
 
 class Derived(Generic[T]):
-    """What is made of each day's counts, once as long as they are the same ones."""
+    """What is made of counts, once as long as they are the same ones."""
 
     def __init__(self, make: Callable[[Counts], T]) -> None:
         self._make = make
-        self._known: dict[datetime, tuple[Counts, T]] = {}
+        self._known: dict[Hashable, tuple[Counts, T]] = {}
 
-    def of(self, day: datetime, counts: Counts) -> T:
-        """What `make` makes of them."""
-        known = self._known.get(day)
+    def of(self, of_what: Hashable, counts: Counts) -> T:
+        """What `make` makes of the counts of a day, or whatever else they are of."""
+        known = self._known.get(of_what)
         if known is not None and known[0] is counts:
             return known[1]
         if len(self._known) >= MOST_DAYS:
             self._known.clear()
         made = self._make(counts)
-        self._known[day] = counts, made
+        self._known[of_what] = counts, made
         return made
 
 
