@@ -16,7 +16,7 @@ _bearer = HTTPBearer(auto_error=False, description="The token of a sign-in link.
 Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def signed_in(parts: Running, credentials: Token, request: Request) -> Person:
+async def signed_in(parts: Running, credentials: Token, request: Request) -> Person:
     """The person whose token came with the request.
 
     Raises:
