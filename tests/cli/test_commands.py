@@ -109,20 +109,20 @@ class TestSignIn:
             "sign-in", "customer", "cus_7", "--name", "Bo", SMART_SUPPORT_SECRET_KEY=KEY
         )
 
-        person = Tokens(KEY).read(result.stdout.strip())
+        person = Tokens(KEY).read(result.stdout.strip()).person
         assert (person.id, person.role, person.name) == ("cus_7", Role.CUSTOMER, "Bo")
         assert person.email is None
 
     def test_names_a_person_by_the_id_alone(self, command: Run) -> None:
         result = command("sign-in", "lead", "lena", SMART_SUPPORT_SECRET_KEY=KEY)
 
-        assert Tokens(KEY).read(result.stdout.strip()).name == "lena"
+        assert Tokens(KEY).read(result.stdout.strip()).person.name == "lena"
 
     def test_keeps_a_key_of_its_own(self, command: Run, tmp_path: Path) -> None:
         first = command("sign-in", "operator", "o")
         key = (tmp_path / "data" / "signing.key").read_text()
 
-        assert Tokens(key).read(first.stdout.strip()).role is Role.OPERATOR
+        assert Tokens(key).read(first.stdout.strip()).person.role is Role.OPERATOR
 
     def test_knows_the_roles(self, command: Run) -> None:
         result = command("sign-in", "admin", "root")

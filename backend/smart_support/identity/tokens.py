@@ -1,6 +1,10 @@
 """Signed tokens: a JSON Web Token (RFC 7519) with HMAC-SHA-256 carries who somebody is."""
 
+import hashlib
 import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,12 +16,28 @@ from smart_support.security.keyfile import kept
 
 _ISSUER = "smart-support"
 
+LONGEST_LIFE = timedelta(days=366)
+"""No token is valid for longer than that from when it was issued, whatever it says. So what was
+ended before its time must not be remembered for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """What a token says; all times in seconds since 1970."""
+
+    person: Person
+    token_id: str
+    issued_at: float
+    """Of a token that does not say when: as long ago as may be."""
+    valid_until: float
+
 
 class Tokens:
     """Makes and reads the tokens of one installation."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, now: Callable[[], float] = time.time) -> None:
         self._key = key
+        self._now = now
 
     def issue(self, person: Person, *, now: datetime, ttl: float) -> str:
         """Return a token for `person`, valid for `ttl` seconds from `now`."""
@@ -28,15 +48,17 @@ class Tokens:
                 "role": person.role.value,
                 "name": person.name,
                 "email": person.email,
-                "iat": now,
+                "jti": secrets.token_hex(8),
+                # To the microsecond: one that is issued just after others were ended is good.
+                "iat": now.timestamp(),
                 "exp": now + timedelta(seconds=ttl),
             },
             self._key,
             algorithm="HS256",
         )
 
-    def read(self, token: str) -> Person:
-        """Return the person that a token names.
+    def read(self, token: str) -> SignIn:
+        """Return what a token says: who it is, and since when and until when.
 
         Raises:
             NotSignedIn: the token is broken, foreign, or has expired.
@@ -49,18 +71,24 @@ class Tokens:
                 issuer=_ISSUER,
                 options={"require": ["exp", "iss", "sub"]},
             )
-            return Person(
-                id=str(claims["sub"]),
-                role=Role(claims["role"]),
-                name=str(claims["name"]),
-                email=claims.get("email"),
+            ends = float(claims["exp"])
+            issued = float(claims.get("iat", ends - LONGEST_LIFE.total_seconds()))
+            found = SignIn(
+                person=Person(
+                    id=str(claims["sub"]),
+                    role=Role(claims["role"]),
+                    name=str(claims["name"]),
+                    email=claims.get("email"),
+                ),
+                token_id=claims.get("jti") or hashlib.sha256(token.encode()).hexdigest()[:16],
+                issued_at=issued,
+                valid_until=min(ends, issued + LONGEST_LIFE.total_seconds()),
             )
         except (jwt.InvalidTokenError, KeyError, ValueError) as error:
             raise NotSignedIn(f"token refused: {type(error).__name__}") from None
-
-    def valid_until(self, token: str) -> float:
-        """When a token that was read before ends, in seconds since 1970."""
-        return float(jwt.decode(token, options={"verify_signature": False})["exp"])
+        if not found.issued_at <= self._now() < found.valid_until:
+            raise NotSignedIn("token refused: it is valid for too long")
+        return found
 
 
 def signing_key(path: Path) -> str:
