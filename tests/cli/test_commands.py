@@ -54,6 +54,33 @@ def installed(command: Run, migrated_database: Callable[[], str]) -> Run:
     return run
 
 
+def test_sign_ins_are_ended_and_written_down(installed: Run) -> None:
+    ended = installed("end-sign-ins", "cus_ada", "--role", "customer")
+    one = installed("end-sign-ins", "--token", "0a1b")
+
+    with psycopg.connect(installed.url) as connection:  # type: ignore[attr-defined]
+        kept = connection.execute("SELECT whose FROM ended_sign_ins ORDER BY whose").fetchall()
+        acts = connection.execute(
+            "SELECT actor, role, subject FROM audit WHERE act = 'sign_ins_ended' ORDER BY number"
+        ).fetchall()
+
+    assert [ended.exit_code, one.exit_code] == [0, 0]
+    assert ended.stdout.startswith("Ended: whatever was issued until 20")
+    assert kept == [("customer cus_ada",), ("token 0a1b",)]
+    assert acts == [
+        ("command line", "command_line", "person cus_ada"),
+        ("command line", "command_line", "token 0a1b"),
+    ]
+
+
+@pytest.mark.parametrize("words", [[], ["ada", "--token", "t"], ["--token", "t", "--role", "lead"]])
+def test_it_must_be_clear_whose_sign_ins_end(command: Run, words: list[str]) -> None:
+    refused = command("end-sign-ins", *words)
+
+    assert refused.exit_code == 2
+    assert "Give a person" in refused.stderr
+
+
 @pytest.fixture
 def document(tmp_path: Path) -> Path:
     path = tmp_path / "shop.json"
