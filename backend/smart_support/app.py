@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 import sqlalchemy as sa
 import structlog
 from fastapi import Depends, FastAPI
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,7 +21,12 @@ from smart_support import __version__
 from smart_support.agent.agents import LiveAgents
 from smart_support.agent.ask import ask_model
 from smart_support.agent.caps import caps_of
-from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
+from smart_support.agent.checkpoints import (
+    TABLES_VERSION,
+    forget,
+    prepare_checkpoints,
+    stored_checkpoints,
+)
 from smart_support.agent.graph import build_graph
 from smart_support.agent.graph_errors import error_of_agent
 from smart_support.agent.model import StreamingChatOpenAI, open_model
@@ -111,6 +116,7 @@ from smart_support.conversations.postgres import (
     PostgresHandoffs,
 )
 from smart_support.conversations.records import MessageLimit
+from smart_support.database import Sessions
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import (
     POOL_SIZE,
@@ -163,6 +169,9 @@ from smart_support.tools.keyring import Keyring
 from smart_support.tools.linked import LinkedReads
 from smart_support.tools.oauth import OAuth
 from smart_support.tools.resolve import CallResolver
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 log = structlog.get_logger()
 
@@ -401,8 +410,11 @@ async def open_parts(
         engine = open_engine(url)
         stack.push_async_callback(engine.dispose)
         connected = sessions(engine)
-        saver = await stack.enter_async_context(open_checkpoints(psycopg_dsn(url)))
-        await _prepare_checkpoints(engine, saver)
+        saver = await stack.enter_async_context(
+            stored_checkpoints(psycopg_dsn(url), partial(_prepare_checkpoints, engine))
+        )
+        if not await _checkpoints_stand(connected):
+            await saver.open()  # makes the tables
         direct = settings.smart_support_database_direct_url
         life = await stack.enter_async_context(
             living(direct.get_secret_value() if direct is not None else url)
@@ -805,7 +817,17 @@ def _client(
     )
 
 
-async def _prepare_checkpoints(engine: AsyncEngine, saver: AsyncPostgresSaver) -> None:
+async def _checkpoints_stand(connected: Sessions) -> bool:
+    """Whether LangGraph's tables are there, as its saver would make them."""
+    async with connected() as session:
+        there = await session.scalar(sa.select(sa.func.to_regclass("checkpoint_migrations")))
+        if there is None:
+            return False
+        version = await session.scalar(sa.text("SELECT max(v) FROM checkpoint_migrations"))
+    return version is not None and version >= TABLES_VERSION
+
+
+async def _prepare_checkpoints(engine: AsyncEngine, saver: "AsyncPostgresSaver") -> None:
     """Have LangGraph's tables in place; of several processes at once, one after the other."""
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")

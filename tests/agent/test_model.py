@@ -412,6 +412,12 @@ async def test_messages_have_the_wire_form_of_the_parent(endpoint: ModelEndpoint
     assert mine[-1] == HELLO[0]
 
 
+async def test_the_model_is_langchains_from_the_start(endpoint: ModelEndpoint) -> None:
+    """docs/decisions/0021: one client, whatever it costs to load."""
+    async with opened(endpoint) as model:
+        assert isinstance(model, ChatOpenAI)
+
+
 async def test_a_message_is_converted_once_and_forgotten_with_it(endpoint: ModelEndpoint) -> None:
     endpoint.queue(*[says("a")] * 3)
     history = [HumanMessage("one"), AIMessage("two")]

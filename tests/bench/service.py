@@ -1,8 +1,9 @@
 """The service as a whole beside the bare application: start, memory, rows, workers, overload.
 
-    python -m tests.bench.service [--turns 20000]
+    python -m tests.bench.service [--turns 20000] [--only rest]
 
-Minutes. `make bench-full` runs it after the turns and before the months of conversations.
+Minutes. `make bench-full` runs it after the turns and before the months of conversations. With
+`--only rest` one minute: what a process costs before anybody says anything.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from tests.bench.load import (
     our_session,
     run,
 )
-from tests.bench.processes import ROOT, cpus, pin, pin_family, postmaster, product, started
+from tests.bench.processes import ROOT, cpu_of, cpus, pin, pin_family, postmaster, product, started
 
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import psycopg_dsn
@@ -123,27 +124,32 @@ async def scene() -> AsyncIterator[Scene]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def starts(scene: Scene, own: str) -> Figure:
-    """Milliseconds from the start of the process to the first good answer of its health."""
-    figure = Figure(AT_REST, "start to the first good answer", "ms")
+async def starts(scene: Scene, own: str) -> list[Figure]:
+    """From the start of the process to the first good answer of its health: time, CPU, memory.
 
-    async def until_healthy(url: str) -> None:
+    CPU time says more than time on a machine that does other things as well.
+    """
+    took = Figure(AT_REST, "start to the first good answer", "ms")
+    worked = Figure(AT_REST, "start to the first good answer, CPU", "ms")
+    holds = Figure(AT_REST, "memory after the first good answer", "MiB")
+
+    async def until_healthy(pid: int, url: str, began: float) -> tuple[float, float, float]:
         async with httpx.AsyncClient(trust_env=False) as client:
             (await client.get(url)).raise_for_status()
+        return (time.perf_counter() - began) * 1000, cpu_of(pid) * 1000, resident(pid)
 
     for number in range(STARTS + 1):
         began = time.perf_counter()
-        async with scene.bare(own) as (_, port):
-            await until_healthy(f"http://127.0.0.1:{port}/health")
-            bare = time.perf_counter() - began
+        async with scene.bare(own) as (pid, port):
+            bare = await until_healthy(pid, f"http://127.0.0.1:{port}/health", began)
         began = time.perf_counter()
-        async with scene.ours() as (_, address):
-            await until_healthy(f"{address}/api/health")
-            ours = time.perf_counter() - began
+        async with scene.ours() as (pid, address):
+            ours = await until_healthy(pid, f"{address}/api/health", began)
         if number:  # the first compiles byte code and makes tables
-            figure.floor.append(bare * 1000)
-            figure.ours.append(ours * 1000)
-    return figure
+            for figure, floor, value in zip((took, worked, holds), bare, ours, strict=True):
+                figure.floor.append(floor)
+                figure.ours.append(value)
+    return [took, worked, holds]
 
 
 def resident(pid: int) -> float:
@@ -187,11 +193,17 @@ async def written(url: str) -> Written:
     return Written(int(rows), int(commits))
 
 
+async def measure_rest(scene: Scene) -> list[Figure]:
+    """The rows of a process that nobody has talked to yet."""
+    say("Measuring starts")
+    return await starts(scene, await another_database(scene.url, "bare"))
+
+
 async def measure(scene: Scene, turns: int) -> list[Figure]:
     """Every row."""
     own = await another_database(scene.url, "bare")
     say("Measuring starts")
-    figures = [await starts(scene, own)]
+    figures = await starts(scene, own)
     now = datetime.now(UTC)
     tokens = Tokens(KEY)
     customer = tokens.issue(CUSTOMER, now=now, ttl=36_000)
@@ -304,7 +316,10 @@ async def main(arguments: argparse.Namespace) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     at, before, began = datetime.now(UTC), machine(), time.monotonic()
     async with interruptible(), scene() as servers:
-        figures = await measure(servers, arguments.turns)
+        if arguments.only == "rest":
+            figures = await measure_rest(servers)
+        else:
+            figures = await measure(servers, arguments.turns)
     say("")
     say(table(figures))
     say("")
@@ -331,6 +346,7 @@ async def main(arguments: argparse.Namespace) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.service", description=__doc__)
     parser.add_argument("--turns", type=int, default=20_000, help="turns for the growth of memory")
+    parser.add_argument("--only", choices=["rest"], help="measure only these rows")
     parser.add_argument(
         "--out", type=Path, default=ROOT / ".benchmarks", help="folder for the JSON"
     )

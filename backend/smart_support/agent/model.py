@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -118,6 +119,10 @@ class StreamingChatOpenAI(ChatOpenAI):
         finally:
             await response.aclose()
 
+    @cached_property
+    def _completions(self) -> httpx.URL:
+        return httpx.URL(f"{str(self.root_async_client.base_url).rstrip('/')}/chat/completions")
+
     @property
     def _client(self) -> httpx.AsyncClient:
         assert isinstance(self.http_async_client, httpx.AsyncClient)
@@ -179,7 +184,7 @@ class StreamingChatOpenAI(ChatOpenAI):
         client = self._client
         request = client.build_request(
             "POST",
-            f"{str(self.root_async_client.base_url).rstrip('/')}/chat/completions",
+            self._completions,
             content=orjson.dumps({key: value for key, value in body.items() if value is not None}),
             headers={
                 "accept": "text/event-stream",

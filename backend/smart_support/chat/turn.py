@@ -192,7 +192,7 @@ class _Run:
     taken_over: float | None = None
     agent: str = _ONE_AGENT.first
     crowded: bool = False
-    """Whether the thread has turns that the model does not read word for word any more."""
+    """Whether notes of the thread may be due after the turn."""
     first_token: float | None = None
     model_calls: int = 0
     input_tokens: int = 0

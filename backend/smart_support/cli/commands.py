@@ -78,11 +78,6 @@ _SECRETS = {
 }
 
 
-def main() -> None:
-    """Run the command that was typed."""
-    cli()
-
-
 @cli.command()
 def serve(
     demo: Annotated[
