@@ -238,7 +238,7 @@ class NotFound(SupportError):
 
 
 class NotSignedIn(SupportError):
-    """No token, one that does not verify, or one that has expired."""
+    """No token, one that does not verify, or one that has expired or was ended."""
 
     code = "AUTH_NOT_SIGNED_IN"
     status = 401

@@ -14,7 +14,7 @@ import typer
 import uvloop
 
 from smart_support import __version__
-from smart_support.app import create_app, open_database, tokens_of
+from smart_support.app import create_app, open_database, open_sign_ins, tokens_of
 from smart_support.cli import credentials as keys
 from smart_support.cli import seed as seeding
 from smart_support.cli import serve as serving
@@ -561,6 +561,33 @@ def sign_in(
         signed = Person(id=person, role=role, name=name or person, email=email)
         ttl = settings.smart_support_token_ttl
         _say(tokens_of(settings).issue(signed, now=datetime.now(UTC), ttl=ttl))
+
+    _run(work)
+
+
+@cli.command("end-sign-ins")
+def end_sign_ins(
+    person: Annotated[str | None, typer.Argument(help="Id of the person; or give --token.")] = None,
+    role: Annotated[Role | None, typer.Option(help="Only this role of theirs.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Id of one token, as the audit log shows it at a sign-in.")
+    ] = None,
+) -> None:
+    """End every sign-in that a person has, or one, at once, in all processes."""
+    if (person is None) is (token is None) or (token is not None and role is not None):
+        raise typer.BadParameter("Give a person, with a role or without, or --token.")
+
+    async def work(settings: Settings) -> None:
+        async with (
+            open_database(settings, lambda _: None) as url,
+            open_sign_ins(settings, url) as sign_ins,
+        ):
+            if person is not None:
+                roles = Role if role is None else [role]
+                at = await sign_ins.end_person(person, roles, actor=specs.BY, role="command_line")
+            else:
+                at = await sign_ins.end_token(token or "", actor=specs.BY, role="command_line")
+        _say(f"Ended: whatever was issued until {at:%Y-%m-%d %H:%M:%S} UTC holds no more.")
 
     _run(work)
 
