@@ -206,9 +206,9 @@ class TestSigningKey:
 
 class TestReadBefore:
     def test_is_over_when_it_is_over(self) -> None:
+        token = token_of()
         now = [datetime.now(UTC).timestamp()]
         tokens = Tokens(KEY, clock=lambda: now[0])
-        token = token_of()
 
         assert tokens.read(token).person == ADA
         now[0] += 59

@@ -75,7 +75,7 @@ class Tokens:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             self._known[digest] = known
-        if self._clock() >= known.valid_until:
+        if not known.issued_at <= self._clock() < known.valid_until:
             raise NotSignedIn("token refused: it has expired, or is valid for too long")
         return known
 
