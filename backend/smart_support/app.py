@@ -29,7 +29,7 @@ from smart_support.agent.checkpoints import (
 )
 from smart_support.agent.graph import build_graph
 from smart_support.agent.graph_errors import error_of_agent
-from smart_support.agent.model import Model, open_model
+from smart_support.agent.model import StreamingChatOpenAI, open_model
 from smart_support.agent.model_chain import ModelChain, stand_bys
 from smart_support.agent.model_check import check_any, check_model
 from smart_support.agent.model_errors import (
@@ -333,7 +333,7 @@ def _advises(settings: Settings) -> bool:
     return settings.smart_support_model_advises and not offline
 
 
-def _asker(settings: Settings, model: Model) -> Ask:
+def _asker(settings: Settings, model: StreamingChatOpenAI) -> Ask:
     return partial(ask_model, model, within=settings.smart_support_model_timeout)
 
 

@@ -1,7 +1,7 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,6 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_openai import ChatOpenAI
-from langchain_openai.chat_models import base as langchain_openai_base
 from pydantic import SecretStr
 from tests.support.model_endpoint import (
     ModelEndpoint,
@@ -31,7 +30,7 @@ from tests.support.model_endpoint import (
     words,
 )
 
-from smart_support.agent.model import RESPONSES_ONLY, Model, open_model, stream_reply
+from smart_support.agent.model import StreamingChatOpenAI, open_model, stream_reply
 from smart_support.agent.model_errors import (
     ModelAuth,
     ModelBrokenAnswer,
@@ -41,7 +40,6 @@ from smart_support.agent.model_errors import (
     ModelRejected,
     ModelUnavailable,
 )
-from smart_support.agent.model_langchain import StreamingChatOpenAI, stream_by_parent
 from smart_support.agent.reply import Reply, Token, ToolCallRequest, Usage
 from smart_support.errors import ErrorCategory, SetupError, SupportError
 from smart_support.settings import Settings
@@ -55,19 +53,12 @@ def settings(**changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def opened(endpoint: ModelEndpoint, **changes: Any) -> AsyncIterator[Model]:
+async def opened(endpoint: ModelEndpoint, **changes: Any) -> AsyncIterator[StreamingChatOpenAI]:
     model = open_model(settings(openai_base_url=endpoint.base_url, **changes))
     try:
         yield model
     finally:
         await model.close()
-
-
-@asynccontextmanager
-async def as_langchain(endpoint: ModelEndpoint) -> AsyncIterator[StreamingChatOpenAI]:
-    """Ours as a LangChain model."""
-    async with opened(endpoint) as model:
-        yield model.langchain()
 
 
 @asynccontextmanager
@@ -93,21 +84,8 @@ async def endpoint() -> AsyncIterator[ModelEndpoint]:
         assert started.unexpected == []
 
 
-def pieces_of(
-    model: Model | ChatOpenAI, *tools: Any, messages: Any = HELLO
-) -> AsyncGenerator[Token | Reply, None]:
-    if isinstance(model, Model):
-        return stream_reply(model, messages, tools)
-    asked = {"tools": list(tools)} if tools else {}
-    if isinstance(model, StreamingChatOpenAI):
-        return model.stream_reply(messages, asked)
-    return stream_by_parent(model, messages, asked)
-
-
-async def ask(
-    model: Model | ChatOpenAI, *tools: Any, messages: Any = HELLO
-) -> tuple[list[str], Reply]:
-    *tokens, last = [piece async for piece in pieces_of(model, *tools, messages=messages)]
+async def ask(model: ChatOpenAI, *tools: Any, messages: Any = HELLO) -> tuple[list[str], Reply]:
+    *tokens, last = [piece async for piece in stream_reply(model, messages, tools)]
     assert isinstance(last, Reply)
     assert all(isinstance(token, Token) for token in tokens)
     return [token.text for token in tokens if isinstance(token, Token)], last
@@ -139,51 +117,6 @@ async def test_streams_what_the_parent_streams(endpoint: ModelEndpoint, name: st
     assert mine["messages"] == yours["messages"]
     assert mine["tools"] == yours["tools"] == [TOOL]
     assert mine["stream_options"] == yours["stream_options"] == {"include_usage": True}
-
-
-@pytest.mark.parametrize("name", ["gpt-4o", "gpt-5", "gpt-6-mini", "o3-mini", "llama-3", "GPT-4"])
-async def test_asks_as_the_langchain_model_does(endpoint: ModelEndpoint, name: str) -> None:
-    endpoint.queue(says("a"), says("b"))
-
-    async with opened(endpoint, openai_model=name) as model:
-        await ask(model)
-        await ask(model.langchain())
-
-    ours, theirs = endpoint.requests
-    assert ours.body == theirs.body
-    assert ours.path == theirs.path
-
-
-@pytest.mark.parametrize(
-    ("name", "tools"),
-    [("gpt-5-pro-2026", ()), ("my-codex-7", ()), ("gpt-6-mini", (TOOL,)), ("GPT-6", (TOOL,))],
-)
-async def test_what_has_no_chat_completions_is_asked_through_langchain(
-    endpoint: ModelEndpoint, name: str, tools: tuple[Any, ...]
-) -> None:
-    endpoint.queue(fails(404))
-    async with opened(endpoint, openai_model=name) as model:
-        assert not model.has_completions(tools)
-        assert not model.langchain().streams_directly(**({"tools": list(tools)} if tools else {}))
-        with pytest.raises(ModelRejected):
-            await ask(model, *tools)
-
-    assert endpoint.requests[0].path.endswith("/responses")
-
-
-@pytest.mark.parametrize("tools", [(), (TOOL,)])
-@pytest.mark.parametrize(
-    "name",
-    ["gpt-4o", "gpt-5", "gpt-5-chat", "gpt-6-mini", "o1", "codex-mini", "qwen", *RESPONSES_ONLY],
-)
-def test_langchain_is_of_the_same_opinion_which_models_those_are(
-    name: str, tools: tuple[Any, ...]
-) -> None:
-    model = open_model(settings(openai_model=name))
-    asked = {"tools": list(tools)} if tools else {}
-
-    assert model.has_completions(tools) == model.langchain().streams_directly(**asked)
-    assert set(RESPONSES_ONLY) == set(langchain_openai_base._RESPONSES_API_ONLY_PREFIXES)
 
 
 async def test_gives_every_part_of_the_reply(endpoint: ModelEndpoint) -> None:
@@ -307,8 +240,8 @@ FAILURES: dict[str, tuple[Script, type[SupportError]]] = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-@pytest.mark.parametrize("which", [opened, as_langchain, parent])
-async def test_failures_are_named_for_all_classes(
+@pytest.mark.parametrize("which", [opened, parent])
+async def test_failures_are_named_for_both_classes(
     endpoint: ModelEndpoint, name: str, which: Any
 ) -> None:
     script, expected = FAILURES[name]
@@ -445,14 +378,14 @@ async def test_a_cancelled_reader_closes_its_connection(endpoint: ModelEndpoint)
             await endpoint.requests[0].hung_up.wait()
 
 
-@pytest.mark.parametrize("which", [opened, as_langchain, parent])
+@pytest.mark.parametrize("which", [opened, parent])
 async def test_a_reader_that_stops_early_closes_its_connection(
     endpoint: ModelEndpoint, which: Any
 ) -> None:
     endpoint.queue(stalled(says("one two"), asyncio.Event(), after=2))
 
     async with which(endpoint) as model:
-        async with contextlib.aclosing(pieces_of(model)) as pieces:
+        async with contextlib.aclosing(stream_reply(model, HELLO)) as pieces:
             await anext(pieces)
         async with asyncio.timeout(5):
             await endpoint.requests[0].hung_up.wait()
@@ -470,7 +403,7 @@ HISTORY = [
 async def test_messages_have_the_wire_form_of_the_parent(endpoint: ModelEndpoint) -> None:
     endpoint.queue(says("a"), says("b"))
 
-    async with as_langchain(endpoint) as ours, parent(endpoint) as theirs:
+    async with opened(endpoint) as ours, parent(endpoint) as theirs:
         await ask(ours, messages=[*HISTORY, *HELLO])
         await ask(theirs, messages=[*HISTORY, *HELLO])
 
@@ -495,7 +428,7 @@ async def test_a_message_is_converted_once_and_forgotten_with_it(endpoint: Model
             converted.append(len(input_))
             return super()._get_request_payload(input_, **kwargs)
 
-    async with as_langchain(endpoint) as opened_model:
+    async with opened(endpoint) as opened_model:
         fields = {
             name: getattr(opened_model, name) for name in ("http_client", "http_async_client")
         }
@@ -520,7 +453,7 @@ class TestAsALangChainModel:
         script = calls(("getOrder", {"order_id": "1002"}), text="Let me see.", ids=("c1",))
         endpoint.queue(script, script)
 
-        async with as_langchain(endpoint) as ours, parent(endpoint) as theirs:
+        async with opened(endpoint) as ours, parent(endpoint) as theirs:
             wholes = []
             for model in (ours, theirs):
                 whole = AIMessageChunk("")
@@ -539,7 +472,7 @@ class TestAsALangChainModel:
     async def test_callbacks_see_each_token(self, endpoint: ModelEndpoint) -> None:
         endpoint.queue(says("one two"))
 
-        async with as_langchain(endpoint) as model:
+        async with opened(endpoint) as model:
             events = [event async for event in model.astream_events("hello", version="v2")]
 
         streamed = [e["data"]["chunk"].text for e in events if e["event"] == "on_chat_model_stream"]
@@ -548,14 +481,14 @@ class TestAsALangChainModel:
     async def test_half_an_answer_raises_here_too(self, endpoint: ModelEndpoint) -> None:
         endpoint.queue(cut_after(says("a b c d"), 3))
 
-        async with as_langchain(endpoint) as model:
+        async with opened(endpoint) as model:
             with pytest.raises(ModelBrokenAnswer):
                 [chunk async for chunk in model.astream("hello")]
 
     async def test_usage_can_be_left_out(self, endpoint: ModelEndpoint) -> None:
         endpoint.queue(says("a", usage=None))
 
-        async with as_langchain(endpoint) as model:
+        async with opened(endpoint) as model:
             [chunk async for chunk in model.astream("hello", stream_usage=False)]
 
         assert "stream_options" not in endpoint.requests[0].body
@@ -563,7 +496,7 @@ class TestAsALangChainModel:
     async def test_what_is_not_streamed_is_the_parents(self, endpoint: ModelEndpoint) -> None:
         endpoint.queue(says("whole"), says('{"ok": true}'))
 
-        async with as_langchain(endpoint) as model:
+        async with opened(endpoint) as model:
             assert (await model.ainvoke("hello")).content == "whole"
             json_mode = {"type": "json_object"}
             chunks = [c async for c in model.astream("hello", response_format=json_mode)]
@@ -591,8 +524,8 @@ class TestOpening:
 
     async def test_the_public_endpoint_is_the_default(self) -> None:
         model = open_model(settings())
-        assert model.base_url == "https://api.openai.com/v1"
-        assert model.langchain().max_retries == 0
+        assert str(model.root_async_client.base_url) == "https://api.openai.com/v1/"
+        assert model.max_retries == 0
         await model.close()
 
     async def test_the_key_is_not_shown(self) -> None:

@@ -325,7 +325,7 @@ class TestConfigured:
         (model,) = stand_bys(self.settings(openai_fallback_model="small"), offline=False)
 
         assert model.model_name == "small"
-        assert model.key.get_secret_value() == "test-key-1234"
+        assert model.openai_api_key.get_secret_value() == "test-key-1234"  # type: ignore[union-attr]
         await model.close()
 
     async def test_another_endpoint_with_its_own_key(self) -> None:
@@ -335,6 +335,6 @@ class TestConfigured:
         )
         (model,) = stand_bys(settings, offline=False)
 
-        assert model.base_url == "http://127.0.0.1:1/v1"
-        assert model.key.get_secret_value() == "other-key"
+        assert str(model.root_async_client.base_url) == "http://127.0.0.1:1/v1/"
+        assert model.openai_api_key.get_secret_value() == "other-key"  # type: ignore[union-attr]
         await model.close()

@@ -21,9 +21,9 @@ from smart_support.agent.model_errors import (
     ModelRejected,
     ModelUnavailable,
     error_of_answer,
+    error_of_client,
     retry_after,
 )
-from smart_support.agent.model_langchain import error_of_client
 from smart_support.agent.model_stream import Assembly, EventReader, complete
 from smart_support.agent.reply import Reply, ToolCallRequest, Usage
 from smart_support.errors import ErrorCategory, Severity, SupportError

@@ -15,9 +15,9 @@ from smart_support.agent.model_errors import (
     ModelRejected,
     ModelUnavailable,
     error_of_answer,
+    error_of_client,
     retry_after,
 )
-from smart_support.agent.model_langchain import error_of_client
 from smart_support.errors import ErrorCategory, SupportError
 
 REQUEST = httpx2.Request("POST", "http://127.0.0.1/v1/chat/completions")

@@ -31,7 +31,7 @@ from tests.support.upstream import Upstream
 from smart_support.agent.agents import Agents, read_agents
 from smart_support.agent.checkpoints import StoredCheckpoints, forget, stored_checkpoints
 from smart_support.agent.graph import build_graph
-from smart_support.agent.model import Model, open_model
+from smart_support.agent.model import StreamingChatOpenAI, open_model
 from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.follow import Followers
@@ -214,7 +214,7 @@ class Desk:
     model: ModelEndpoint
     api: Upstream
     clock: Clock
-    client: Model
+    client: StreamingChatOpenAI
     upstreams: Upstreams
     stops: PostgresStops
     linked: LinkedReads

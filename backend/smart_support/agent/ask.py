@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 
-from smart_support.agent.model import Model, stream_reply
+from smart_support.agent.model import StreamingChatOpenAI, stream_reply
 from smart_support.agent.model_errors import ModelUnavailable
 from smart_support.agent.reply import Reply
 from smart_support.errors import ErrorCategory
 
 
-async def ask_model(model: Model, question: str, *, within: float) -> str:
+async def ask_model(model: StreamingChatOpenAI, question: str, *, within: float) -> str:
     """The model's words on `question`, within so many seconds.
 
     Raises:

@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import psycopg
+import structlog
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from smart_support.database.engine import GONE_CLIENT, GONE_CLIENT_EVERY
 from smart_support.errors import DatabaseUnavailable
+
+log = structlog.get_logger()
 
 POOL_SIZE = 5
 
@@ -34,6 +38,7 @@ async def open_saver(dsn: str, serde: SerializerProtocol) -> AsyncIterator[Async
             "options": "-c statement_timeout=5000",
         },
         check=AsyncConnectionPool.check_connection,
+        configure=_notice_when_gone,
     )
     await pool.open(wait=True, timeout=10.0)
     try:
@@ -43,6 +48,14 @@ async def open_saver(dsn: str, serde: SerializerProtocol) -> AsyncIterator[Async
         yield saver
     finally:
         await pool.close(timeout=5.0)
+
+
+async def _notice_when_gone(connection: AsyncConnection[DictRow]) -> None:
+    """Have the server give back our locks soon when we are gone; see `GONE_CLIENT`."""
+    try:
+        await connection.execute(f"SET {GONE_CLIENT} = '{GONE_CLIENT_EVERY}'")
+    except psycopg.errors.InvalidParameterValue as error:
+        log.info("gone_clients_not_noticed", why=str(error))
 
 
 class _Places(asyncio.Semaphore):

@@ -1,7 +1,9 @@
 """How LangGraph can fail under a turn, as our catalogue names it."""
 
+import openai
 from langgraph.errors import GraphRecursionError
 
+from smart_support.agent.model_errors import error_of_client
 from smart_support.errors import ClientAction, Severity, SupportError
 
 
@@ -17,8 +19,10 @@ class TooManySteps(SupportError):
 
 
 def error_of_agent(error: BaseException) -> SupportError | None:
-    """What an exception of LangGraph means; None if it is not its own."""
+    """What an exception of LangGraph or the openai package means; None if it is neither's."""
     match error:
         case GraphRecursionError():
             return TooManySteps("LangGraph's limit of steps is reached")
+        case openai.OpenAIError():
+            return error_of_client(error)
     return None

@@ -1,32 +1,37 @@
-"""The model's endpoint, asked over one client of ours, and its one way to be asked."""
+"""The model client: ChatOpenAI whose streaming costs a third, and its one way to be asked."""
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import httpx
+import httpx2
+import openai
 import orjson
-from pydantic import SecretStr
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+from langchain_core.messages import AIMessageChunk, BaseMessage, BaseMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_openai import ChatOpenAI
+from pydantic import PrivateAttr, SecretStr
 
 from smart_support.agent.model_errors import (
     ModelBrokenAnswer,
     ModelUnavailable,
     error_of_answer,
+    error_of_client,
 )
-from smart_support.agent.model_stream import MAX_EVENT_BYTES, Assembly, EventReader
-from smart_support.agent.reply import Reply, Token
+from smart_support.agent.model_stream import MAX_EVENT_BYTES, Assembly, EventReader, complete
+from smart_support.agent.reply import Reply, Token, ToolCallRequest, Usage
 from smart_support.errors import ErrorCategory, SetupError, SupportError
 from smart_support.resilience.transport import StackTransport
 from smart_support.settings import Settings
 
-if TYPE_CHECKING:
-    from smart_support.agent.model_langchain import StreamingChatOpenAI
-
 Json = dict[str, Any]
-Message = Mapping[str, Any]
-"""A message in OpenAI's wire form."""
+Message = BaseMessage | Mapping[str, Any]
+"""A LangChain message, or the same in OpenAI's wire form."""
 
 _CONNECT_TIMEOUT = 10.0  # seconds
 _DRAIN_TIMEOUT = 0.02  # seconds; what follows [DONE] has nearly always arrived with it
@@ -34,75 +39,198 @@ _MAX_ERROR_BYTES = 64 * 1024
 _KEPT_CONNECTIONS = 64
 _OFFLINE_KEY = "offline"  # the offline model reads no key, but the client wants one
 
-RESPONSES_ONLY = ("gpt-5-pro", "gpt-5.2-pro", "gpt-5.4-pro", "gpt-5.5-pro", "gpt-5.6-sol")
-"""How the names of models begin that have no chat completions, as langchain-openai knows them."""
+# What the openai package takes as options of the call rather than as part of the body.
+_CALL_OPTIONS = {"extra_headers", "extra_query", "extra_body", "timeout", "response_format"}
 
 
-class Model:
-    """One model of one OpenAI-compatible endpoint.
+class _WireForms:
+    """Each message's wire form, for as long as the message lives."""
 
-    Its chat completions are read as they come: an event is read once, and validated by nothing
-    that we do not use. The few models that have no chat completions are asked by LangChain's
-    ChatOpenAI. That is loaded only then: with the openai package it takes half a second and
-    twenty megabytes, which a process would else keep for nothing.
+    def __init__(self) -> None:
+        self._forms: dict[int, tuple[weakref.ref[BaseMessage], object, Json]] = {}
+
+    def of(
+        self,
+        messages: Sequence[Message],
+        convert: Callable[[list[BaseMessage]], list[Json]],
+    ) -> list[Mapping[str, Any]]:
+        """The wire forms of `messages`; those that are new here go through `convert` at once."""
+        new = [each for each in messages if isinstance(each, BaseMessage) and not self._known(each)]
+        if new:
+            for message, wire in zip(new, convert(new), strict=True):
+                self._keep(message, wire)
+        return [
+            self._forms[id(each)][2] if isinstance(each, BaseMessage) else each for each in messages
+        ]
+
+    def _known(self, message: BaseMessage) -> bool:
+        form = self._forms.get(id(message))
+        # A message whose content was replaced since is converted again.
+        return form is not None and form[0]() is message and form[1] is message.content
+
+    def _keep(self, message: BaseMessage, wire: Json) -> None:
+        key = id(message)
+        alive = weakref.ref(message, lambda _: self._forms.pop(key, None) and None)
+        self._forms[key] = (alive, message.content, wire)
+
+
+class StreamingChatOpenAI(ChatOpenAI):
+    """ChatOpenAI that reads its stream from one httpx client of ours.
+
+    The parent validates every event against a model of its own and converts every message of
+    the history for every call; for a conversation of 60 turns that is 42 ms of CPU per call.
+    Here an event is read once, a message converted once. What this does not cover (structured
+    output, the Responses API, options of single calls) is the parent's, unchanged.
     """
 
-    def __init__(
-        self,
-        name: str,
-        key: SecretStr,
-        base_url: str,
-        timeout: httpx.Timeout,
-        trust: ssl.SSLContext,
-    ) -> None:
-        self.model_name = name
-        self.key = key
-        self.base_url = base_url.rstrip("/")
-        self.client = httpx.AsyncClient(
-            transport=StackTransport(ssl_context=trust, keep=_KEPT_CONNECTIONS),
-            trust_env=False,
-            timeout=timeout,
-        )
-        self._trust = trust
-        self._timeout = timeout
-        self._langchain: StreamingChatOpenAI | None = None
+    _wire: _WireForms = PrivateAttr(default_factory=_WireForms)
 
     async def close(self) -> None:
         """Close the connections of this client; it cannot be used afterwards."""
-        await self.client.aclose()
-        if self._langchain is not None:
-            self._langchain.root_client.close()
+        await self.root_async_client.close()
+        self.root_client.close()
 
-    def has_completions(self, tools: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether it can be asked for a chat completion; else the Responses API is all it has."""
-        name = self.model_name
-        return not (
-            name.startswith(RESPONSES_ONLY)
-            or "codex" in name
-            or (name.lower().startswith("gpt-6") and tools)
+    async def read_events(
+        self, messages: Sequence[Message], **kwargs: Any
+    ) -> AsyncGenerator[list[Any], None]:
+        """The events of one streamed completion, a list per read from the network.
+
+        `kwargs` are further fields of the request, e.g. `tools`.
+
+        Raises:
+            SupportError: one of `model_errors`.
+        """
+        fields: Json = {"stream": True, "stream_options": {"include_usage": True}} | kwargs
+        body = self._get_request_payload([], **fields)
+        body["messages"] = self._wire.of(messages, self._convert)
+        response = await self._send(body)
+        try:
+            if response.status_code != 200:
+                raise await _error_of(response)
+            reader = EventReader()
+            if "json" in response.headers.get("content-type", ""):
+                yield [await _whole(response)]
+                return
+            stream = response.aiter_bytes()
+            async for events in self._read(stream, reader):
+                yield events
+            if reader.done:
+                await _drain(stream)
+        finally:
+            await response.aclose()
+
+    @cached_property
+    def _completions(self) -> httpx.URL:
+        return httpx.URL(f"{str(self.root_async_client.base_url).rstrip('/')}/chat/completions")
+
+    @property
+    def _client(self) -> httpx.AsyncClient:
+        assert isinstance(self.http_async_client, httpx.AsyncClient)
+        return self.http_async_client
+
+    def streams_directly(self, **kwargs: Any) -> bool:
+        """Whether `read_events` can send this request; else it is the parent's."""
+        return (
+            not _CALL_OPTIONS & (kwargs | self.model_kwargs).keys()
+            and not self.extra_body
+            and not self.default_query
+            and not self.include_response_headers
+            and isinstance(self.http_async_client, httpx.AsyncClient)
+            and isinstance(self.openai_api_key, SecretStr)
+            and not self._use_responses_api({**kwargs, **self.model_kwargs})
         )
 
-    def langchain(self) -> "StreamingChatOpenAI":
-        """The same as a LangChain model. The first time it takes half a second: use a thread."""
-        if self._langchain is None:
-            from smart_support.agent.model_langchain import StreamingChatOpenAI
-
-            self._langchain = StreamingChatOpenAI(
-                model=self.model_name,
-                api_key=self.key,
-                base_url=self.base_url,
-                max_retries=0,
-                stream_usage=True,
-                timeout=self._timeout.read,
-                http_client=httpx.Client(
-                    verify=self._trust, trust_env=False, timeout=self._timeout
-                ),
-                http_async_client=self.client,
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        *,
+        stream_usage: bool | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        if not self.streams_directly(**kwargs):
+            theirs = super()._astream(
+                messages, stop, run_manager, stream_usage=stream_usage, **kwargs
             )
-        return self._langchain
+            async for generation in theirs:
+                yield generation
+            return
+        if stop is not None:
+            kwargs["stop"] = stop
+        if not self._should_stream_usage(stream_usage, **kwargs):
+            kwargs["stream_options"] = None
+        assembly = Assembly()
+        kind: type[BaseMessageChunk] = AIMessageChunk
+        async with contextlib.aclosing(self.read_events(messages, **kwargs)) as batches:
+            async for events in batches:
+                for event in events:
+                    assembly.add(event)
+                    chunk = self._convert_chunk_to_generation_chunk(event, kind, {})
+                    if chunk is None:
+                        continue
+                    kind = type(chunk.message)
+                    if run_manager:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+        assembly.reply()  # raises for half an answer
+
+    def _convert(self, messages: list[BaseMessage]) -> list[Json]:
+        wire: list[Json] = self._get_request_payload(messages)["messages"]
+        return wire
+
+    async def _send(self, body: Json) -> httpx.Response:
+        assert isinstance(self.openai_api_key, SecretStr)
+        client = self._client
+        request = client.build_request(
+            "POST",
+            self._completions,
+            content=orjson.dumps({key: value for key, value in body.items() if value is not None}),
+            headers={
+                "accept": "text/event-stream",
+                "authorization": f"Bearer {self.openai_api_key.get_secret_value()}",
+                "content-type": "application/json",
+                **(self.default_headers or {}),
+            },
+        )
+        try:
+            return await client.send(request, stream=True)
+        except httpx.TimeoutException:
+            raise ModelUnavailable(
+                "model endpoint did not answer in time", ErrorCategory.TIMEOUT
+            ) from None
+        except httpx.HTTPError as error:
+            raise ModelUnavailable(
+                f"model endpoint cannot be reached: {type(error).__name__}", ErrorCategory.NETWORK
+            ) from None
+
+    async def _read(
+        self, stream: AsyncIterator[bytes], reader: EventReader
+    ) -> AsyncGenerator[list[Any], None]:
+        clock = asyncio.get_running_loop().time
+        patience = self._client.timeout.read
+        last = clock()
+        while not reader.done:
+            try:
+                piece = await anext(stream, None)
+            except httpx.TimeoutException:
+                raise ModelUnavailable("the model stalled", ErrorCategory.TIMEOUT) from None
+            except httpx.HTTPError:
+                # Some servers cut the line after their last event. Whether it was the last, the
+                # reply knows: it cannot be put together without an end.
+                return
+            events = reader.finish() if piece is None else reader.feed(piece)
+            if events:
+                last = clock()
+                yield events
+            elif patience is not None and clock() - last > patience:
+                # Comments keep the line alive, not the answer.
+                raise ModelUnavailable("the model stalled", ErrorCategory.TIMEOUT)
+            if piece is None:
+                return
 
 
-def open_model(settings: Settings, *, base_url_override: str | None = None) -> Model:
+def open_model(settings: Settings, *, base_url_override: str | None = None) -> StreamingChatOpenAI:
     """The model that `settings` name; `base_url_override` is the offline model's address.
 
     The caller closes it with `close()`.
@@ -115,25 +243,34 @@ def open_model(settings: Settings, *, base_url_override: str | None = None) -> M
         key = SecretStr(_OFFLINE_KEY)
     if key is None:
         raise SetupError("OPENAI_API_KEY is empty: set it, or let the offline model answer.")
-    return Model(
-        settings.openai_model,
-        key,
-        base_url_override or settings.openai_base_url or "https://api.openai.com/v1",
-        httpx.Timeout(
-            settings.smart_support_model_timeout,
-            connect=min(_CONNECT_TIMEOUT, settings.smart_support_model_timeout),
+    timeout = httpx.Timeout(
+        settings.smart_support_model_timeout,
+        connect=min(_CONNECT_TIMEOUT, settings.smart_support_model_timeout),
+    )
+    context = httpx.create_ssl_context(trust_env=False)  # 25 ms; one for both clients
+    return StreamingChatOpenAI(
+        model=settings.openai_model,
+        api_key=key,
+        base_url=base_url_override or settings.openai_base_url or "https://api.openai.com/v1",
+        max_retries=0,
+        stream_usage=True,
+        timeout=settings.smart_support_model_timeout,
+        http_client=httpx.Client(verify=context, trust_env=False, timeout=timeout),
+        http_async_client=httpx.AsyncClient(
+            transport=StackTransport(ssl_context=context, keep=_KEPT_CONNECTIONS),
+            trust_env=False,
+            timeout=timeout,
         ),
-        httpx.create_ssl_context(trust_env=False),
     )
 
 
 async def stream_reply(
-    model: Model, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    model: ChatOpenAI, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
 ) -> AsyncGenerator[Token | Reply, None]:
     """Ask `model` once: its text in Tokens as it arrives, then, last, the whole as a Reply.
 
-    `messages` have OpenAI's wire form; `tools` are OpenAI function tools as JSON objects. What
-    arrives in one read from the network is one Token.
+    `messages` are LangChain messages or OpenAI's wire forms, also mixed; `tools` are OpenAI
+    function tools as JSON objects. What arrives in one read from the network is one Token.
     A caller that may stop early wraps this in `contextlib.aclosing`, so that the connection is
     closed at once and not when the garbage collector comes by.
 
@@ -141,110 +278,46 @@ async def stream_reply(
         SupportError: one of `model_errors`; Tokens may have come before.
     """
     asked: Json = {"tools": list(tools)} if tools else {}
-    if not model.has_completions(tools):
-        langchain = await asyncio.to_thread(model.langchain)
-        async with contextlib.aclosing(langchain.stream_reply(messages, asked)) as pieces:
+    if not (isinstance(model, StreamingChatOpenAI) and model.streams_directly(**asked)):
+        async with contextlib.aclosing(_stream_by_parent(model, messages, asked)) as pieces:
             async for piece in pieces:
                 yield piece
         return
-    body = {
-        "model": model.model_name,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        **asked,
-        "messages": messages,
-    }
-    url = httpx.URL(f"{model.base_url}/chat/completions")
     assembly = Assembly()
-    async with contextlib.aclosing(read_events(model.client, url, model.key, body)) as batches:
+    async with contextlib.aclosing(model.read_events(messages, **asked)) as batches:
         async for events in batches:
             if text := "".join([assembly.add(event) for event in events]):
                 yield Token(text)
     yield assembly.reply()
 
 
-async def read_events(
-    client: httpx.AsyncClient,
-    url: httpx.URL,
-    key: SecretStr,
-    body: Json,
-    headers: Mapping[str, str] | None = None,
-) -> AsyncGenerator[list[Any], None]:
-    """The events of one streamed completion, a list per read from the network.
-
-    Raises:
-        SupportError: one of `model_errors`.
-    """
-    response = await _send(client, url, key, body, headers or {})
+async def _stream_by_parent(
+    model: ChatOpenAI, messages: Sequence[Message], asked: Json
+) -> AsyncGenerator[Token | Reply, None]:
+    whole: AIMessageChunk | None = None
     try:
-        if response.status_code != 200:
-            raise await _error_of(response)
-        reader = EventReader()
-        if "json" in response.headers.get("content-type", ""):
-            yield [await _whole(response)]
-            return
-        stream = response.aiter_bytes()
-        async for events in _read(stream, reader, client.timeout.read):
-            yield events
-        if reader.done:
-            await _drain(stream)
-    finally:
-        await response.aclose()
-
-
-async def _send(
-    client: httpx.AsyncClient,
-    url: httpx.URL,
-    key: SecretStr,
-    body: Json,
-    headers: Mapping[str, str],
-) -> httpx.Response:
-    request = client.build_request(
-        "POST",
-        url,
-        content=orjson.dumps({name: value for name, value in body.items() if value is not None}),
-        headers={
-            "accept": "text/event-stream",
-            "authorization": f"Bearer {key.get_secret_value()}",
-            "content-type": "application/json",
-            **headers,
-        },
+        async for chunk in model.astream(list[Any](messages), **asked):
+            whole = chunk if whole is None else whole + chunk
+            if chunk.text:
+                yield Token(str(chunk.text))
+    except openai.OpenAIError as error:
+        raise error_of_client(error) from None
+    except TimeoutError:
+        raise ModelUnavailable("the model stalled", ErrorCategory.TIMEOUT) from None
+    except (httpx.HTTPError, httpx2.HTTPError, ValueError) as error:
+        raise ModelBrokenAnswer(f"the stream broke: {type(error).__name__}") from None
+    assert whole is not None  # the parent raises ValueError for a stream without chunks
+    yield complete(
+        text=str(whole.text),
+        refusal=whole.additional_kwargs.get("refusal"),
+        calls=[
+            ToolCallRequest(call["id"] or "", call["name"] or "", call["args"] or "{}")
+            for call in whole.tool_call_chunks
+        ],
+        usage=whole.usage_metadata
+        and Usage(whole.usage_metadata["input_tokens"], whole.usage_metadata["output_tokens"]),
+        finish_reason=whole.response_metadata.get("finish_reason"),
     )
-    try:
-        return await client.send(request, stream=True)
-    except httpx.TimeoutException:
-        raise ModelUnavailable(
-            "model endpoint did not answer in time", ErrorCategory.TIMEOUT
-        ) from None
-    except httpx.HTTPError as error:
-        raise ModelUnavailable(
-            f"model endpoint cannot be reached: {type(error).__name__}", ErrorCategory.NETWORK
-        ) from None
-
-
-async def _read(
-    stream: AsyncIterator[bytes], reader: EventReader, patience: float | None
-) -> AsyncGenerator[list[Any], None]:
-    clock = asyncio.get_running_loop().time
-    last = clock()
-    while not reader.done:
-        try:
-            piece = await anext(stream, None)
-        except httpx.TimeoutException:
-            raise ModelUnavailable("the model stalled", ErrorCategory.TIMEOUT) from None
-        except httpx.HTTPError:
-            # Some servers cut the line after their last event. Whether it was the last, the
-            # reply knows: it cannot be put together without an end.
-            return
-        events = reader.finish() if piece is None else reader.feed(piece)
-        if events:
-            last = clock()
-            yield events
-        elif patience is not None and clock() - last > patience:
-            # Comments keep the line alive, not the answer.
-            raise ModelUnavailable("the model stalled", ErrorCategory.TIMEOUT)
-        if piece is None:
-            return
 
 
 async def _error_of(response: httpx.Response) -> SupportError:

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from smart_support.agent.model import Message, Model, open_model, stream_reply
+from smart_support.agent.model import Message, StreamingChatOpenAI, open_model, stream_reply
 from smart_support.agent.model_errors import (
     ModelContextTooLong,
     ModelRateLimited,
@@ -49,7 +49,7 @@ class Patience:
 
 @dataclass(slots=True)
 class _Member:
-    model: Model
+    model: StreamingChatOpenAI
     name: str
     rests_until: float = 0.0
     probing: bool = False
@@ -61,7 +61,7 @@ class ModelChain:
 
     def __init__(
         self,
-        models: Sequence[Model],
+        models: Sequence[StreamingChatOpenAI],
         patience: Patience | None = None,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -83,7 +83,7 @@ class ModelChain:
         return self._members[0].model.model_name
 
     @property
-    def primary(self) -> Model:
+    def primary(self) -> StreamingChatOpenAI:
         """The configured model."""
         return self._members[0].model
 
@@ -94,7 +94,7 @@ class ModelChain:
         return first.why if self._monotonic() < first.rests_until else None
 
     @property
-    def stand_bys(self) -> Sequence[Model]:
+    def stand_bys(self) -> Sequence[StreamingChatOpenAI]:
         """Those that stand in for the configured model."""
         return [member.model for member in self._members[1:]]
 
@@ -200,7 +200,7 @@ class ModelChain:
         member.why = None
 
 
-def stand_bys(settings: Settings, *, offline: bool) -> list[Model]:
+def stand_bys(settings: Settings, *, offline: bool) -> list[StreamingChatOpenAI]:
     """The models that stand in for the configured one; none for the offline model.
 
     Raises:

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 
 import httpx
 
-from smart_support.agent.model import Model
+from smart_support.agent.model import StreamingChatOpenAI
 from smart_support.agent.model_errors import ModelUnavailable, error_of_answer
 from smart_support.errors import ErrorCategory, SupportError
 
 
-async def check_any(models: Sequence[Model], within: float) -> None:
+async def check_any(models: Sequence[StreamingChatOpenAI], within: float) -> None:
     """Return if at least one of `models` is there. All are asked at once.
 
     Raises:
         SupportError: what is wrong with the first; nobody stands in for it.
     """
 
-    async def check(model: Model) -> SupportError | None:
+    async def check(model: StreamingChatOpenAI) -> SupportError | None:
         try:
             async with asyncio.timeout(within):  # the other limit is for each step of it
                 await check_model(model, within)
@@ -32,7 +32,7 @@ async def check_any(models: Sequence[Model], within: float) -> None:
         raise troubles[0]
 
 
-async def check_model(model: Model, within: float) -> None:
+async def check_model(model: StreamingChatOpenAI, within: float) -> None:
     """Return if the endpoint lists its models within `within` seconds; nothing is generated.
 
     An endpoint that has no such list (404 or 405) is there as well.
@@ -40,10 +40,13 @@ async def check_model(model: Model, within: float) -> None:
     Raises:
         SupportError: one of `model_errors`; the text says why.
     """
-    url = f"{model.base_url}/models"
-    headers = {"authorization": f"Bearer {model.key.get_secret_value()}"}
+    client, key = model.http_async_client, model.openai_api_key
+    assert isinstance(client, httpx.AsyncClient)
+    secret = key.get_secret_value() if key and not callable(key) else ""
+    url = f"{str(model.root_async_client.base_url).rstrip('/')}/models"
+    headers = {"authorization": f"Bearer {secret}", **(model.default_headers or {})}
     try:
-        async with model.client.stream("GET", url, headers=headers, timeout=within) as response:
+        async with client.stream("GET", url, headers=headers, timeout=within) as response:
             # The body is not read: an endpoint may list thousands.
             if response.status_code < 400 or response.status_code in (404, 405):
                 return

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import openai
+
 from smart_support.errors import (
     ClientAction,
     ErrorCategory,
@@ -159,6 +161,21 @@ def error_of_answer(
     if status is not None and 400 <= status < 500 and status not in (409, 425):
         return ModelRejected(text)
     return ModelUnavailable(text)
+
+
+def error_of_client(error: openai.OpenAIError) -> SupportError:
+    """The failure that an exception of the openai package means."""
+    match error:
+        case openai.APITimeoutError():
+            return ModelUnavailable("model endpoint timed out", ErrorCategory.TIMEOUT)
+        case openai.APIConnectionError():
+            return ModelUnavailable("model endpoint cannot be reached", ErrorCategory.NETWORK)
+        case openai.APIStatusError(status_code=status, body=body, response=response):
+            return error_of_answer(status, body, response.headers)
+        case openai.APIError(body=body, message=message):
+            return error_of_answer(None, body or message)
+        case _:
+            return ModelBrokenAnswer(f"the model client failed: {type(error).__name__}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

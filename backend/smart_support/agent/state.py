@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias, TypedDict
 
+from langchain_openai import ChatOpenAI
+
 from smart_support.agent.caps import DEFAULT_CAPS, Caps
-from smart_support.agent.model import Model
 from smart_support.agent.model_chain import ModelChain
 from smart_support.conversations.postgres import PostgresHandoffs
 from smart_support.events.postgres import PostgresEventLog
@@ -14,7 +15,7 @@ from smart_support.ledger.consent import Verdict
 from smart_support.tools.build import Tool
 from smart_support.tools.call import ToolCaller
 
-ChatModel: TypeAlias = Model | ModelChain
+ChatModel: TypeAlias = ChatOpenAI | ModelChain
 """The one model client, or several that stand in for one another."""
 
 Find: TypeAlias = Callable[[str, str], Awaitable[Mapping[str, Tool]]]

@@ -28,7 +28,7 @@ dashboard. The correlation id that comes with it finds the log line.
 
 Exceptions of other libraries become these where they enter: SQLAlchemy and asyncpg in
 `database/errors.py`, psycopg in `agent/checkpoint_store.py`, httpx in
-`resilience/upstream_errors.py`, openai in `agent/model_langchain.py`, LangGraph in
+`resilience/upstream_errors.py`, openai in `agent/model_errors.py`, LangGraph in
 `agent/graph_errors.py`, pydantic in `api/problems.py`, `api/chat_socket.py` and `settings.py`. What
 nobody foresaw is `SYS_INTERNAL`.
 """
