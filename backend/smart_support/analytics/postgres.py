@@ -1,7 +1,7 @@
 """Analytics in PostgreSQL. A transaction changes one episode and puts down what that counts."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -35,11 +35,12 @@ from smart_support.analytics.records import (
     Point,
     activity_of,
     check_length,
+    floor,
     points,
     widen,
 )
 from smart_support.analytics.sums import AMOUNT, Counts, add, by_hour, flat, key_of, keys_of, number
-from smart_support.analytics.sums_postgres import Derived, SumReader, put, settle
+from smart_support.analytics.sums_postgres import EPOCH, Derived, SumReader, put, settle
 from smart_support.analytics.tables import episode_figures, episodes
 from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.events.consumer import unseen
@@ -64,8 +65,12 @@ _SAME = (
 )
 """Fields of an episode that are stored as they are."""
 
-FEW = 3_000
+FEW = 500
 """Occurrences up to which all conversations behind a figure are gathered and counted."""
+
+TIMES_FULL = 4
+"""Of what is neither rare nor common as much is gathered as fills a page so many times, if it is
+spread evenly."""
 
 
 class PostgresAnalyticsRecorder:
@@ -259,13 +264,13 @@ def _listed(limit: int, *, place: bool) -> sa.Select[tuple[str]]:
         .order_by(*(column.desc() for column in _NEWEST))
         .limit(sa.literal_column(str(limit), sa.Integer))
     )
-    if not place:
-        return statement
-    behind = sa.tuple_(
-        sa.bindparam("opened_before", type_=_INSTANT),
-        sa.bindparam("after", type_=episodes.c.thread_id.type),
-    )
-    return statement.where(sa.tuple_(*_NEWEST) < behind)
+    return statement.where(sa.tuple_(*_NEWEST) < _BEHIND) if place else statement
+
+
+_BEHIND = sa.tuple_(
+    sa.bindparam("opened_before", type_=_INSTANT),
+    sa.bindparam("after", type_=episodes.c.thread_id.type),
+)
 
 
 def _values(span: _Range, place: _Place | None, **more: Any) -> dict[str, Any]:
@@ -318,22 +323,41 @@ async def _activity_page(
     total = sum(_part(counts, figure, which.dimension, summed) for figure in summed.figures)
     times = sum(number(counts, figure.value, which.dimension) for figure in summed.figures)
     keys = [key_of(figure.value, which.dimension) for figure in summed.figures]
-    conversations: int | None = None
     if times == 0:
         return _counted(total, 0, [], limit)
-    paged = _gathered if times <= FEW else _passed
-    statement = paged(limit + 1, place=place is not None)
     parts = [
         figure.value if summed.unit == "count" else figure.value + AMOUNT
         for figure in summed.figures
     ]
     values = _values(span, place, keys=keys, parts=parts, dimension=which.dimension)
-    page: list[Counted] = []
-    for row in await session.execute(statement, values):
-        conversations = row.conversations
-        if row.thread_id is not None:
-            page.append(Counted(thread_id=row.thread_id, part=row.part))
-    return _counted(total, conversations, page, limit)
+    behind = place is not None
+    if times <= FEW:
+        rows = (await session.execute(_gathered(limit + 1, place=behind), values)).all()
+    elif times**2 < _COMMON * number(counts, Figure.CONVERSATIONS_OPENED.value):
+        lately = _gathered_lately(limit + 1, place=behind)
+        values["since"] = _since(span, place, TIMES_FULL * (limit + 1) / times)
+        rows = (await session.execute(lately, values)).all()
+        if len(rows) <= limit:
+            rows = (await session.execute(lately, values | {"since": EPOCH})).all()
+    else:
+        rows = (await session.execute(_passed(limit + 1, place=behind), values)).all()
+    page = [
+        Counted(thread_id=row["thread_id"], part=row["part"])
+        for row in rows
+        if row["thread_id"] is not None
+    ]
+    return _counted(total, rows[0]["conversations"] if rows else None, page, limit)
+
+
+_COMMON = 200
+"""A figure is common if its square is more than so many times the conversations: passing them one
+by one finds a page sooner than gathering a part of what counts."""
+
+
+def _since(span: _Range, place: _Place | None, share: float) -> datetime:
+    """When a conversation must have been opened to be among this share of those in the range."""
+    until = span[1] if place is None else min(span[1], place[0])
+    return max(span[0], floor(until - share * (span[1] - span[0]), "hour"))
 
 
 def _counted(
@@ -356,32 +380,50 @@ _HAS = sa.and_(_WITHIN, episode_figures.c["keys"].op("&&")(_KEYS))
 def _gathered(limit: int, *, place: bool) -> Prepared:
     """What counts is rare: find all of it, then the page."""
     every = sa.select(episode_figures.c.thread_id).where(_HAS).distinct().cte("every")
+    # A row also where the page has none: how many there are stands in it.
+    many = sa.select(sa.func.count().label("conversations")).select_from(every).subquery()
+    page = _page_of(every, limit, place=place).cte("page")
+    return Prepared(
+        sa.select(page.c.thread_id, _part_of(page), many.c.conversations)
+        .select_from(many.outerjoin(page, sa.true()))
+        .order_by(page.c.opened_at.desc(), page.c.thread_id.desc())
+    )
+
+
+@lru_cache(maxsize=200)
+def _gathered_lately(limit: int, *, place: bool) -> Prepared:
+    """The same of conversations that were opened `since` then, of which there may be too few.
+
+    What such a conversation has counted was counted since then; with a day to spare, for clocks.
+    """
+    since = sa.bindparam("since", type_=_INSTANT)
+    some = (
+        sa.select(episode_figures.c.thread_id)
+        .where(_HAS, episode_figures.c.hour >= since - timedelta(days=1))
+        .distinct()
+        .cte("every")
+    )
+    return _with_parts(_page_of(some, limit, place=place, since=since))
+
+
+def _page_of(
+    named: sa.CTE, limit: int, *, place: bool, since: sa.BindParameter[datetime] | None = None
+) -> sa.Select[Any]:
     opened = (
         sa.select(*_NEWEST)
-        .where(episodes.c.thread_id == every.c.thread_id)
+        .where(episodes.c.thread_id == named.c.thread_id)
         .offset(sa.literal_column("0"))  # looked up for each by its key
         .lateral("opened")
     )
     page = (
         sa.select(opened.c.thread_id, opened.c.opened_at)
-        .select_from(every.join(opened, sa.true()))
+        .select_from(named.join(opened, sa.true()))
         .order_by(opened.c.opened_at.desc(), opened.c.thread_id.desc())
         .limit(sa.literal_column(str(limit), sa.Integer))
     )
     if place:
-        behind = sa.tuple_(
-            sa.bindparam("opened_before", type_=_INSTANT),
-            sa.bindparam("after", type_=episodes.c.thread_id.type),
-        )
-        page = page.where(sa.tuple_(opened.c.opened_at, opened.c.thread_id) < behind)
-    # A row also where the page has none: how many there are stands in it.
-    many = sa.select(sa.func.count().label("conversations")).select_from(every).subquery()
-    named = page.cte("page")
-    return Prepared(
-        sa.select(named.c.thread_id, _part_of(named), many.c.conversations)
-        .select_from(many.outerjoin(named, sa.true()))
-        .order_by(named.c.opened_at.desc(), named.c.thread_id.desc())
-    )
+        page = page.where(sa.tuple_(opened.c.opened_at, opened.c.thread_id) < _BEHIND)
+    return page if since is None else page.where(opened.c.opened_at >= since)
 
 
 @lru_cache(maxsize=200)
@@ -395,7 +437,11 @@ def _passed(limit: int, *, place: bool) -> Prepared:
         .exists()
     )
     page = _listed(limit, place=place).where(episodes.c.opened_at < _UNTIL, own)
-    named = page.add_columns(episodes.c.opened_at).cte("page").prefix_with("MATERIALIZED")
+    return _with_parts(page.add_columns(episodes.c.opened_at))
+
+
+def _with_parts(page: sa.Select[Any]) -> Prepared:
+    named = page.cte("page").prefix_with("MATERIALIZED")
     return Prepared(
         sa.select(named.c.thread_id, _part_of(named), sa.null().label("conversations")).order_by(
             named.c.opened_at.desc(), named.c.thread_id.desc()

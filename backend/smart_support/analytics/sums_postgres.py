@@ -7,11 +7,10 @@ each change is in it once, whether it was added to the sums already or not.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from operator import attrgetter
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -28,9 +27,10 @@ SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MOST_DAYS = 1_000
-"""Days that one reader keeps."""
+MOST_PARTS = 2_000
+"""Days and hours that one reader keeps."""
 MOST_SPANS = 20
+MOST_DERIVED = 1_000
 AT_ONCE = 2_000
 """Changes that are added to the sums in one transaction."""
 
@@ -47,31 +47,31 @@ async def put(session: Session, changes: Mapping[Kind, Mapping[Key, Sum]]) -> No
 
 
 class SumReader:
-    """Reads sums, each day's only once while it does not change.
+    """Reads sums, each only once while it does not change.
 
-    A day is kept as it was read, with the transaction that wrote it. Where all days of a span are
-    what they were, PostgreSQL says no more than that; else it sends those that changed. What is
-    given out is not to be changed: it is given to others as well.
+    The sums of a day or an hour are kept as they were read, with the transaction that wrote them.
+    Where all of a span are what they were, PostgreSQL says no more than that; else it sends those
+    that changed. What is given out is not to be changed: it is given to others as well.
     """
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
-        self._days: OrderedDict[datetime, _Day] = OrderedDict()
-        self._spans: OrderedDict[_Range, _Span] = OrderedDict()
+        self._parts: OrderedDict[tuple[str, datetime], _Part] = OrderedDict()
+        self._spans: OrderedDict[tuple[_Range, ...], _Span] = OrderedDict()
 
     async def read(self, session: Session, start: datetime, end: datetime) -> Counts:
         """What was counted in [start, end), both at full hours."""
         first, last = _whole_days(start, end)
-        found = await self._read(session, (first, last), (start, first), (last, end))
-        return found.together((start, end), (first, last))
+        span, fresh = await self._read(session, (first, last), (start, first), (last, end))
+        return _with(span.together((first, last)), _of(fresh, start, end))
 
     async def days(
         self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
         """The same by the days of UTC."""
         first, last = _whole_days(start, end)
-        found = await self._read(session, (first, last), (start, first), (last, end))
-        return found.by_day((start, end), found.hours)
+        span, fresh = await self._read(session, (first, last), (start, first), (last, end))
+        return _with_each(span.by_day, _day_of, _of(fresh, start, end))
 
     async def read_and_days(
         self, session: Session, start: datetime, end: datetime, since: datetime
@@ -82,29 +82,30 @@ class SumReader:
         """
         first, last = _whole_days(start, end)
         whole = _day_of(since), _day_of(end - HOUR) + DAY
-        found = await self._read(session, whole, (start, first), (last, end))
-        return found.together((start, end), (first, last)), found.by_day(whole, ())
+        span, fresh = await self._read(session, whole, (start, first), (last, end))
+        return (
+            _with(span.together((first, last)), _of(fresh, start, end)),
+            _with_each(span.days, _day_of, _of(fresh, *whole)),
+        )
 
     async def hours(
         self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
         """The same by the hour."""
-        found = await self._read(session, (end, end), (start, end), (end, end))
-        hours: dict[datetime, Counts] = {}
-        for at, counts in (*found.hours, *found.fresh_of((start, end))):
-            add(hours.setdefault(at, {}), counts)
-        return hours
+        span, fresh = await self._read(session, (end, end), (start, end), (end, end))
+        return _with_each(span.hours, lambda at: at, _of(fresh, start, end))
 
     async def _read(
         self, session: Session, days: "_Range", hours: "_Range", more_hours: "_Range"
-    ) -> "_Found":
-        """Whole days, single hours, and what is not in either yet: of one moment."""
+    ) -> tuple["_Span", list["_Fresh"]]:
+        """Whole days and single hours, and what is not in either yet: of one moment."""
+        place = days, hours, more_hours
         # As it is now: others read meanwhile, and know then what this statement does not see.
-        known = self._known(days)
+        known = self._spans.get(place) or _Span(self._kept(days, hours, more_hours))
         values = {
             "kind": self._kind,
             "known": known.written,
-            "many": len(known.days),
+            "many": len(known.parts),
             "first_day": days[0],
             "last_day": days[1],
             "first_hour": hours[0],
@@ -113,67 +114,71 @@ class SumReader:
             "final_hour": more_hours[1],
         }
         span = known
-        found: list[_Day] = []
-        single: list[tuple[datetime, Counts]] = []
-        fresh: list[tuple[datetime, Counts]] = []
+        parts: list[_Part] = []
+        fresh: list[_Fresh] = []
         for what, at, written, counts in await session.execute(_READ, values):
-            if what == "day":
-                kept = counts is None
-                found.append(known.by_start[at] if kept else self._keep(at, written, counts))
-            elif what == "hour":
-                single.append((at, counts))
-            elif what == "change":
+            if what == "changed":
+                span = _Span(parts)
+            elif what == "fresh":
                 fresh.extend((named_hour(name), part) for name, part in counts.items())
-            elif what == "changed":
-                span = _Span(found)
-        found.sort(key=_START)  # in place: they are the span's
-        self._spans[days] = span
-        self._spans.move_to_end(days)
+            elif counts is None:
+                parts.append(known.known[what, at])
+            else:
+                parts.append(self._keep(_Part(what, at, written, counts)))
+        self._spans[place] = span
+        self._spans.move_to_end(place)
         if len(self._spans) > MOST_SPANS:
             self._spans.popitem(last=False)
-        return _Found(span, single, fresh)
+        return span, fresh
 
-    def _known(self, days: "_Range") -> "_Span":
-        known = self._spans.get(days)
-        if known is not None:
-            return known
-        first, last = days
-        return _Span([day for start, day in self._days.items() if first <= start < last])
+    def _keep(self, part: "_Part") -> "_Part":
+        place = part.bucket, part.start
+        self._parts[place] = part
+        self._parts.move_to_end(place)
+        if len(self._parts) > MOST_PARTS:
+            self._parts.popitem(last=False)
+        return part
 
-    def _keep(self, start: datetime, written: str, counts: Counts) -> "_Day":
-        day = self._days[start] = _Day(start, written, counts)
-        self._days.move_to_end(start)
-        if len(self._days) > MOST_DAYS:
-            self._days.popitem(last=False)
-        return day
+    def _kept(self, days: "_Range", *hours: "_Range") -> list["_Part"]:
+        """What is known of a span that was not asked for before."""
+        return [
+            part
+            for part in self._parts.values()
+            for first, last in ((days,) if part.bucket == "day" else hours)
+            if first <= part.start < last
+        ]
 
 
 _Range: TypeAlias = tuple[datetime, datetime]
 """From the first, up to but without the second; empty if they are the same."""
+_Fresh: TypeAlias = tuple[datetime, Counts]
+"""Of an hour: what is not in the sums yet."""
 
 _READ = Prepared(
     sa.text(
         """
-    WITH days AS MATERIALIZED (
-        SELECT start, xmin::text AS written, figures, strpos(
-            :known, ',' || extract(epoch FROM start)::bigint || ':' || xmin::text || ','
-        ) > 0 AS kept
-        FROM figure_sums
-        WHERE kind = :kind AND bucket = 'day' AND start >= :first_day AND start < :last_day
+    WITH parts AS MATERIALIZED (
+        SELECT bucket, start, xmin::text AS written, figures, strpos(:known, concat(
+            ',', bucket, ':', extract(epoch FROM start)::bigint, ':', xmin::text, ','
+        )) > 0 AS kept
+        FROM (
+            SELECT bucket, start, xmin, figures FROM figure_sums
+            WHERE kind = :kind AND bucket = 'day' AND start >= :first_day AND start < :last_day
+            UNION ALL
+            SELECT bucket, start, xmin, figures FROM figure_sums
+            WHERE kind = :kind AND bucket = 'hour' AND start >= :first_hour AND start < :last_hour
+            UNION ALL
+            SELECT bucket, start, xmin, figures FROM figure_sums
+            WHERE kind = :kind AND bucket = 'hour' AND start >= :next_hour AND start < :final_hour
+        ) sums
     ), changed AS MATERIALIZED (
-        SELECT count(*) FILTER (WHERE kept) <> :many OR count(*) <> :many AS yes FROM days
+        SELECT count(*) FILTER (WHERE kept) <> :many OR count(*) <> :many AS yes FROM parts
     )
-    SELECT 'day', start, written, CASE WHEN NOT kept THEN figures END FROM days, changed WHERE yes
+    SELECT bucket, start, written, CASE WHEN NOT kept THEN figures END FROM parts, changed WHERE yes
     UNION ALL
     SELECT 'changed', NULL, NULL, NULL FROM changed WHERE yes
     UNION ALL
-    SELECT 'hour', start, NULL, figures FROM figure_sums
-    WHERE kind = :kind AND bucket = 'hour' AND start >= :first_hour AND start < :last_hour
-    UNION ALL
-    SELECT 'hour', start, NULL, figures FROM figure_sums
-    WHERE kind = :kind AND bucket = 'hour' AND start >= :next_hour AND start < :final_hour
-    UNION ALL
-    SELECT 'change', NULL, NULL, changes -> :kind
+    SELECT 'fresh', NULL, NULL, changes -> :kind
     FROM figure_changes WHERE jsonb_exists(changes, :kind)
     """
     ).bindparams(
@@ -188,84 +193,85 @@ _READ = Prepared(
         sa.bindparam("final_hour", type_=_INSTANT),
     )
 )
-"""Days only where one of them is not as it is known, and then with figures only if they are not."""
+"""Sums only where one is not as it is known, and then with figures only if they are not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Day:
-    """A day's sums as they were written; another object once they are written anew."""
+class _Part:
+    """The sums of a day or an hour, as they were written."""
 
+    bucket: str
     start: datetime
     written: str
     counts: Counts
 
 
-_START = attrgetter("start")
-
-
 class _Span:
-    """Whole days, and what they come to."""
+    """Some days and hours, and what they come to."""
 
-    def __init__(self, days: list[_Day]) -> None:
-        self.days = days
+    def __init__(self, parts: list[_Part]) -> None:
+        self.parts = parts
         self._together: dict[_Range, Counts] = {}
 
     @cached_property
-    def by_start(self) -> dict[datetime, _Day]:
-        return {day.start: day for day in self.days}
+    def known(self) -> dict[tuple[str, datetime], _Part]:
+        return {(part.bucket, part.start): part for part in self.parts}
 
     @cached_property
     def written(self) -> str:
-        """Which day was written by which transaction, as `_READ` looks for it."""
-        each = (f"{(day.start - EPOCH) // SECOND}:{day.written}," for day in self.days)
+        """Which part was written by which transaction, as `_READ` looks for it."""
         # A comma on both sides of each one.
-        return "," + ",".join(each)
+        return "," + ",".join(
+            f"{part.bucket}:{(part.start - EPOCH) // SECOND}:{part.written}," for part in self.parts
+        )
+
+    @cached_property
+    def days(self) -> dict[datetime, Counts]:
+        return {part.start: part.counts for part in self.parts if part.bucket == "day"}
+
+    @cached_property
+    def hours(self) -> dict[datetime, Counts]:
+        return {part.start: part.counts for part in self.parts if part.bucket == "hour"}
+
+    @cached_property
+    def by_day(self) -> dict[datetime, Counts]:
+        """The days, and the hours beside them as days that are cut."""
+        return _with_each(self.days, _day_of, list(self.hours.items()))
 
     def together(self, days: _Range) -> Counts:
-        """Those of the days that are in the range, added up."""
-        first, last = days
+        """The hours and those of the days that are in the range, added up."""
         if days not in self._together:
-            self._together[days] = together(
-                day.counts for day in self.days if first <= day.start < last
-            )
+            first, last = days
+            own = (counts for start, counts in self.days.items() if first <= start < last)
+            self._together[days] = together((*own, *self.hours.values()))
         return self._together[days]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What one statement read: sums of days and of hours, and changes that are in neither."""
+def _of(fresh: list[_Fresh], start: datetime, end: datetime) -> list[_Fresh]:
+    return [each for each in fresh if start <= each[0] < end]
 
-    span: _Span
-    hours: list[tuple[datetime, Counts]]
-    fresh: list[tuple[datetime, Counts]]
 
-    def fresh_of(self, span: _Range) -> list[tuple[datetime, Counts]]:
-        return [each for each in self.fresh if span[0] <= each[0] < span[1]]
-
-    def together(self, span: _Range, days: _Range) -> Counts:
-        """All of the span, of which these are the whole days."""
-        known = self.span.together(days)
-        more = [*self.hours, *self.fresh_of(span)]
-        if not more:
-            return known
-        counts = {name: dict(numbers) for name, numbers in known.items()}
-        for _, part in more:
-            add(counts, part)
+def _with(counts: Counts, more: list[_Fresh]) -> Counts:
+    """Both added up; the counts themselves where there is no more."""
+    if not more:
         return counts
+    found = {name: dict(numbers) for name, numbers in counts.items()}
+    for _, part in more:
+        add(found, part)
+    return found
 
-    def by_day(
-        self, span: _Range, hours: Sequence[tuple[datetime, Counts]]
-    ) -> dict[datetime, Counts]:
-        """The days of the span, to which these hours belong as well."""
-        days = {day.start: day.counts for day in self.span.days}
-        own: set[datetime] = set()
-        for at, counts in (*hours, *self.fresh_of(span)):
-            day = at.replace(hour=0)
-            if day not in own:
-                own.add(day)
-                days[day] = {name: dict(numbers) for name, numbers in days.get(day, {}).items()}
-            add(days[day], counts)
-        return days
+
+def _with_each(
+    known: Mapping[datetime, Counts], place: Callable[[datetime], datetime], more: list[_Fresh]
+) -> dict[datetime, Counts]:
+    """The same for each day or hour; `place` says to which of them an hour belongs."""
+    found = dict(known)
+    own: dict[datetime, list[_Fresh]] = {}
+    for each in more:
+        own.setdefault(place(each[0]), []).append(each)
+    for at, parts in own.items():
+        found[at] = _with(known.get(at, {}), parts)
+    return found
 
 
 def _whole_days(start: datetime, end: datetime) -> _Range:
@@ -290,7 +296,7 @@ class Derived(Generic[T]):
         known = self._known.get(of_what)
         if known is not None and known[0] is counts:
             return known[1]
-        if len(self._known) >= MOST_DAYS:
+        if len(self._known) >= MOST_DERIVED:
             self._known.clear()
         made = self._make(counts)
         self._known[of_what] = counts, made

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,9 +31,9 @@ from smart_support.events.standing import Standing, Status
 
 TRIGRAM = 3
 """Characters below which a text cannot be looked up."""
-PASSED = (200, 2_000)
+PASSED = (200, 2_000, 8_000)
 """How many conversations are passed one by one in search of a text, before it is looked up: a few,
-and more where those few had it often enough."""
+and more where those had it often enough to fill a page."""
 
 _KEPT = [field.name for field in fields(Lifecycle) if field.name != "standing"]
 
@@ -151,12 +152,13 @@ async def _search(
     values = {**values, "text": _as_pattern(text)}
     if "customer_id" in values or len(text) < TRIGRAM:
         return await _rows(session, values, most)
-    for passed in PASSED:
+    for passed, more in pairwise((*PASSED, 0)):
         rows = await _rows(session, values, most, passed)
         if len(rows) == most:
             return rows
-        if len(rows) * PASSED[-1] < most * passed:
-            break  # so few of them have it that more would not do either
+        often = passed == PASSED[0] or len(rows) * more >= most * passed
+        if not (rows and often):
+            break
     return await _rows(session, {**values, "words": text}, most)
 
 
@@ -202,15 +204,15 @@ def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
             .prefix_with("MATERIALIZED")
         )
         statement = statement.where(row.thread_id.in_(sa.select(found.c.thread_id)))
-    if passed is not None:
-        row = _newest(statement, passed).subquery().c
+    if passed is not None or "words" in given:
+        row = _newest(statement, passed or most).subquery().c
         statement = sa.select(*row)
     statement = statement.add_columns(threads.c.customer_id, threads.c.customer_name).where(
         threads.c.id == row.thread_id
     )
     if "customer_id" in given:
         statement = statement.where(threads.c.customer_id == sa.bindparam("customer_id"))
-    if "text" in given:
+    if "text" in given and "words" not in given:
         statement = statement.where(_has_text(row.title))
     return Prepared(_newest(statement, most))
 
@@ -244,14 +246,14 @@ async def _store(session: Session, lifecycle: Lifecycle, applied: int) -> None:
 
 def _lifecycle(row: Row) -> Lifecycle:
     return Lifecycle(
-        standing=Standing(Status(row.status), tuple(row.answering)),
-        **{name: getattr(row, name) for name in _KEPT},
+        standing=Standing(Status(row["status"]), tuple(row["answering"])),
+        **{name: row[name] for name in _KEPT},
     )
 
 
 def _summary(row: Row) -> ThreadSummary:
     return ThreadSummary(
         lifecycle=_lifecycle(row),
-        customer_id=row.customer_id,
-        customer_name=row.customer_name,
+        customer_id=row["customer_id"],
+        customer_name=row["customer_name"],
     )
