@@ -186,6 +186,9 @@ class TestSettings:
             connection.execute("DROP TABLE specs CASCADE")
 
         assert command("operations", "Shop", DATABASE_URL=url).exit_code == 70
+        with psycopg.connect(url) as connection:
+            counted = connection.execute("SELECT code, place, operation FROM outside_errors")
+            assert counted.fetchall() == [("SYS_INTERNAL", "cli", "command")]
 
 
 class TestMigrate:

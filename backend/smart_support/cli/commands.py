@@ -21,6 +21,7 @@ from smart_support.cli import serve as serving
 from smart_support.cli import specs
 from smart_support.cli.catalogue import actions_json, errors_page
 from smart_support.cli.doctor import examine
+from smart_support.cli.failures import run_command
 from smart_support.cli.reference import reference
 from smart_support.cli.worker import serve_as_worker
 from smart_support.errors import InvalidInput, SupportError
@@ -29,7 +30,6 @@ from smart_support.operations.records import Access, ReviewState, Risk
 from smart_support.operations.review import Correction
 from smart_support.security.sealing import new_key
 from smart_support.settings import Settings, read_settings
-from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext
 from smart_support.telemetry.log_file import LogFile
 from smart_support.telemetry.logs import configure_logs
 from smart_support.telemetry.watch import hide_secrets_of
@@ -671,10 +671,14 @@ def _log_file(settings: Settings) -> LogFile | None:
 
 def _command() -> str:
     """Which command runs; never its arguments."""
+    words, group = sys.argv[1:3], cli
+    if words[:1] == ["credentials"]:
+        words, group = words[1:], credentials_cli
     known = {
-        each.name or each.callback.__name__ for each in cli.registered_commands if each.callback
+        each.name or each.callback.__name__ for each in group.registered_commands if each.callback
     }
-    return next((word for word in sys.argv[1:2] if word in known), "command")
+    name = next((word for word in words[:1] if word in known), "command")
+    return name if group is cli else f"credentials {name}"
 
 
 def _json_object(arguments: str) -> dict[str, Any]:
@@ -698,11 +702,10 @@ def _run(work: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:
             message_text=settings.smart_support_log_message_text,
         ):
             try:
-                return uvloop.run(work(settings))
-            except Exception as error:
-                ERROR_HANDLER.handle(error, ErrorContext(place="cli", operation=_command()))
-                if isinstance(error, SupportError):
-                    raise
+                return uvloop.run(run_command(work(settings), settings, _command()))
+            except SupportError:
+                raise
+            except Exception:  # noqa: BLE001 - it is in the log, and a person reads no traceback
                 sys.exit(70)
     except SupportError as error:
         sys.stderr.write(f"smart-support: {error}\n")
