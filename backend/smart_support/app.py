@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 import sqlalchemy as sa
 import structlog
 from fastapi import Depends, FastAPI
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,7 +21,12 @@ from smart_support import __version__
 from smart_support.agent.agents import LiveAgents
 from smart_support.agent.ask import ask_model
 from smart_support.agent.caps import caps_of
-from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
+from smart_support.agent.checkpoints import (
+    TABLES_VERSION,
+    forget,
+    prepare_checkpoints,
+    stored_checkpoints,
+)
 from smart_support.agent.graph import build_graph
 from smart_support.agent.graph_errors import error_of_agent
 from smart_support.agent.model import StreamingChatOpenAI, open_model
@@ -63,6 +68,9 @@ from smart_support.api import (
 )
 from smart_support.api import (
     operations as operation_routes,
+)
+from smart_support.api import (
+    sign_ins as sign_in_routes,
 )
 from smart_support.api import (
     specs as spec_routes,
@@ -108,6 +116,7 @@ from smart_support.conversations.postgres import (
     PostgresHandoffs,
 )
 from smart_support.conversations.records import MessageLimit
+from smart_support.database import Sessions
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import (
     POOL_SIZE,
@@ -136,6 +145,7 @@ from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.security.audit_postgres import PostgresAudit
 from smart_support.security.credentials_postgres import PostgresCredentials
+from smart_support.security.endings_postgres import PostgresEndings
 from smart_support.security.sealing import Keys, kept_keys, parse_keys
 from smart_support.settings import Settings
 from smart_support.telemetry import metrics
@@ -159,6 +169,9 @@ from smart_support.tools.keyring import Keyring
 from smart_support.tools.linked import LinkedReads
 from smart_support.tools.oauth import OAuth
 from smart_support.tools.resolve import CallResolver
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 log = structlog.get_logger()
 
@@ -304,6 +317,17 @@ async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, Pos
 
 
 @asynccontextmanager
+async def open_sign_ins(settings: Settings, url: str) -> AsyncIterator[SignIns]:
+    """What ends sign-ins, on the migrated database at `url`."""
+    engine = open_engine(url)
+    try:
+        connected = sessions(engine)
+        yield SignIns(tokens_of(settings), PostgresAudit(connected), PostgresEndings(connected))
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
 async def open_adviser(settings: Settings) -> AsyncIterator[Ask]:
     """The model alone, to be asked about imported operations.
 
@@ -386,8 +410,11 @@ async def open_parts(
         engine = open_engine(url)
         stack.push_async_callback(engine.dispose)
         connected = sessions(engine)
-        saver = await stack.enter_async_context(open_checkpoints(psycopg_dsn(url)))
-        await _prepare_checkpoints(engine, saver)
+        saver = await stack.enter_async_context(
+            stored_checkpoints(psycopg_dsn(url), partial(_prepare_checkpoints, engine))
+        )
+        if not await _checkpoints_stand(connected):
+            await saver.open()  # makes the tables
         direct = settings.smart_support_database_direct_url
         life = await stack.enter_async_context(
             living(direct.get_secret_value() if direct is not None else url)
@@ -614,6 +641,10 @@ async def open_parts(
             sender = HandoffWebhook(PostgresOutbox(connected), hooks, *webhook)
             await stack.enter_async_context(_task(sender.run(), "webhook", errors))
         tokens = tokens_of(settings)
+        sign_ins = SignIns(tokens, audit, PostgresEndings(connected), clock=seams.clock)
+        life.when_told(sign_ins.hear)
+        life.when_regained(sign_ins.look)
+        await sign_ins.catch_up()
         await stack.enter_async_context(_task(derivation.run(), "derivation", errors))
         stack.push_async_callback(derivation.sweep)
         if settings.database_url is not None or settings.smart_support_workers > 1:
@@ -636,7 +667,12 @@ async def open_parts(
             await stack.enter_async_context(_task(relay.run(), "relay", errors))
             await stack.enter_async_context(_task(relay.look(), "relay look", errors))
         stack.push_async_callback(runner.close, settings.smart_support_stop_grace)
-        await stack.enter_async_context(_task(sockets.watch(tokens.read), "sign-ins", errors))
+        await stack.enter_async_context(_task(sockets.watch(sign_ins.check), "sockets", errors))
+        await stack.enter_async_context(
+            _task(
+                sign_ins.run(partial(sockets.sign_out, sign_ins.check), errors), "sign-ins", errors
+            )
+        )
         await recovery.sweep()
         with errors.guarding(ErrorContext(place="job", operation="titles of the release before")):
             await tracker.complete_titles()
@@ -664,7 +700,7 @@ async def open_parts(
             peers=peers,
             operations=operations,
             audit=audit,
-            sign_ins=SignIns(audit),
+            sign_ins=sign_ins,
             credentials=credentials,
             oauth=oauth,
             keyring=keyring,
@@ -749,6 +785,7 @@ def create_app(
         calls,
         turn_routes,
         stops,
+        sign_in_routes,
     ):
         app.include_router(room.router, dependencies=limited)
     app.include_router(approvals.consents, dependencies=limited)
@@ -786,7 +823,17 @@ def _client(
     )
 
 
-async def _prepare_checkpoints(engine: AsyncEngine, saver: AsyncPostgresSaver) -> None:
+async def _checkpoints_stand(connected: Sessions) -> bool:
+    """Whether LangGraph's tables are there, as its saver would make them."""
+    async with connected() as session:
+        there = await session.scalar(sa.select(sa.func.to_regclass("checkpoint_migrations")))
+        if there is None:
+            return False
+        version = await session.scalar(sa.text("SELECT max(v) FROM checkpoint_migrations"))
+    return version is not None and version >= TABLES_VERSION
+
+
+async def _prepare_checkpoints(engine: AsyncEngine, saver: "AsyncPostgresSaver") -> None:
     """Have LangGraph's tables in place; of several processes at once, one after the other."""
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -252,7 +252,7 @@ class Settings(BaseSettings):
         128,
         gt=0,
         description="Turns that a process answers at once at most; fewer while its processor is"
-        " busy, down to 16. Others wait, in order, and their customers are told so.",
+        " busy, down to 32. Others wait, in order, and their customers are told so.",
     )
     smart_support_turns_waiting: int = Field(
         96,

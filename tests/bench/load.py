@@ -165,6 +165,8 @@ class Target:
     pid: int
     postmaster: int | None
     session: Callable[[], AbstractAsyncContextManager[Session]]
+    rests: float = 0.0
+    """Seconds for which it may do nothing although work of its last turns is left."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,8 @@ class Scenario:
     """What the customer adds, which says how fast the model is (`PACES`)."""
     before: int = 0
     """Turns that each thread has already when it begins; they are not measured."""
+    spread: float = 0.0
+    """Seconds over which the sessions begin, evenly; 0: all in one moment."""
 
     @property
     def name(self) -> str:
@@ -185,7 +189,8 @@ class Scenario:
         pace = f", {pause * 1000:.0f} ms a token" if pause else ""
         pace += f" after {first * 1000:.0f} ms" if first else ""
         old = f", turn {self.before + 1} and on" if self.before else ""
-        return f"{self.sessions} session{several}{pace}{old}"
+        apart = f", {self.spread / self.sessions * 1000:.0f} ms apart" if self.spread else ""
+        return f"{self.sessions} session{several}{apart}{pace}{old}"
 
 
 @dataclass(frozen=True)
@@ -210,8 +215,9 @@ async def run(target: Target, scenario: Scenario) -> Sample:
     firsts: list[float] = []
     pieces = 0
 
-    async def customer(session: Session) -> None:
+    async def customer(session: Session, place: int) -> None:
         nonlocal pieces
+        await asyncio.sleep(scenario.spread * place / scenario.sessions)
         for _ in range(scenario.turns):
             began = time.perf_counter()
             async with asyncio.timeout(TURN_SECONDS):
@@ -227,13 +233,13 @@ async def run(target: Target, scenario: Scenario) -> Sample:
         for session in sessions:
             for _ in range(scenario.before):
                 await session.turn(QUESTION)
-        before = await _quiet(target)
+        before = await _quiet(target, target.rests if scenario.before else 0.0)
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
-            for session in sessions:
-                group.create_task(customer(session))
+            for place, session in enumerate(sessions):
+                group.create_task(customer(session, place))
         seconds = time.perf_counter() - began
-        after = await _quiet(target)
+        after = await _quiet(target, target.rests)
     count = len(walls)
     return Sample(
         walls=walls,
@@ -245,8 +251,9 @@ async def run(target: Target, scenario: Scenario) -> Sample:
     )
 
 
-async def _quiet(target: Target) -> tuple[float, float]:
+async def _quiet(target: Target, rests: float) -> tuple[float, float]:
     """CPU seconds of the server and its database, once neither works any more (or for 5 s)."""
+    await asyncio.sleep(rests)
     found = _cpu(target)
     for _ in range(50):
         await asyncio.sleep(0.1)

@@ -1,8 +1,9 @@
 """The service as a whole beside the bare application: start, memory, rows, workers, overload.
 
-    python -m tests.bench.service [--turns 20000]
+    python -m tests.bench.service [--turns 20000] [--only rest]
 
-Minutes. `make bench-full` runs it after the turns and before the months of conversations.
+Minutes. `make bench-full` runs it after the turns and before the months of conversations. With
+`--only rest` one minute: what a process costs before anybody says anything.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from tests.bench.load import (
     our_session,
     run,
 )
-from tests.bench.processes import ROOT, cpus, pin, pin_family, postmaster, product, started
+from tests.bench.processes import ROOT, cpu_of, cpus, pin, pin_family, postmaster, product, started
 
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import psycopg_dsn
@@ -123,27 +124,32 @@ async def scene() -> AsyncIterator[Scene]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def starts(scene: Scene, own: str) -> Figure:
-    """Milliseconds from the start of the process to the first good answer of its health."""
-    figure = Figure(AT_REST, "start to the first good answer", "ms")
+async def starts(scene: Scene, own: str) -> list[Figure]:
+    """From the start of the process to the first good answer of its health: time, CPU, memory.
 
-    async def until_healthy(url: str) -> None:
+    CPU time says more than time on a machine that does other things as well.
+    """
+    took = Figure(AT_REST, "start to the first good answer", "ms")
+    worked = Figure(AT_REST, "start to the first good answer, CPU", "ms")
+    holds = Figure(AT_REST, "memory after the first good answer", "MiB")
+
+    async def until_healthy(pid: int, url: str, began: float) -> tuple[float, float, float]:
         async with httpx.AsyncClient(trust_env=False) as client:
             (await client.get(url)).raise_for_status()
+        return (time.perf_counter() - began) * 1000, cpu_of(pid) * 1000, resident(pid)
 
     for number in range(STARTS + 1):
         began = time.perf_counter()
-        async with scene.bare(own) as (_, port):
-            await until_healthy(f"http://127.0.0.1:{port}/health")
-            bare = time.perf_counter() - began
+        async with scene.bare(own) as (pid, port):
+            bare = await until_healthy(pid, f"http://127.0.0.1:{port}/health", began)
         began = time.perf_counter()
-        async with scene.ours() as (_, address):
-            await until_healthy(f"{address}/api/health")
-            ours = time.perf_counter() - began
+        async with scene.ours() as (pid, address):
+            ours = await until_healthy(pid, f"{address}/api/health", began)
         if number:  # the first compiles byte code and makes tables
-            figure.floor.append(bare * 1000)
-            figure.ours.append(ours * 1000)
-    return figure
+            for figure, floor, value in zip((took, worked, holds), bare, ours, strict=True):
+                figure.floor.append(floor)
+                figure.ours.append(value)
+    return [took, worked, holds]
 
 
 def resident(pid: int) -> float:
@@ -187,30 +193,21 @@ async def written(url: str) -> Written:
     return Written(int(rows), int(commits))
 
 
-async def measure(scene: Scene, turns: int) -> list[Figure]:
-    """Every row."""
-    own = await another_database(scene.url, "bare")
-    say("Measuring starts")
-    figures = [await starts(scene, own)]
-    now = datetime.now(UTC)
-    tokens = Tokens(KEY)
-    customer = tokens.issue(CUSTOMER, now=now, ttl=36_000)
-    operator = tokens.issue(OPERATOR, now=now, ttl=36_000)
-    rest = Figure(AT_REST, "memory before the first turn", "MiB")
-    warm = Figure(AT_REST, "memory after 128 customers at once", "MiB")
-    sockets = Figure(AT_REST, f"memory of an idle socket ({IDLE} of them)", "KiB")
-    inserted = Figure(PER_TURN, "rows written, what is derived included", "")
-    commits = Figure(PER_TURN, "commits, what is derived included", "")
-    growth = Figure(AT_REST, f"memory after {turns} more turns", "MiB")
-    again = Figure(OVER, "messages refused for now, of 480", "", "")
-    over = [Figure(OVER, name, unit, better) for name, unit, better in _OVER]
+@asynccontextmanager
+async def both(scene: Scene, own: str) -> AsyncIterator[dict[str, tuple[int, str, Any]]]:
+    """The bare application and ours, with an API that ours may call: process id, database, and
+    what opens a session."""
+    customer, operator = (
+        Tokens(KEY).issue(person, now=datetime.now(UTC), ttl=36_000)
+        for person in (CUSTOMER, OPERATOR)
+    )
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         pid, port = await enter(scene.bare(own))
         our_pid, address = await enter(scene.ours())
         client = await enter(httpx.AsyncClient(base_url=address, trust_env=False, timeout=60))
         await approve(client, operator, scene.company)
-        sides: dict[str, tuple[int, str, Any]] = {
+        yield {
             "floor": (pid, own, partial(bare_session, port)),
             "ours": (
                 our_pid,
@@ -218,6 +215,42 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
                 partial(our_session, client, address, customer),
             ),
         }
+
+
+async def measure_rest(scene: Scene) -> list[Figure]:
+    """The rows of a process that nobody has talked to yet."""
+    own = await another_database(scene.url, "bare")
+    say("Measuring starts")
+    figures = await starts(scene, own)
+    rest, sockets = _rest(), _sockets()
+    async with both(scene, own) as sides:
+        for side, (server, _, session) in sides.items():
+            getattr(rest, side).append(resident(server))
+            getattr(sockets, side).append(await idle(session, server))
+    return [*figures, rest, sockets]
+
+
+def _rest() -> Figure:
+    return Figure(AT_REST, "memory before the first turn", "MiB")
+
+
+def _sockets() -> Figure:
+    return Figure(AT_REST, f"memory of an idle socket ({IDLE} of them)", "KiB")
+
+
+async def measure(scene: Scene, turns: int) -> list[Figure]:
+    """Every row."""
+    own = await another_database(scene.url, "bare")
+    say("Measuring starts")
+    figures = await starts(scene, own)
+    rest, sockets = _rest(), _sockets()
+    warm = Figure(AT_REST, "memory after 128 customers at once", "MiB")
+    inserted = Figure(PER_TURN, "rows written, what is derived included", "")
+    commits = Figure(PER_TURN, "commits, what is derived included", "")
+    growth = Figure(AT_REST, f"memory after {turns} more turns", "MiB")
+    again = Figure(OVER, "messages refused for now, of 480", "", "")
+    over = [Figure(OVER, name, unit, better) for name, unit, better in _OVER]
+    async with both(scene, own) as sides:
         for side, (server, database, session) in sides.items():
             say(f"Measuring memory and rows: {side}")
             target = Target(server, postmaster(scene.folder), session)
@@ -233,7 +266,7 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
             getattr(warm, side).append(resident(server))
             getattr(sockets, side).append(await idle(session, server))
         say("Measuring overload")
-        _, _, session = sides["ours"]
+        our_pid, _, session = sides["ours"]
         target = Target(our_pid, postmaster(scene.folder), session)
         refused: list[str] = []
         patient = Target(our_pid, postmaster(scene.folder), partial(session, refused=refused))
@@ -253,6 +286,7 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
         growth.ours.append(resident(our_pid))
     say("Measuring two processes")
     figures += [rest, warm, growth, sockets, inserted, commits, *over, again]
+    customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
     return [*figures, await several(scene, customer)]
 
 
@@ -304,7 +338,10 @@ async def main(arguments: argparse.Namespace) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     at, before, began = datetime.now(UTC), machine(), time.monotonic()
     async with interruptible(), scene() as servers:
-        figures = await measure(servers, arguments.turns)
+        if arguments.only == "rest":
+            figures = await measure_rest(servers)
+        else:
+            figures = await measure(servers, arguments.turns)
     say("")
     say(table(figures))
     say("")
@@ -331,6 +368,7 @@ async def main(arguments: argparse.Namespace) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.service", description=__doc__)
     parser.add_argument("--turns", type=int, default=20_000, help="turns for the growth of memory")
+    parser.add_argument("--only", choices=["rest"], help="measure only these rows")
     parser.add_argument(
         "--out", type=Path, default=ROOT / ".benchmarks", help="folder for the JSON"
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smart_support.chat.pace import FIRST, LATE, LEAST, SAMPLES, SEEN, Pace, Throughput
+from smart_support.chat.pace import LATE, LEAST, SAMPLES, SEEN, Pace, Throughput
 from smart_support.chat.places import MOMENT, Place, Places
 
 MOST, WAITING = 128, 96
@@ -32,8 +32,8 @@ class TestPace:
         late = interval(pace, 2 * LATE)
         after = interval(pace, 0.0)
 
-        assert begun == [2 * FIRST, 4 * FIRST]
-        assert late == 4 * FIRST * 7 // 8
+        assert begun == [2 * LEAST, 4 * LEAST]
+        assert late == 4 * LEAST * 7 // 8
         assert after == late + math.isqrt(late)
 
     def test_takes_a_burst_for_a_burst(self) -> None:
@@ -41,18 +41,18 @@ class TestPace:
         pace = Pace(MOST)
 
         for _ in range(SAMPLES - 1):
-            pace.take(1.0, taken=FIRST, waiting=1)
-        pace.take(0.0, taken=FIRST, waiting=1)
+            pace.take(1.0, taken=LEAST, waiting=1)
+        pace.take(0.0, taken=LEAST, waiting=1)
 
-        assert pace.at_once == 2 * FIRST
+        assert pace.at_once == 2 * LEAST
 
     @pytest.mark.parametrize(
         ("late", "taken", "waiting"),
-        [(0.0, FIRST, 0), (0.0, FIRST - 1, 1), (0.8 * LATE, FIRST, 1), (1.0, FIRST + 1, 1)],
+        [(0.0, LEAST, 0), (0.0, LEAST - 1, 1), (0.8 * LATE, LEAST, 1), (1.0, LEAST + 1, 1)],
         ids=["nobody waits", "places are free", "neither late nor early", "still too many"],
     )
     def test_stays_as_it_is(self, late: float, taken: int, waiting: int) -> None:
-        assert interval(Pace(MOST), late, taken=taken, waiting=waiting) == FIRST
+        assert interval(Pace(MOST), late, taken=taken, waiting=waiting) == LEAST
 
     @given(
         most=st.integers(1, 500),
@@ -86,7 +86,7 @@ class TestThroughput:
         for pause in pauses:
             for step, waiting in ((1 / other, False), (1 / rate, True)):
                 seen.see(now, waiting=waiting)
-                for _ in range(int((4 if waiting else pause) / step)):
+                for _ in range(math.ceil((6 if waiting else pause) / step)):
                     now += step
                     seen.see(now, waiting=waiting, ended=1)
 

@@ -332,7 +332,7 @@ class TestForgottenTurns:
     async def test_that_were_closed_meanwhile_are_no_matter(self, desk: Desk) -> None:
         turn_id = await stored_without_task(desk)
         (found,) = await desk.first.conversations.own_open()
-        await desk.first.conversations.settle(turn_id, TurnStatus.DONE, [])
+        await desk.first.conversations.settle(desk.thread_id, turn_id, TurnStatus.DONE, [])
 
         with pytest.raises(TurnNotOpen):
             await desk.first.conversations.take_over(found)

@@ -10,7 +10,7 @@ from tests.support.model_endpoint import calls, fails, says, stalled
 from tests.support.server import logged
 from tests.support.turns import ADA, BOB, LEAD, ORDER_1, START, Desk, wire_problems
 
-from smart_support.agent.graph import parse_arguments
+from smart_support.agent.arguments import parse_arguments
 from smart_support.agent.prompts import HANDOFF, PROMPT_VERSION
 from smart_support.conversations.postgres import QUEUE_LIMIT
 from smart_support.conversations.records import QueueFull, TurnStatus

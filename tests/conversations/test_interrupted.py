@@ -39,7 +39,7 @@ class Turns:
         )
         await self._store.receive(thread, turn, "m1", f"Message {self.count}")
         fact = closed(turn, status=status, code=code)
-        await self._store.settle(turn, TurnStatus(status), [fact])
+        await self._store.settle(thread, turn, TurnStatus(status), [fact])
         async with self._sessions.begin() as session:
             await session.execute(
                 sa.update(turns)

@@ -13,6 +13,7 @@ from smart_support.conversations.records import QueueFull, Received, TurnNotOpen
 from smart_support.conversations.tables import turns
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
+from smart_support.events.fence import Fence, WriterReplaced, fenced
 from smart_support.events.postgres import PostgresEventLog
 
 THREAD, OTHER = thread_id(1), thread_id(2)
@@ -101,7 +102,7 @@ class TestSettling:
         for number in (1, 2, 3):
             await receive(store, number)
 
-        events, following = await store.settle(turn_id(1), TurnStatus.DONE, [closed()])
+        events, following = await store.settle(THREAD, turn_id(1), TurnStatus.DONE, [closed()])
 
         assert following is not None
         assert (following.id, following.status) == (turn_id(2), TurnStatus.OPEN)
@@ -112,7 +113,7 @@ class TestSettling:
         await receive(store, 1)
         await receive(store, 2)
 
-        _, following = await store.settle(turn_id(1), TurnStatus.DONE, [], open_next=False)
+        _, following = await store.settle(THREAD, turn_id(1), TurnStatus.DONE, [], open_next=False)
 
         assert following is None
         assert await statuses(store, (1, 2)) == ["done", "queued"]
@@ -121,22 +122,47 @@ class TestSettling:
         await receive(store, 1)
 
         outcomes = await asyncio.gather(
-            *(store.settle(turn_id(1), TurnStatus.DONE, [closed()]) for _ in range(5)),
+            *(store.settle(THREAD, turn_id(1), TurnStatus.DONE, [closed()]) for _ in range(5)),
             return_exceptions=True,
         )
 
         assert [type(each) for each in outcomes].count(TurnNotOpen) == 4
         assert len(await PostgresEventLog(sessions).read(THREAD)) == 2
 
+    async def test_by_a_process_that_was_replaced_writes_nothing(
+        self, store: PostgresConversations, sessions: Sessions
+    ) -> None:
+        await receive(store, 1)
+        await receive(store, 2)
+        (before,) = await store.own_open()
+        await PostgresConversations(sessions, owner=9).take_over(before)
+
+        with fenced(Fence(THREAD, before.epoch or 0)), pytest.raises(WriterReplaced):
+            await store.settle(THREAD, turn_id(1), TurnStatus.DONE, [closed()])
+
+        assert await statuses(store, (1, 2)) == ["open", "queued"]
+        assert len(await PostgresEventLog(sessions).read(THREAD)) == 2
+
+    async def test_numbers_its_events_in_order(
+        self, store: PostgresConversations, sessions: Sessions
+    ) -> None:
+        await receive(store, 1)
+
+        events, _ = await store.settle(THREAD, turn_id(1), TurnStatus.DONE, [message(), closed()])
+
+        assert [event.seq for event in events] == [2, 3]
+        assert events[0].at <= events[1].at
+        assert await PostgresEventLog(sessions).read(THREAD, after=1) == events
+
     async def test_of_no_turn_is_refused(self, store: PostgresConversations) -> None:
         with pytest.raises(TurnNotOpen):
-            await store.settle(turn_id(9), TurnStatus.DONE, [message()])
+            await store.settle(THREAD, turn_id(9), TurnStatus.DONE, [message()])
 
 
 class TestParking:
     async def test_goes_on_with_its_next_run(self, store: PostgresConversations) -> None:
         await receive(store, 1)
-        await store.settle(turn_id(1), TurnStatus.PARKED, [])
+        await store.settle(THREAD, turn_id(1), TurnStatus.PARKED, [])
         assert [turn.id for turn in await store.parked()] == [turn_id(1)]
 
         going_on = await store.unpark(turn_id(1))
@@ -145,19 +171,19 @@ class TestParking:
 
     async def test_waits_behind_an_open_turn(self, store: PostgresConversations) -> None:
         await receive(store, 1)
-        await store.settle(turn_id(1), TurnStatus.PARKED, [])
+        await store.settle(THREAD, turn_id(1), TurnStatus.PARKED, [])
         await receive(store, 2)
         await receive(store, 3)
 
         assert (await store.unpark(turn_id(1))).status is TurnStatus.QUEUED
 
-        _, following = await store.settle(turn_id(2), TurnStatus.DONE, [])
+        _, following = await store.settle(THREAD, turn_id(2), TurnStatus.DONE, [])
         assert following is not None
         assert following.id == turn_id(3)
 
     async def test_goes_on_once(self, store: PostgresConversations) -> None:
         await receive(store, 1)
-        await store.settle(turn_id(1), TurnStatus.PARKED, [])
+        await store.settle(THREAD, turn_id(1), TurnStatus.PARKED, [])
 
         outcomes = await asyncio.gather(
             *(store.unpark(turn_id(1)) for _ in range(5)), return_exceptions=True
@@ -195,7 +221,7 @@ class TestRecovering:
         await receive(store, 1)
         await receive(store, 2)
         assert await store.queued_without_open() == ()
-        await store.settle(turn_id(1), TurnStatus.DONE, [], open_next=False)
+        await store.settle(THREAD, turn_id(1), TurnStatus.DONE, [], open_next=False)
 
         assert await store.queued_without_open() == (THREAD,)
         opened = await asyncio.gather(*(store.open_next(THREAD) for _ in range(4)))

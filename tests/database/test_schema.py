@@ -9,15 +9,31 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.script import ScriptDirectory
 
-from smart_support.database import schema
-from smart_support.database.schema import all_tables, current_revision, migrate, migrations_folder
+from smart_support.database import migrating
+from smart_support.database.schema import (
+    all_tables,
+    current_revision,
+    migrate,
+    migrations_folder,
+    newest_revision,
+)
 from smart_support.errors import SetupError
 
 
 def execute(url: str, statement: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(statement)
+
+
+def is_migrating(url: str) -> bool:
+    with psycopg.connect(url) as connection:
+        held = connection.execute(
+            "SELECT FROM pg_locks JOIN pg_database ON database = pg_database.oid"
+            " WHERE datname = current_database() AND locktype = 'advisory' AND granted"
+        )
+        return held.fetchone() is not None
 
 
 def written_folder(tmp_path: Path, **migrations: str) -> Path:
@@ -77,7 +93,7 @@ async def test_a_migration_that_hangs_elsewhere_is_not_waited_for_for_ever(
     folder = written_folder(tmp_path, a="CREATE TABLE a ()")
 
     with psycopg.connect(url) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [schema.MIGRATION_LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [migrating.MIGRATION_LOCK])
         with pytest.raises(SetupError, match="Another process"):
             await migrate(url, folder=folder, lock_timeout=0.05)
 
@@ -104,7 +120,7 @@ async def test_a_table_that_is_in_use_is_let_go_and_tried_again(
 
         await migrate(url, folder=folder, sleep=pause)
 
-    assert pauses == [schema.LOCK_PAUSE] * 3
+    assert pauses == [migrating.LOCK_PAUSE] * 3
     assert await current_revision(url) == "b"
 
 
@@ -153,7 +169,7 @@ async def test_a_failing_migration_is_undone_and_named_and_frees_the_lock(
 
     assert await current_revision(url) == "a"
     with psycopg.connect(url) as connection:
-        free = connection.execute("SELECT pg_try_advisory_lock(%s)", [schema.MIGRATION_LOCK])
+        free = connection.execute("SELECT pg_try_advisory_lock(%s)", [migrating.MIGRATION_LOCK])
         assert free.fetchone() == (True,)
         assert connection.execute("SELECT to_regclass('b')").fetchone() == (None,)
 
@@ -206,7 +222,8 @@ async def test_a_cancelled_migration_has_ended_when_the_cancellation_passes(
     url = fresh_database()
     folder = written_folder(tmp_path, a="CREATE TABLE a AS SELECT 1 FROM pg_sleep(0.2)")
     task = asyncio.create_task(migrate(url, folder=folder))
-    await asyncio.sleep(0)
+    while not is_migrating(url):
+        await asyncio.sleep(0.01)
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
@@ -229,6 +246,45 @@ def test_the_migrations_are_found_in_the_installed_package_and_in_the_source_tre
 def test_an_installation_without_migrations_says_so(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="Install it again"):
         migrations_folder(tmp_path / "a" / "b")
+
+
+@pytest.mark.parametrize(
+    ("files", "newest"),
+    [
+        ({}, None),
+        ({"a": "revision = 'a'\ndown_revision = None\n"}, "a"),
+        (
+            {
+                "a": 'revision: str = "a"\ndown_revision: str | None = None\n',
+                "b": 'revision: str = "b"\ndown_revision: str | None = "a"\n',
+            },
+            "b",
+        ),
+        (
+            {
+                "a": "revision = 'a'\ndown_revision = None\n",
+                "b": "revision = 'b'\ndown_revision = None\n",
+            },
+            None,
+        ),
+        ({"a": "revision = 'a'\ndown_revision = ('x', 'y')\n"}, None),
+        ({"a": "revision = name()\ndown_revision = None\n"}, None),
+    ],
+)
+def test_the_newest_revision_is_read_off_the_files_or_left_to_alembic(
+    files: dict[str, str], newest: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "versions").mkdir()
+    for name, text in files.items():
+        (tmp_path / "versions" / f"{name}.py").write_text(text)
+
+    assert newest_revision(tmp_path) == newest
+
+
+def test_our_newest_revision_is_the_one_that_alembic_finds() -> None:
+    scripts = ScriptDirectory(str(migrations_folder()))
+
+    assert newest_revision() == scripts.get_current_head()
 
 
 def test_all_tables_of_all_packages_are_known() -> None:

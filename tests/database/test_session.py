@@ -86,8 +86,7 @@ async def all_work(engine: AsyncEngine, size: int = 2) -> None:
 
 @pytest.fixture
 async def engine(url: str) -> AsyncIterator[AsyncEngine]:
-    # So long PostgreSQL goes on with what was cancelled; the next test may wait for a row of it.
-    async with opened(url, statement_timeout=2.0) as made:
+    async with opened(url) as made:
         yield made
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DELETE FROM things")

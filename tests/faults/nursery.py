@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from smart_support.cli.commands import main
+from smart_support.cli.commands import cli
 
 
 def child(asked: dict[str, object], null: int) -> None:
@@ -26,7 +26,7 @@ def child(asked: dict[str, object], null: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", buffering=1)
     sys.argv = ["smart-support", "serve"]
-    main()
+    cli()
 
 
 def tend() -> None:

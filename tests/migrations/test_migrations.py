@@ -15,7 +15,8 @@ from tests.support.database import create_all
 from tests.support.definitions import definitions
 from tests.support.filling import fill
 
-from smart_support.database.schema import alembic_config, migrations_folder
+from smart_support.database.migrating import alembic_config
+from smart_support.database.schema import migrations_folder
 
 
 def scripts(folder: Path) -> list[Script]:

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 from tests.operations.documents import openapi, parameter, spec_of
@@ -30,7 +29,7 @@ from tests.support.model_endpoint import ModelEndpoint
 from tests.support.upstream import Upstream
 
 from smart_support.agent.agents import Agents, read_agents
-from smart_support.agent.checkpoints import forget, open_checkpoints, prepare_checkpoints
+from smart_support.agent.checkpoints import StoredCheckpoints, forget, stored_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.model import StreamingChatOpenAI, open_model
 from smart_support.chat.calls import CallRecovery
@@ -220,7 +219,7 @@ class Desk:
     stops: PostgresStops
     linked: LinkedReads
     call_limits: Limits
-    saver: AsyncPostgresSaver
+    saver: StoredCheckpoints
     log: PostgresEventLog
     ledger: PostgresLedger
     operations: PostgresOperations
@@ -488,8 +487,7 @@ async def open_desk(
         stack.enter_context(capture_logs())
         model = await stack.enter_async_context(ModelEndpoint())
         api = await stack.enter_async_context(Upstream())
-        saver = await stack.enter_async_context(open_checkpoints(psycopg_dsn(url)))
-        await prepare_checkpoints(saver)
+        saver = await stack.enter_async_context(stored_checkpoints(psycopg_dsn(url)))
         settings = Settings(_env_file=None, openai_api_key=SecretStr("test-key"))
         client = open_model(settings, base_url_override=model.base_url)
         stack.push_async_callback(client.close)

@@ -10,8 +10,8 @@ from tests.support.server import ADA, Server, running
 from tests.support.turns import ORDER_1, REFUND
 from tests.support.upstream import answers
 
-from smart_support.agent.graph import think
 from smart_support.agent.node_spans import spanned
+from smart_support.agent.thinking import think
 from smart_support.events.records import TurnOpened
 from smart_support.telemetry import tracing
 from smart_support.telemetry.logs import new_correlation_id
@@ -104,7 +104,6 @@ async def test_a_turn_is_seen_from_end_to_end(databases: Databases, template: st
         "http.client",
         "invoke_agent",
         "node call",
-        "node gate",
         "node think",
         "node think",
     ]

@@ -1,11 +1,12 @@
-"""Checkpoints in PostgreSQL: strictly plain data, and as many at once as there are connections."""
+"""Checkpoints: strictly plain data, kept in PostgreSQL for the turns that wait for a yes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import psycopg
 import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -15,53 +16,131 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
 )
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool
+
+from smart_support.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 log = structlog.get_logger()
 
-POOL_SIZE = 5
+TABLES_VERSION = 9
+"""Of LangGraph's own tables: the last step that its saver takes to make them."""
+
+Prepare: TypeAlias = "Callable[[AsyncPostgresSaver], Awaitable[None]]"
+
+
+async def prepare_checkpoints(saver: "AsyncPostgresSaver") -> None:
+    """Make or update LangGraph's own tables. Two processes must not do it at once."""
+    await saver.setup()
 
 
 @asynccontextmanager
-async def open_checkpoints(dsn: str) -> AsyncIterator[AsyncPostgresSaver]:
-    """A saver on its own small pool at `dsn` (as libpq reads it), with its tables in place."""
-    pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
-        dsn,
-        min_size=1,
-        max_size=POOL_SIZE,
-        timeout=5.0,
-        open=False,
-        kwargs={
-            "autocommit": True,
-            "prepare_threshold": 0,
-            "row_factory": dict_row,
-            "connect_timeout": 5,
-            "options": "-c statement_timeout=5000",
-        },
-        check=AsyncConnectionPool.check_connection,
-    )
-    await pool.open(wait=True, timeout=10.0)
+async def stored_checkpoints(
+    dsn: str, prepare: Prepare = prepare_checkpoints
+) -> AsyncIterator["StoredCheckpoints"]:
+    """Checkpoints at `dsn` (as libpq reads it); `prepare` has LangGraph's tables in place."""
+    stored = StoredCheckpoints(dsn, prepare)
     try:
-        # Plain data only: the default would import and call what a crafted row names.
-        saver = AsyncPostgresSaver(pool, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
-        # The saver guards one connection with one lock; with a pool that lock only queues.
-        saver.lock = _Places(POOL_SIZE)  # type: ignore[assignment]
-        yield saver
+        yield stored
     finally:
-        await pool.close(timeout=5.0)
+        await stored.close()
 
 
-class _Places(asyncio.Semaphore):
-    """As many holders at once as the pool has connections, in the shape of the saver's lock."""
+class StoredCheckpoints(BaseCheckpointSaver[Any]):
+    """LangGraph's saver, loaded and connected when a turn first waits for a yes, or by `open`.
+
+    It brings a driver of its own beside ours: ten megabytes and a connection, which many a process
+    never needs. What the driver raises is raised as DatabaseUnavailable.
+    """
+
+    def __init__(self, dsn: str, prepare: Prepare) -> None:
+        # Plain data only: the default would import and call what a crafted row names.
+        super().__init__(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        self._dsn = dsn
+        self._prepare = prepare
+        self._stack = AsyncExitStack()
+        self._store: ModuleType | None = None
+        self._opening: asyncio.Task[AsyncPostgresSaver] | None = None
+
+    async def open(self) -> "AsyncPostgresSaver":
+        """The saver itself, connected and with its tables.
+
+        Raises:
+            DatabaseUnavailable: it cannot be had now.
+        """
+        async with self._used() as saver:
+            return saver
+
+    async def close(self) -> None:
+        """Close the connections, if there are any; it cannot be used afterwards."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        await self._stack.aclose()
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        async with self._used() as saver:
+            return await saver.aget_tuple(config)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        async with self._used() as saver:
+            return await saver.aput(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        async with self._used() as saver:
+            await saver.aput_writes(config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        async with self._used() as saver:
+            await saver.adelete_thread(thread_id)
+
+    def get_next_version(self, current: Any, channel: None) -> str:  # noqa: ARG002
+        """A number that grows, then chance: the form in which LangGraph's saver keeps versions."""
+        number = 0 if current is None else int(str(current).partition(".")[0])
+        return f"{number + 1:032}.{random.random():016}"  # noqa: S311 - tells apart, hides nothing
+
+    @asynccontextmanager
+    async def _used(self) -> AsyncIterator["AsyncPostgresSaver"]:
+        if self._store is None:
+            self._store = await asyncio.to_thread(_loaded)
+        with self._store.errors_as_ours():
+            yield await self._opened(self._store)
+
+    async def _opened(self, store: ModuleType) -> "AsyncPostgresSaver":
+        """The saver; all who ask while it is being opened wait for the same one."""
+        opening = self._opening
+        if opening is None or (opening.done() and (opening.cancelled() or opening.exception())):
+            opening = self._opening = asyncio.create_task(self._open(store), name="checkpoints")
+        return await asyncio.shield(opening)
+
+    async def _open(self, store: ModuleType) -> "AsyncPostgresSaver":
+        async with AsyncExitStack() as opening:
+            saver: AsyncPostgresSaver = await opening.enter_async_context(
+                store.open_saver(self._dsn, self.serde)
+            )
+            await self._prepare(saver)
+            self._stack.push_async_exit(opening.pop_all())
+        return saver
 
 
-async def prepare_checkpoints(saver: AsyncPostgresSaver) -> None:
-    """Make or update LangGraph's own tables. Two processes must not do it at once."""
-    await saver.setup()
+def _loaded() -> ModuleType:
+    from smart_support.agent import checkpoint_store
+
+    return checkpoint_store
 
 
 class TurnCheckpoints(BaseCheckpointSaver[Any]):
@@ -81,7 +160,7 @@ class TurnCheckpoints(BaseCheckpointSaver[Any]):
         """Whether there is a checkpoint to go on from."""
         try:
             return await self._saver.aget_tuple(_config(turn_id)) is not None
-        except psycopg.Error as error:
+        except DatabaseUnavailable as error:
             log.warning("checkpoint_not_read", turn_id=turn_id, error=str(error))
             return False
 
@@ -92,7 +171,7 @@ class TurnCheckpoints(BaseCheckpointSaver[Any]):
                 await self._saver.aput(*at)
             for writes in self._writes.get(turn_id, ()):
                 await self._saver.aput_writes(*writes)
-        except psycopg.Error as error:
+        except DatabaseUnavailable as error:
             log.warning("checkpoint_not_kept", turn_id=turn_id, error=str(error))
 
     def let_go(self, turn_id: str) -> None:
@@ -148,5 +227,5 @@ async def forget(saver: Any, turn_id: str) -> None:
     """Delete the checkpoints of a turn that is over: the log holds all that is worth keeping."""
     try:
         await saver.adelete_thread(turn_id)
-    except psycopg.Error as error:
+    except DatabaseUnavailable as error:
         log.warning("checkpoint_not_deleted", turn_id=turn_id, error=str(error))

@@ -75,13 +75,21 @@ def past_messages(
     (turn and words).
     """
     past = divide(events, current, tokens=tokens, memory=memory)
-    kept_ids = {turn.id for turn in past.kept}
-    writes = [words for turn_id, words in certain if turn_id not in kept_ids | {current}]
-    return messages_of(past, text, earlier(memory, past.left_out, writes))
+    return messages_of(past, current, text, memory=memory, certain=certain)
 
 
-def messages_of(past: Past, text: str, before: str | None = None) -> list[Wire]:
-    """The turns of `past` that are kept, and then `text`; `before` stands for what was earlier."""
+def messages_of(
+    past: Past,
+    current: TurnId,
+    text: str,
+    *,
+    memory: Memory | None = None,
+    certain: Sequence[tuple[TurnId, str]] = (),
+) -> list[Wire]:
+    """The same, of what has been divided already."""
+    told = {turn.id for turn in past.kept} | {current}
+    writes = [words for turn_id, words in certain if turn_id not in told]
+    before = earlier(memory, past.left_out, writes)
     return [
         *([{"role": "system", "content": before}] if before else []),
         *(message for turn in past.kept for message in turn.messages),
@@ -101,7 +109,8 @@ def divide(
     Turns that `memory` covers are in neither.
     """
     covered = memory.covers if memory else 0
-    turns = [turn for turn in _turns(events, current) if turn.seq > covered]
+    # What follows the beginning of a turn that is covered belongs to no turn then.
+    turns = _turns([event for event in events if event.seq > covered], current)
     room = tokens
     for place in range(len(turns) - 1, -1, -1):
         room -= sum(map(tokens_of_message, turns[place].messages))

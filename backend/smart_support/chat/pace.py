@@ -14,11 +14,9 @@ for Congestion Avoidance" (1989), and the step of a square root from Netflix's c
 
 import math
 
-LEAST = 16
-"""Turns that are answered at once however late the loop is: what makes it late may not be turns."""
-
-FIRST = 32
-"""Turns that a process begins with, until it knows itself."""
+LEAST = 32
+"""Turns that are answered at once however late the loop is: what makes it late may not be turns,
+and fewer have less in common that is done for several of them in one go."""
 
 LATE = 0.005
 """Seconds of lateness in every moment of an interval that are too many: RFC 8289's target."""
@@ -39,14 +37,14 @@ class Pace:
     Doubled in each interval until the loop is late for the first time, as TCP begins.
     """
 
-    def __init__(self, most: int, *, least: int = LEAST, first: int = FIRST) -> None:
-        """`most` bounds it, above all else."""
+    def __init__(self, most: int, *, least: int = LEAST) -> None:
+        """Begins with the `least`; `most` bounds it, above all else."""
         self._most = most
         self._least = min(least, most)
         self._steep = True
         self._samples = 0
         self._latest = math.inf
-        self.at_once = max(self._least, min(first, most))
+        self.at_once = self._least
         """How many turns may be answered at once now."""
 
     def take(self, late: float, *, taken: int, waiting: int) -> bool:

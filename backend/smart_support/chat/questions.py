@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from smart_support.agent.graph import parse_arguments
+from smart_support.agent.arguments import parse_arguments
 from smart_support.agent.state import ToolCallState
 from smart_support.errors import InvalidInput, NotAllowed, SupportError
 from smart_support.events.records import ApprovalAsked, Event, ThreadId

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from smart_support.agent.history import MAX_EVENTS, divide, messages_of, past_messages
+from smart_support.agent.history import divide, messages_of
 from smart_support.agent.memory import Memory, extended, summarised
 from smart_support.agent.state import ChatModel
 from smart_support.chat.past import PastEvents
@@ -20,6 +20,8 @@ from smart_support.ledger.postgres import PostgresLedger
 log = structlog.get_logger()
 
 _SUMMARY_SECONDS = 60.0
+_SHORT = 100
+"""Events of a thread whose notes are not asked for before it shows that something is left out."""
 _LEAST_TURNS = 4
 """Turns that must be too old before the notes are written anew; until then they are drawn out."""
 
@@ -30,7 +32,7 @@ class History:
 
     messages: list[dict[str, Any]]
     crowded: bool
-    """Whether there is more than fits word for word, so that notes may be due."""
+    """Whether so much does not fit word for word that notes may be due after the turn."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,15 +49,17 @@ class Remembering:
 
     async def history(self, turn: Turn, past: Sequence[Event]) -> History:
         """The messages before the turn's own, and that."""
-        whole = divide(past, turn.id, tokens=self.tokens)
-        if not whole.left_out and len(past) < MAX_EVENTS:  # then nothing has to stand for anything
-            return History(messages_of(whole, turn.text), crowded=False)
+        divided = divide(past, turn.id, tokens=self.tokens) if len(past) < _SHORT else None
+        if divided is not None and not divided.left_out:  # nothing has to stand for anything
+            return History(messages_of(divided, turn.id, turn.text), crowded=False)
         memory = await self._memory(turn.thread_id)
+        if divided is None or memory is not None:
+            divided = divide(past, turn.id, tokens=self.tokens, memory=memory)
         writes = await self.ledger.writes(turn.thread_id)
-        messages = past_messages(
-            past, turn.id, turn.text, tokens=self.tokens, memory=memory, certain=writes
+        return History(
+            messages_of(divided, turn.id, turn.text, memory=memory, certain=writes),
+            crowded=len(divided.left_out) >= _LEAST_TURNS - 1,  # this turn leaves out one more
         )
-        return History(messages, crowded=True)
 
     def notice(self, thread_id: ThreadId) -> None:
         """Write the thread's notes in the background, if enough has become old."""

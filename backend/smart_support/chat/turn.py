@@ -192,7 +192,7 @@ class _Run:
     taken_over: float | None = None
     agent: str = _ONE_AGENT.first
     crowded: bool = False
-    """Whether the thread has turns that the model does not read word for word any more."""
+    """Whether notes of the thread may be due after the turn."""
     first_token: float | None = None
     model_calls: int = 0
     input_tokens: int = 0
@@ -834,7 +834,7 @@ class TurnRunner:
     async def _settle(self, run: _Run, status: TurnStatus, facts: Sequence[Fact]) -> None:
         turn = run.turn
         events, following = await self._parts.conversations.settle(
-            turn.id, status, facts, open_next=not self._closing
+            turn.thread_id, turn.id, status, facts, open_next=not self._closing
         )
         self.publish(turn.thread_id, events)
         self._parts.followers.stop_writing(turn.thread_id)

@@ -26,10 +26,11 @@ dashboard. The correlation id that comes with it finds the log line.
 * **page**: what the page does. `tell` shows the words, `retry` offers to send again, `wait` counts
   down, `reconnect` connects anew, `sign_in` leads there, `hand_off` offers a person.
 
-Exceptions of other libraries become these where they enter: SQLAlchemy, asyncpg and psycopg in
-`database/errors.py`, httpx in `resilience/upstream_errors.py`, openai in `agent/model_errors.py`,
-LangGraph in `agent/graph_errors.py`, pydantic in `api/problems.py`, `api/chat_socket.py` and
-`settings.py`. What nobody foresaw is `SYS_INTERNAL`.
+Exceptions of other libraries become these where they enter: SQLAlchemy and asyncpg in
+`database/errors.py`, psycopg in `agent/checkpoint_store.py`, httpx in
+`resilience/upstream_errors.py`, openai in `agent/model_errors.py`, LangGraph in
+`agent/graph_errors.py`, pydantic in `api/problems.py`, `api/chat_socket.py` and `settings.py`. What
+nobody foresaw is `SYS_INTERNAL`.
 """
 
 _TITLES = {

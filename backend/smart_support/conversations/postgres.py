@@ -21,7 +21,8 @@ from smart_support.conversations.tables import threads, turns
 from smart_support.conversations.tracker_postgres import PostgresConversationTracker
 from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound, RateLimited
-from smart_support.events.postgres import append, next_epoch, open_log, storable
+from smart_support.events.fence import WriterReplaced, fence_of
+from smart_support.events.postgres import next_epoch, open_log, storable
 from smart_support.events.records import (
     Event,
     Fact,
@@ -168,6 +169,7 @@ class PostgresConversations:
 
     async def settle(
         self,
+        thread_id: ThreadId,
         turn_id: TurnId,
         status: TurnStatus,
         facts: Sequence[Fact],
@@ -182,19 +184,38 @@ class PostgresConversations:
 
         Raises:
             TurnNotOpen: the turn is not open; nothing is written.
+            WriterReplaced: another process has taken the turn over; nothing is written.
         """
-        async with self._sessions.begin() as session:
-            thread_id = await self._lock_thread_of(session, turn_id)
-            closing = {"turn_id": turn_id, "after": status.value}
-            if await session.scalar(_CLOSE, closing) is None:
+        fence = fence_of(thread_id)
+        payloads = [storable(payload_of(fact)) for fact in facts]
+        async with self._sessions() as session:
+            row = (
+                await session.execute(
+                    _SETTLE,
+                    {
+                        "thread_id": thread_id,
+                        "turn_id": turn_id,
+                        "after": status.value,
+                        "types": [fact.type for fact in facts],
+                        "payloads": payloads,
+                        "fence": fence.epoch if fence else None,
+                        "process": self._owner,
+                        "open_next": open_next,
+                    },
+                )
+            ).one()
+        match row.outcome:
+            case "not_open":
                 raise TurnNotOpen(f"turn {turn_id} is not open")
-            events = await append(session, thread_id, facts)
-            if not open_next:
-                return events, None
-            following = await session.scalar(_FOLLOWING, {"thread_id": thread_id})
-            if following is None:
-                return events, None
-            return events, await self._move(session, following, TurnStatus.QUEUED, TurnStatus.OPEN)
+            case "replaced":
+                raise WriterReplaced(f"turn {turn_id} is another process's by now")
+        events = tuple(
+            Event(thread_id, row.seq_before + place, at, fact_of(fact.type, payload))
+            for place, (at, fact, payload) in enumerate(
+                zip(row.stamps or (), facts, payloads, strict=True), start=1
+            )
+        )
+        return events, None if row.id is None else _turn(row)
 
     async def backdate(self, thread_id: ThreadId, by: timedelta) -> None:
         """Let the thread have happened earlier; only for conversations that were made up."""
@@ -406,20 +427,22 @@ _LOCK_THREAD_OF = Prepared(
     .with_for_update(of=threads)
 )
 
-_CLOSE = Prepared(
-    sa.update(turns)
-    .where(turns.c.id == sa.bindparam("turn_id"), turns.c.status == TurnStatus.OPEN.value)
-    .values(
-        status=sa.bindparam("after", type_=turns.c.status.type),
-        owner=None,
-        closed_at=sa.case(
-            (
-                sa.bindparam("after", type_=turns.c.status.type) != TurnStatus.PARKED.value,
-                sa.func.now(),
-            )
-        ),
+_SETTLE = Prepared(
+    sa.text(
+        """
+    SELECT r.outcome, r.seq_before, r.stamps, (r.following).*
+    FROM settle_turn(:thread_id, :turn_id, :after, :types, :payloads, :fence, :process,
+      :open_next) AS r
+    """
+    ).bindparams(
+        sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
+        sa.bindparam("turn_id", type_=sa.Uuid(as_uuid=False)),
+        sa.bindparam("types", type_=sa.ARRAY(sa.Text)),
+        sa.bindparam("payloads", type_=sa.ARRAY(JSONB)),
+        sa.bindparam("fence", type_=sa.BigInteger),
+        sa.bindparam("process", type_=sa.BigInteger),
+        sa.bindparam("open_next", type_=sa.Boolean),
     )
-    .returning(turns.c.id)
 )
 
 _FOLLOWING = Prepared(

@@ -1,7 +1,6 @@
 """What a failing database call means to the rest of the program."""
 
 import asyncpg
-import psycopg
 from sqlalchemy import exc
 
 from smart_support.errors import DatabaseUnavailable, InvalidInput, SupportError
@@ -41,19 +40,12 @@ def map_database_error(exc_: BaseException) -> SupportError | None:
         return DatabaseUnavailable(f"every connection is in use: {reason}", silent=True)
     if isinstance(exc_, TimeoutError):
         return DatabaseUnavailable("PostgreSQL did not answer in time", silent=True)
-    # The drivers say this of a connection that is closed under a running statement; psycopg also
-    # of a pool without a free connection. LangGraph's saver speaks it without SQLAlchemy.
-    # A connection that the server has just ended, but whose end is not read yet, is to asyncpg in
-    # the middle of something, which it calls an error of its own.
+    # The driver says this of a connection that is closed under a running statement. A connection
+    # that the server has just ended, but whose end is not read yet, is to asyncpg in the middle of
+    # something, which it calls an error of its own.
     if isinstance(
         exc_,
-        (
-            OSError,
-            exc.InterfaceError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            psycopg.OperationalError,
-        ),
+        (OSError, exc.InterfaceError, asyncpg.InterfaceError, asyncpg.InternalClientError),
     ):
         return DatabaseUnavailable(reason)
     return None

@@ -1,19 +1,14 @@
-"""The shape of the database: brought up to date by Alembic, by one process at a time."""
+"""The shape of the database: seen to be the newest, or brought there by `migrating`."""
 
 import importlib
 import pkgutil
+import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+import asyncpg
 import sqlalchemy as sa
-import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import exc
 
 import smart_support
 from smart_support.database import metadata
@@ -21,21 +16,13 @@ from smart_support.database.engine import psycopg_dsn
 from smart_support.database.threads import run_to_the_end
 from smart_support.errors import SetupError
 
-log = structlog.get_logger()
-
 OLDEST_POSTGRES = 14
-MIGRATION_LOCK = 0x534D_5350  # "SMSP": any number, the same in every release
 
 LOCK_TRIES = 60
 """How often a migration tries to get the locks that it needs. It waits for them for as long as its
 own `lock_timeout` says, since everybody who wants the same table waits behind it meanwhile."""
 
-LOCK_PAUSE = 2.0
-"""Seconds between two tries, in which those who waited behind it go on."""
-
-_POLL_SECONDS = 0.1
-_LOCK_NOT_AVAILABLE = "55P03"
-_DEADLOCK = "40P01"
+_LOOK_SECONDS = 10.0
 
 
 async def migrate(
@@ -65,11 +52,17 @@ async def migrate(
         SetupError: it cannot be reached, is older than PostgreSQL `oldest`, has a schema newer
             than this release, or a migration failed (which then is undone).
     """
-    await run_to_the_end(
-        lambda: _migrate(
-            url, folder or migrations_folder(), oldest, lock_timeout, lock_tries, sleep
-        )
-    )
+    chosen = folder or migrations_folder()
+    if await _is_newest(url, chosen, oldest):
+        return
+
+    def work() -> None:
+        # Alembic is heavy, and hardly any start has something to migrate.
+        from smart_support.database.migrating import run_migrations
+
+        run_migrations(url, chosen, oldest, lock_timeout, lock_tries, sleep)
+
+    await run_to_the_end(work)
 
 
 async def current_revision(url: str) -> str | None:
@@ -78,22 +71,14 @@ async def current_revision(url: str) -> str | None:
     Raises:
         SetupError: it cannot be reached.
     """
-
-    def read() -> str | None:
-        with _connected(url) as connection:
-            return _revision(connection)
-
-    return await run_to_the_end(read)
-
-
-def alembic_config(connection: sa.Connection, folder: Path) -> Config:
-    """Alembic's settings to run the migrations of `folder` on `connection`."""
-    config = Config()
-    # A percent sign begins a placeholder there.
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config
+    try:
+        _, revision = await _look(url)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise SetupError(
+            f"The database of DATABASE_URL cannot be used: {str(error) or type(error).__name__}\n"
+            "Check the address, the user's rights, and that PostgreSQL runs there."
+        ) from error
+    return revision
 
 
 def migrations_folder(package: Path = Path(smart_support.__file__).parent) -> Path:
@@ -108,10 +93,25 @@ def migrations_folder(package: Path = Path(smart_support.__file__).parent) -> Pa
     raise SetupError("The migrations are missing from this installation. Install it again.")
 
 
-def newest_revision() -> str | None:
-    """The revision that this release brings a database to."""
-    scripts = ScriptDirectory(str(migrations_folder()))
-    return scripts.get_current_head()
+def newest_revision(folder: Path | None = None) -> str | None:
+    """The revision that this release brings a database to; None if that takes Alembic to say.
+
+    It stands in the migrations' files, which need not be loaded for it.
+    """
+    revisions, before = set[str](), set[str | None]()
+    for file in ((folder or migrations_folder()) / "versions").glob("*.py"):
+        found = dict(_REVISIONS.findall(file.read_text()))
+        if found.keys() != {"revision", "down_revision"}:
+            return None
+        revisions.add(found["revision"])
+        before.add(found["down_revision"])
+    newest = revisions - before
+    return newest.pop() if len(newest) == 1 else None
+
+
+_REVISIONS = re.compile(
+    r"""^(revision|down_revision)(?:: [^=\n]+)? = (?:["']([^"'\n]+)["']|None)$""", re.MULTILINE
+)
 
 
 def all_tables() -> sa.MetaData:
@@ -122,113 +122,28 @@ def all_tables() -> sa.MetaData:
     return metadata
 
 
-def _migrate(
-    url: str,
-    folder: Path,
-    oldest: int,
-    lock_timeout: float,
-    lock_tries: int,
-    sleep: Callable[[float], None],
-) -> None:
-    with _connected(url) as connection:
-        _refuse_old(connection, oldest)
-        config = alembic_config(connection, folder)
-        scripts = ScriptDirectory.from_config(config)
-        if _is_current(connection, scripts):
-            return
-        _take_lock(connection, lock_timeout, sleep)
-        try:
-            if not _is_current(connection, scripts):
-                _upgrade(connection, config, lock_tries, sleep)
-        finally:
-            connection.rollback()
-            connection.execute(
-                sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK}
-            )
-            connection.commit()
+async def _is_newest(url: str, folder: Path, oldest: int) -> bool:
+    """Whether there is nothing to migrate; False as well if it cannot be seen from here."""
+    try:
+        major, revision = await _look(url)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False  # `migrating` says what is wrong
+    return major >= oldest and revision is not None and revision == newest_revision(folder)
 
 
-def _take_lock(connection: sa.Connection, patience: float, sleep: Callable[[float], None]) -> None:
-    """Be the one who migrates.
-
-    Asked for again and again: an index that is built concurrently waits for every statement that
-    runs, and so for one that would wait here for whoever builds it.
-    """
-    taken = sa.text("SELECT pg_try_advisory_lock(:lock)")
-    waited = 0.0
-    while True:
-        found = connection.execute(taken, {"lock": MIGRATION_LOCK}).scalar_one()
-        connection.commit()
-        if found:
-            return
-        if waited >= patience:
-            raise SetupError(
-                f"Another process has been migrating the database for {patience:g} seconds. See"
-                " what it waits for, or end it, and start again."
-            )
-        sleep(_POLL_SECONDS)
-        waited += _POLL_SECONDS
-
-
-def _upgrade(
-    connection: sa.Connection, config: Config, tries: int, sleep: Callable[[float], None]
-) -> None:
-    """Run the migrations that are missing; one whose locks are not to be had is tried again."""
-    for number in range(1, tries + 1):
-        try:
-            command.upgrade(config, "head")
-            return
-        except exc.DBAPIError as error:
-            connection.rollback()
-            state = getattr(error.orig, "sqlstate", None)
-            if state not in {_LOCK_NOT_AVAILABLE, _DEADLOCK} or number == tries:
-                raise
-            log.warning("migration_waits_for_locks", tries=number)
-            sleep(LOCK_PAUSE)
-
-
-def _is_current(connection: sa.Connection, scripts: ScriptDirectory) -> bool:
-    revision = _revision(connection)
-    known = {script.revision for script in scripts.walk_revisions()}
-    if revision is not None and revision not in known:
-        raise SetupError(
-            f"The database was made by a newer release (its revision {revision} is unknown here)."
-            " Install that release, or restore a backup from before it was upgraded."
-        )
-    return revision == scripts.get_current_head()
-
-
-def _revision(connection: sa.Connection) -> str | None:
-    revision = MigrationContext.configure(connection).get_current_revision()
-    connection.rollback()
-    return revision
-
-
-def _refuse_old(connection: sa.Connection, oldest: int) -> None:
-    number = int(connection.execute(sa.text("SHOW server_version_num")).scalar_one())
-    connection.rollback()
-    if number // 10_000 < oldest:
-        raise SetupError(
-            f"PostgreSQL {number // 10_000} is too old. Set DATABASE_URL to a PostgreSQL {oldest}"
-            " or newer, or leave it empty to use the embedded one."
-        )
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[sa.Connection]:
-    """A connection of its own, closed at the end; what PostgreSQL refuses becomes a SetupError."""
-    engine = sa.create_engine(
-        sa.make_url(psycopg_dsn(url)).set(drivername="postgresql+psycopg"),
-        poolclass=sa.NullPool,
-        connect_args={"connect_timeout": 10, "application_name": "smart-support migrate"},
+async def _look(url: str) -> tuple[int, str | None]:
+    """The major version of the server, and the revision of its database."""
+    connection = await asyncpg.connect(
+        psycopg_dsn(url),
+        timeout=_LOOK_SECONDS,
+        command_timeout=_LOOK_SECONDS,
+        statement_cache_size=0,
+        server_settings={"application_name": "smart-support migrate"},
     )
     try:
-        with engine.connect() as connection:
-            yield connection
-    except exc.DBAPIError as error:
-        raise SetupError(
-            f"The database of DATABASE_URL cannot be used: {str(error.orig).strip()}\n"
-            "Check the address, the user's rights, and that PostgreSQL runs there."
-        ) from error
+        major: int = connection.get_server_version().major
+        made = await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL")
+        revision = made and await connection.fetchval("SELECT version_num FROM alembic_version")
+        return major, revision or None
     finally:
-        engine.dispose()
+        await connection.close(timeout=_LOOK_SECONDS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Self
 
 import httpx
@@ -211,3 +211,9 @@ class Origin:
 def origin_of(url: httpx.URL) -> str:
     """Scheme, host and port, without the port that goes without saying."""
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+
+@lru_cache(maxsize=1_000)
+def origin_named(url: str) -> str:
+    """The same of a URL as text; reading one takes longer than all else that is asked of it."""
+    return origin_of(httpx.URL(url))

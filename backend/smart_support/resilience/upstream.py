@@ -19,6 +19,7 @@ from smart_support.resilience.origin import (
     Origin,
     OriginState,
     UpstreamSettings,
+    origin_named,
     origin_of,
 )
 from smart_support.resilience.records import (
@@ -110,12 +111,12 @@ class Upstreams:
 
     def allows(self, origin: str, group: str) -> bool:
         """Whether a call would be let through now. `origin` may be any URL of it."""
-        found = self._origins.get(origin_of(httpx.URL(origin)))
+        found = self._origins.get(origin_named(origin))
         return found is None or found.allows(group, self._clock())
 
     def worked_within(self, origin: str, seconds: float) -> bool:
         """Whether a call succeeded in the last `seconds`. `origin` may be any URL of it."""
-        found = self._origins.get(origin_of(httpx.URL(origin)))
+        found = self._origins.get(origin_named(origin))
         at = None if found is None else found.answered_at
         return at is not None and self._clock() - at < seconds
 
