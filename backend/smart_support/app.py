@@ -68,6 +68,9 @@ from smart_support.api import (
     operations as operation_routes,
 )
 from smart_support.api import (
+    sign_ins as sign_in_routes,
+)
+from smart_support.api import (
     specs as spec_routes,
 )
 from smart_support.api import (
@@ -140,6 +143,7 @@ from smart_support.resilience.upstream import Upstreams, UpstreamSettings
 from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.security.audit_postgres import PostgresAudit
 from smart_support.security.credentials_postgres import PostgresCredentials
+from smart_support.security.endings_postgres import PostgresEndings
 from smart_support.security.sealing import Keys, kept_keys, parse_keys
 from smart_support.settings import Settings
 from smart_support.telemetry import metrics
@@ -306,6 +310,17 @@ async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, Pos
     engine = open_engine(url)
     try:
         yield PostgresOperations(sessions(engine)), PostgresStops(sessions(engine))
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def open_sign_ins(settings: Settings, url: str) -> AsyncIterator[SignIns]:
+    """What ends sign-ins, on the migrated database at `url`."""
+    engine = open_engine(url)
+    try:
+        connected = sessions(engine)
+        yield SignIns(tokens_of(settings), PostgresAudit(connected), PostgresEndings(connected))
     finally:
         await engine.dispose()
 
@@ -622,6 +637,10 @@ async def open_parts(
             sender = HandoffWebhook(PostgresOutbox(connected), hooks, *webhook)
             await stack.enter_async_context(_task(sender.run(), "webhook", errors))
         tokens = tokens_of(settings)
+        sign_ins = SignIns(tokens, audit, PostgresEndings(connected), clock=seams.clock)
+        life.when_told(sign_ins.hear)
+        life.when_regained(sign_ins.look)
+        await sign_ins.catch_up()
         await stack.enter_async_context(_task(derivation.run(), "derivation", errors))
         stack.push_async_callback(derivation.sweep)
         if settings.database_url is not None or settings.smart_support_workers > 1:
@@ -644,7 +663,12 @@ async def open_parts(
             await stack.enter_async_context(_task(relay.run(), "relay", errors))
             await stack.enter_async_context(_task(relay.look(), "relay look", errors))
         stack.push_async_callback(runner.close, settings.smart_support_stop_grace)
-        await stack.enter_async_context(_task(sockets.watch(tokens.read), "sign-ins", errors))
+        await stack.enter_async_context(_task(sockets.watch(sign_ins.check), "sockets", errors))
+        await stack.enter_async_context(
+            _task(
+                sign_ins.run(partial(sockets.sign_out, sign_ins.check), errors), "sign-ins", errors
+            )
+        )
         await recovery.sweep()
         with errors.guarding(ErrorContext(place="job", operation="titles of the release before")):
             await tracker.complete_titles()
@@ -672,7 +696,7 @@ async def open_parts(
             peers=peers,
             operations=operations,
             audit=audit,
-            sign_ins=SignIns(audit),
+            sign_ins=sign_ins,
             credentials=credentials,
             oauth=oauth,
             keyring=keyring,
@@ -756,6 +780,7 @@ def create_app(
         calls,
         turn_routes,
         stops,
+        sign_in_routes,
     ):
         app.include_router(room.router, dependencies=limited)
     app.include_router(approvals.consents, dependencies=limited)

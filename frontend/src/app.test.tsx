@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { page } from "vitest/browser";
 import { THREAD } from "../tests-support/logs";
 import { expectAccessible, expectNoSidewaysScroll, openPage } from "../tests-support/page";
-import { fakeServer } from "../tests-support/server";
+import { fakeServer, json, problem } from "../tests-support/server";
 
 describe("signing in", () => {
   test("is asked of who has no token", async () => {
@@ -35,7 +35,40 @@ describe("signing in", () => {
     await openPage(fakeServer("lead"), { path: "/replay" });
 
     await page.getByRole("button", { name: /Kim Osei/ }).click();
-    await page.getByRole("menuitem", { name: "Sign out" }).click();
+    await page.getByRole("menuitem", { name: "Sign out", exact: true }).click();
+
+    await expect.element(page.getByRole("heading", { name: "You are signed out" })).toBeVisible();
+  });
+
+  test.each([
+    ["Sign out", false],
+    ["Sign out everywhere", true],
+  ])("ends the token with %s", async (name, everywhere) => {
+    const server = fakeServer("customer");
+    const ended: unknown[] = [];
+    server.routes["POST /api/me/sign-out"] = async (_, request) => {
+      ended.push(await request.json());
+      server.refuse("signed_out"); // its chat closes before the answer comes
+      return json({ ended_at: "2026-11-23T18:06:00Z" });
+    };
+    await openPage(server);
+
+    await page.getByRole("button", { name: /Ada Park/ }).click();
+    await page.getByRole("menuitem", { name, exact: true }).click();
+
+    await expect.element(page.getByRole("heading", { name: "You are signed out" })).toBeVisible();
+    expect(ended).toEqual([{ everywhere }]);
+  });
+
+  test("that could not be ended says so, and leaves at least this tab", async () => {
+    const server = fakeServer("lead");
+    server.routes["POST /api/me/sign-out"] = () => problem(503, "DB_UNAVAILABLE", "Not now.");
+    await openPage(server, { path: "/replay" });
+
+    await page.getByRole("button", { name: /Kim Osei/ }).click();
+    await page.getByRole("menuitem", { name: "Sign out everywhere" }).click();
+    await expect.element(page.getByText("Not now.")).toBeVisible();
+    await page.getByRole("menuitem", { name: "Leave this tab only" }).click();
 
     await expect.element(page.getByRole("heading", { name: "You are signed out" })).toBeVisible();
   });

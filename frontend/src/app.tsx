@@ -58,7 +58,8 @@ export function App(props: AppProps) {
   const [why, setWhy] = useState<WhySignedOut>("never");
   const leave = (reason: WhySignedOut) => {
     forgetPerson(props.storage);
-    setWhy(reason);
+    // Who has signed out is refused from then on, which is no news to them.
+    setWhy((before) => (before === "left" ? before : reason));
     setToken(null);
   };
   return (

@@ -118,6 +118,7 @@ export function fakeServer(role: Role) {
         model: { name: "offline", offline: true },
       }),
     "GET /api/me": () => json(PEOPLE[role]),
+    "POST /api/me/sign-out": () => json({ ended_at: "2026-11-23T18:06:00Z" }),
     "POST /api/threads": () => {
       threads = [threadOf({ title: "" })];
       return json(threads[0], 201);

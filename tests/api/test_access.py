@@ -29,6 +29,8 @@ RULES: dict[str, set[Role] | None] = {
     "PUT /api/observability/debug": OPERATORS,
     "GET /{path:path}": EVERYBODY,
     "GET /api/me": set(Role),
+    "POST /api/me/sign-out": set(Role),
+    "POST /api/sign-ins/end": OPERATORS,
     "POST /api/threads": CUSTOMER,
     "GET /api/threads": CUSTOMER | LEADS,
     "GET /api/threads/{thread_id}": CUSTOMER | LEADS,

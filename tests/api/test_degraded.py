@@ -18,6 +18,7 @@ from smart_support.api import sockets
 from smart_support.api.degraded import Degradation
 from smart_support.api.sockets import Sockets
 from smart_support.errors import SupportError
+from smart_support.identity.tokens import SignIn
 from smart_support.resilience.upstream import CallFailed, CallPlan, Upstreams
 from smart_support.telemetry.watch import MODEL
 from smart_support.tools import call as tool_calls
@@ -90,8 +91,7 @@ class TestOpenSockets:
 class _Client:
     """Takes what it is told, or not in time."""
 
-    token = ""
-    valid_until = math.inf
+    sign_in = SignIn(person=ADA, token_id="t", issued_at=0.0, valid_until=math.inf)
 
     def __init__(self, *, slow: int = 0) -> None:
         self.slow = slow

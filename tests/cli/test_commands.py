@@ -54,6 +54,33 @@ def installed(command: Run, migrated_database: Callable[[], str]) -> Run:
     return run
 
 
+def test_sign_ins_are_ended_and_written_down(installed: Run) -> None:
+    ended = installed("end-sign-ins", "cus_ada", "--role", "customer")
+    one = installed("end-sign-ins", "--token", "0a1b")
+
+    with psycopg.connect(installed.url) as connection:  # type: ignore[attr-defined]
+        kept = connection.execute("SELECT whose FROM ended_sign_ins ORDER BY whose").fetchall()
+        acts = connection.execute(
+            "SELECT actor, role, subject FROM audit WHERE act = 'sign_ins_ended' ORDER BY number"
+        ).fetchall()
+
+    assert [ended.exit_code, one.exit_code] == [0, 0]
+    assert ended.stdout.startswith("Ended: whatever was issued until 20")
+    assert kept == [("customer cus_ada",), ("token 0a1b",)]
+    assert acts == [
+        ("command line", "command_line", "person cus_ada"),
+        ("command line", "command_line", "token 0a1b"),
+    ]
+
+
+@pytest.mark.parametrize("words", [[], ["ada", "--token", "t"], ["--token", "t", "--role", "lead"]])
+def test_it_must_be_clear_whose_sign_ins_end(command: Run, words: list[str]) -> None:
+    refused = command("end-sign-ins", *words)
+
+    assert refused.exit_code == 2
+    assert "Give a person" in refused.stderr
+
+
 @pytest.fixture
 def document(tmp_path: Path) -> Path:
     path = tmp_path / "shop.json"
@@ -109,20 +136,20 @@ class TestSignIn:
             "sign-in", "customer", "cus_7", "--name", "Bo", SMART_SUPPORT_SECRET_KEY=KEY
         )
 
-        person = Tokens(KEY).read(result.stdout.strip())
+        person = Tokens(KEY).read(result.stdout.strip()).person
         assert (person.id, person.role, person.name) == ("cus_7", Role.CUSTOMER, "Bo")
         assert person.email is None
 
     def test_names_a_person_by_the_id_alone(self, command: Run) -> None:
         result = command("sign-in", "lead", "lena", SMART_SUPPORT_SECRET_KEY=KEY)
 
-        assert Tokens(KEY).read(result.stdout.strip()).name == "lena"
+        assert Tokens(KEY).read(result.stdout.strip()).person.name == "lena"
 
     def test_keeps_a_key_of_its_own(self, command: Run, tmp_path: Path) -> None:
         first = command("sign-in", "operator", "o")
         key = (tmp_path / "data" / "signing.key").read_text()
 
-        assert Tokens(key).read(first.stdout.strip()).role is Role.OPERATOR
+        assert Tokens(key).read(first.stdout.strip()).person.role is Role.OPERATOR
 
     def test_knows_the_roles(self, command: Run) -> None:
         result = command("sign-in", "admin", "root")
@@ -159,6 +186,9 @@ class TestSettings:
             connection.execute("DROP TABLE specs CASCADE")
 
         assert command("operations", "Shop", DATABASE_URL=url).exit_code == 70
+        with psycopg.connect(url) as connection:
+            counted = connection.execute("SELECT code, place, operation FROM outside_errors")
+            assert counted.fetchall() == [("SYS_INTERNAL", "cli", "command")]
 
 
 class TestMigrate:

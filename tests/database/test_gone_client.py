@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 
-from smart_support.agent.checkpoints import open_checkpoints
+from smart_support.agent.checkpoints import stored_checkpoints
 from smart_support.database import Session, Sessions
 from smart_support.database.engine import GONE_CLIENT, open_engine
 
@@ -128,8 +128,8 @@ async def test_a_statement_that_is_abandoned_gives_its_locks_back(
 async def test_a_checkpoint_whose_connection_is_cut_gives_its_locks_back(
     url: str, proxy: FaultProxy
 ) -> None:
-    async with open_checkpoints(proxy.url) as saver:
-        pool = saver.conn
+    async with stored_checkpoints(proxy.url) as stored:
+        pool = (await stored.open()).conn
         assert isinstance(pool, AsyncConnectionPool)
 
         async def writing() -> None:

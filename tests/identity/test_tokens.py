@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from smart_support.errors import NotSignedIn, SetupError
 from smart_support.identity.people import Person, Role
-from smart_support.identity.tokens import Tokens, signing_key
+from smart_support.identity.tokens import LONGEST_LIFE, Tokens, signing_key
 
 KEY = "0123456789abcdef0123456789abcdef"
 ADA = Person(id="cus_ada", role=Role.CUSTOMER, name="Ada Quist", email="ada@example.org")
@@ -43,7 +43,7 @@ def signed(key: str = KEY, algorithm: str = "HS256", **changed: Any) -> str:
 
 @given(person=PEOPLE)
 def test_what_is_signed_is_what_is_read(person: Person) -> None:
-    assert TOKENS.read(token_of(person)) == person
+    assert TOKENS.read(token_of(person)).person == person
 
 
 @given(place=st.integers(0, 10_000), to=st.sampled_from("aZ0-_."))
@@ -83,11 +83,14 @@ def test_no_text_is_too_odd_to_be_refused(text: str) -> None:
         signed(role="admin"),
         signed(role=None),
         signed(name=None),
+        signed(iat="soon"),
+        signed(iat=1e300),
+        signed(jti=7),
         signed(key="another key that is long enough to be one"),
         signed(key=KEY * 2, algorithm="HS512"),
         jwt.encode({"sub": "cus_ada"}, None, algorithm="none"),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_a_token_that_is_not_all_right_is_not_a_token(token: str) -> None:
     with pytest.raises(NotSignedIn):
@@ -116,9 +119,43 @@ def test_a_refusal_does_not_repeat_the_token() -> None:
 def test_a_token_ends_when_it_was_said_to() -> None:
     now = datetime.now(UTC)
 
-    assert TOKENS.read(TOKENS.issue(ADA, now=now, ttl=60)) == ADA
+    assert TOKENS.read(TOKENS.issue(ADA, now=now, ttl=60)).person == ADA
     with pytest.raises(NotSignedIn):
         TOKENS.read(TOKENS.issue(ADA, now=now - timedelta(seconds=61), ttl=60))
+
+
+def test_each_token_has_an_id_of_its_own_and_the_moment_of_its_issue() -> None:
+    now = datetime.now(UTC)
+
+    one, other = (TOKENS.read(TOKENS.issue(ADA, now=now, ttl=60)) for _ in range(2))
+
+    assert one.token_id != other.token_id
+    assert one.issued_at == other.issued_at == now.timestamp()
+    assert one.valid_until == int(now.timestamp() + 60)
+
+
+def test_a_token_of_another_program_has_an_id_too() -> None:
+    token = signed()
+
+    read = TOKENS.read(token)
+
+    assert read.token_id == TOKENS.read(token).token_id != TOKENS.read(signed(name="Bea")).token_id
+    assert read.issued_at == read.valid_until - LONGEST_LIFE.total_seconds()
+    assert TOKENS.read(signed(jti="mine")).token_id == "mine"
+
+
+def test_no_token_lives_longer_than_what_was_ended_is_remembered() -> None:
+    now, long = datetime.now(UTC), LONGEST_LIFE + timedelta(days=1)
+
+    assert TOKENS.read(TOKENS.issue(ADA, now=now, ttl=long.total_seconds())).valid_until == (
+        pytest.approx((now + LONGEST_LIFE).timestamp())
+    )
+    for refused in (
+        signed(exp=now + long),
+        signed(iat=now - long, exp=now + timedelta(days=9)),
+    ):
+        with pytest.raises(NotSignedIn):
+            TOKENS.read(refused)
 
 
 def test_a_person_fills_arguments_with_what_is_known() -> None:
@@ -165,3 +202,28 @@ class TestSigningKey:
     def test_that_is_a_folder_says_so(self, tmp_path: Path) -> None:
         with pytest.raises(SetupError, match="directory"):
             signing_key(tmp_path)
+
+
+class TestReadBefore:
+    def test_is_over_when_it_is_over(self) -> None:
+        token = token_of()
+        now = [datetime.now(UTC).timestamp()]
+        tokens = Tokens(KEY, clock=lambda: now[0])
+
+        assert tokens.read(token).person == ADA
+        now[0] += 59
+        assert tokens.read(token).person == ADA
+        now[0] += 2
+        with pytest.raises(NotSignedIn):
+            tokens.read(token)
+
+    def test_lets_no_other_token_in(self) -> None:
+        tokens = Tokens(KEY)
+        tokens.read(token_of())
+
+        with pytest.raises(NotSignedIn):
+            tokens.read(signed(key="another key that is as long as ours is"))
+        with pytest.raises(NotSignedIn):
+            tokens.read(token_of() + "x")
+        with pytest.raises(NotSignedIn):
+            tokens.read("\ud800")

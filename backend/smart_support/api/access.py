@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from smart_support.api.parts import Parts, Running
 from smart_support.errors import NotAllowed, NotSignedIn
 from smart_support.identity.people import Person, Role
+from smart_support.identity.tokens import SignIn
 from smart_support.security.audit import Act
 
 _bearer = HTTPBearer(auto_error=False, description="The token of a sign-in link.")
@@ -16,17 +17,25 @@ _bearer = HTTPBearer(auto_error=False, description="The token of a sign-in link.
 Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def signed_in(parts: Running, credentials: Token, request: Request) -> Person:
-    """The person whose token came with the request.
+async def shown(parts: Running, credentials: Token, request: Request) -> SignIn:
+    """The sign-in whose token came with the request.
 
     Raises:
         NotSignedIn: there is none, or it does not hold.
     """
     if credentials is None:
         raise NotSignedIn("no Authorization header with a bearer token")
-    person = parts.tokens.read(credentials.credentials)
-    request.scope["user_id"] = person.id  # an error says whom it met
-    return person
+    sign_in = parts.sign_ins.read(credentials.credentials)
+    request.scope["user_id"] = sign_in.person.id  # an error says whom it met
+    return sign_in
+
+
+Shown = Annotated[SignIn, Depends(shown)]
+
+
+async def signed_in(sign_in: Shown) -> Person:
+    """The person whose token came with the request."""
+    return sign_in.person
 
 
 def _allow(*roles: Role) -> Callable[[Request, Parts, Person], Awaitable[Person]]:

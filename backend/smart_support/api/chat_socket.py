@@ -34,6 +34,7 @@ from smart_support.errors import (
 )
 from smart_support.events.records import Event
 from smart_support.identity.people import Person, Role
+from smart_support.identity.tokens import SignIn
 from smart_support.telemetry import metrics
 from smart_support.telemetry.handler import ErrorContext, Handled
 from smart_support.telemetry.logs import new_correlation_id
@@ -183,8 +184,8 @@ async def _speak(socket: WebSocket, parts: Parts) -> None:
         return
     if greeted is None:
         return
-    person, token = greeted
-    async with _Conversation(socket, parts, person, token) as conversation:
+    person = greeted.person
+    async with _Conversation(socket, parts, greeted) as conversation:
         try:
             with parts.sockets.of(person, conversation):
                 await conversation.welcome()
@@ -208,15 +209,15 @@ def _from_allowed_site(socket: WebSocket, allowed: frozenset[str]) -> bool:
     return site.scheme in {"http", "https"} and site.netloc == socket.headers.get("host")
 
 
-async def _greet(socket: WebSocket, parts: Parts) -> tuple[Person, str] | None:
+async def _greet(socket: WebSocket, parts: Parts) -> SignIn | None:
     async with asyncio.timeout(parts.hello_seconds):
         message = await socket.receive()
     try:
         frame = _parse(message)
         if not isinstance(frame, Hello):
             raise NotSignedIn("the first frame was no hello")
-        person = parts.tokens.read(frame.token)
-        if person.role is Role.OPERATOR:
+        sign_in = parts.sign_ins.read(frame.token)
+        if sign_in.person.role is Role.OPERATOR:
             raise NotAllowed("operators have no chat")
     except WebSocketDisconnect:
         raise
@@ -227,18 +228,17 @@ async def _greet(socket: WebSocket, parts: Parts) -> tuple[Person, str] | None:
         ours = handled.status >= 500 or isinstance(error, NotAllowed)
         await _close(socket, handled.close_code if ours else CLOSE_NOT_SIGNED_IN)
         return None
-    return person, frame.token
+    return sign_in
 
 
 class _Conversation:
     """One signed-in socket and the threads that it follows."""
 
-    def __init__(self, socket: WebSocket, parts: Parts, person: Person, token: str) -> None:
-        self.token = token
-        self.valid_until = parts.tokens.valid_until(token)
+    def __init__(self, socket: WebSocket, parts: Parts, sign_in: SignIn) -> None:
+        self.sign_in = sign_in
         self._socket = socket
         self._parts = parts
-        self._person = person
+        self._person = sign_in.person
         self._sending = asyncio.Lock()
         self._degraded: list[str] | None = None
         self._follows: dict[str, asyncio.Task[None]] = {}

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from smart_support import __version__
-from smart_support.api.access import Anybody, Token
+from smart_support.api.access import Anybody, Shown
 from smart_support.api.degraded import degraded_of
 from smart_support.api.parts import Running
 from smart_support.errors import DatabaseUnavailable
@@ -74,8 +74,7 @@ async def read_live() -> Live:
 
 
 @router.get("/me", summary="Who am I")
-async def read_me(person: Anybody, token: Token, parts: Running) -> Me:
+async def read_me(person: Anybody, sign_in: Shown, parts: Running) -> Me:
     """The person whose token this is. The first time that a token is shown is a sign-in."""
-    if token is not None:
-        await parts.sign_ins.notice(person, token.credentials)
+    await parts.sign_ins.notice(sign_in)
     return Me(id=person.id, role=person.role, name=person.name, email=person.email)

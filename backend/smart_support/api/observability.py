@@ -40,7 +40,7 @@ def may_scrape(
     given = credentials.credentials.encode()
     if token is not None and hmac.compare_digest(given, token.get_secret_value().encode()):
         return
-    person = parts.tokens.read(credentials.credentials)
+    person = parts.sign_ins.read(credentials.credentials).person
     if person.role is not Role.OPERATOR:
         raise NotAllowed(f"{person.role.value} {person.id} reads no metrics")
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import structlog
 
 from smart_support.errors import ErrorCategory, Severity, SupportError
 from smart_support.identity.people import Person
+from smart_support.identity.tokens import SignIn
 
 log = structlog.get_logger()
 
@@ -21,7 +22,7 @@ TELL_SECONDS = 2.0
 """How long one client may take to be told something before others are told."""
 
 _AT_ONCE = 200
-"""Tokens that are read, and clients that are told, before something else gets its turn."""
+"""Clients that are signed out or told at once, before something else gets its turn."""
 
 
 class TooManySockets(SupportError):
@@ -37,9 +38,7 @@ class TooManySockets(SupportError):
 class SignedIn(Protocol):
     """A socket that somebody has signed in on."""
 
-    token: str
-    valid_until: float
-    """When the token ends, in seconds since 1970."""
+    sign_in: SignIn
 
     async def sign_out(self, error: SupportError) -> None:
         """Say why, and close, within a few seconds whether or not the other side reads."""
@@ -103,31 +102,41 @@ class Sockets:
 
     async def watch(
         self,
-        check: Callable[[str], object],
+        check: Callable[[SignIn], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Sign those out whose token has ended and `check` refuses it, until cancelled.
 
-        One that does not read keeps nobody else signed in. Nothing but time ends a token that
-        was good, so that looking at the time is enough: to verify ten thousand of them again and
-        again would take a tenth of a processor.
+        Looking at the time first is what ten thousand of them can be asked every few seconds.
         """
         while True:
             await sleep(CHECK_SECONDS)
             now = clock()
-            ended = [socket for socket in self._signed_in if socket.valid_until <= now]
-            for place in range(0, len(ended), _AT_ONCE):
-                several = ended[place : place + _AT_ONCE]
-                await asyncio.gather(*(_sign_out(socket, check) for socket in several))
+            ended = [socket for socket in self._signed_in if socket.sign_in.valid_until <= now]
+            await _sign_out_refused(ended, check)
+
+    async def sign_out(self, check: Callable[[SignIn], None]) -> None:
+        """Sign everybody out whose sign-in `check` refuses, which it says by a SupportError."""
+        await _sign_out_refused(list(self._signed_in), check)
 
 
-async def _sign_out(socket: SignedIn, check: Callable[[str], object]) -> None:
-    try:
-        check(socket.token)
-    except SupportError as error:
-        log.info("socket_signed_out", code=error.code)
-        await socket.sign_out(error)
+async def _sign_out_refused(sockets: Sequence[SignedIn], check: Callable[[SignIn], None]) -> None:
+    refused: list[tuple[SignedIn, SupportError]] = []
+    for socket in sockets:
+        try:
+            check(socket.sign_in)
+        except SupportError as error:
+            refused.append((socket, error))
+    for place in range(0, len(refused), _AT_ONCE):
+        several = refused[place : place + _AT_ONCE]
+        # One that does not read keeps nobody else signed in.
+        await asyncio.gather(*(_sign_out(socket, error) for socket, error in several))
+
+
+async def _sign_out(socket: SignedIn, error: SupportError) -> None:
+    log.info("socket_signed_out", code=error.code)
+    await socket.sign_out(error)
 
 
 async def _in_time(telling: Awaitable[None]) -> bool:

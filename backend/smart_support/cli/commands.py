@@ -14,13 +14,14 @@ import typer
 import uvloop
 
 from smart_support import __version__
-from smart_support.app import create_app, open_database, tokens_of
+from smart_support.app import create_app, open_database, open_sign_ins, tokens_of
 from smart_support.cli import credentials as keys
 from smart_support.cli import seed as seeding
 from smart_support.cli import serve as serving
 from smart_support.cli import specs
 from smart_support.cli.catalogue import actions_json, errors_page
 from smart_support.cli.doctor import examine
+from smart_support.cli.failures import run_command
 from smart_support.cli.reference import reference
 from smart_support.cli.worker import serve_as_worker
 from smart_support.errors import InvalidInput, SupportError
@@ -29,7 +30,6 @@ from smart_support.operations.records import Access, ReviewState, Risk
 from smart_support.operations.review import Correction
 from smart_support.security.sealing import new_key
 from smart_support.settings import Settings, read_settings
-from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext
 from smart_support.telemetry.log_file import LogFile
 from smart_support.telemetry.logs import configure_logs
 from smart_support.telemetry.watch import hide_secrets_of
@@ -565,6 +565,33 @@ def sign_in(
     _run(work)
 
 
+@cli.command("end-sign-ins")
+def end_sign_ins(
+    person: Annotated[str | None, typer.Argument(help="Id of the person; or give --token.")] = None,
+    role: Annotated[Role | None, typer.Option(help="Only this role of theirs.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Id of one token, as the audit log shows it at a sign-in.")
+    ] = None,
+) -> None:
+    """End every sign-in that a person has, or one, at once, in all processes."""
+    if (person is None) is (token is None) or (token is not None and role is not None):
+        raise typer.BadParameter("Give a person, with a role or without, or --token.")
+
+    async def work(settings: Settings) -> None:
+        async with (
+            open_database(settings, lambda _: None) as url,
+            open_sign_ins(settings, url) as sign_ins,
+        ):
+            if person is not None:
+                roles = Role if role is None else [role]
+                at = await sign_ins.end_person(person, roles, actor=specs.BY, role="command_line")
+            else:
+                at = await sign_ins.end_token(token or "", actor=specs.BY, role="command_line")
+        _say(f"Ended: whatever was issued until {at:%Y-%m-%d %H:%M:%S} UTC holds no more.")
+
+    _run(work)
+
+
 @cli.command()
 def openapi() -> None:
     """Print the OpenAPI document of this product's own REST API."""
@@ -644,10 +671,14 @@ def _log_file(settings: Settings) -> LogFile | None:
 
 def _command() -> str:
     """Which command runs; never its arguments."""
+    words, group = sys.argv[1:3], cli
+    if words[:1] == ["credentials"]:
+        words, group = words[1:], credentials_cli
     known = {
-        each.name or each.callback.__name__ for each in cli.registered_commands if each.callback
+        each.name or each.callback.__name__ for each in group.registered_commands if each.callback
     }
-    return next((word for word in sys.argv[1:2] if word in known), "command")
+    name = next((word for word in words[:1] if word in known), "command")
+    return name if group is cli else f"credentials {name}"
 
 
 def _json_object(arguments: str) -> dict[str, Any]:
@@ -671,11 +702,10 @@ def _run(work: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:
             message_text=settings.smart_support_log_message_text,
         ):
             try:
-                return uvloop.run(work(settings))
-            except Exception as error:
-                ERROR_HANDLER.handle(error, ErrorContext(place="cli", operation=_command()))
-                if isinstance(error, SupportError):
-                    raise
+                return uvloop.run(run_command(work(settings), settings, _command()))
+            except SupportError:
+                raise
+            except Exception:  # noqa: BLE001 - it is in the log, and a person reads no traceback
                 sys.exit(70)
     except SupportError as error:
         sys.stderr.write(f"smart-support: {error}\n")

@@ -11,6 +11,7 @@ class Act(Enum):
     """What somebody did."""
 
     SIGNED_IN = "signed_in"
+    SIGN_INS_ENDED = "sign_ins_ended"
     DENIED = "access_denied"
     IMPORTED = "document_imported"
     DECIDED = "operations_decided"

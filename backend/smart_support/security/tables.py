@@ -1,4 +1,4 @@
-"""Sealed credentials, what went wrong with them, and the audit log."""
+"""Sealed credentials, what went wrong with them, ended sign-ins, and the audit log."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -45,6 +45,20 @@ credential_troubles = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
     sa.Column("correlation_id", sa.Text, nullable=False),
+)
+
+ended_sign_ins = sa.Table(
+    "ended_sign_ins",
+    metadata,
+    # A role and the id of a person, or the word "token" and the id of one.
+    sa.Column("whose", sa.Text, primary_key=True),
+    # Tokens that were issued then or before hold no more.
+    sa.Column("ended_at", _instant, nullable=False),
+    # From then on no such token can be valid, and the row may go.
+    sa.Column("forget_at", _instant, nullable=False),
+    sa.Column("noted_at", _instant, nullable=False, server_default=sa.func.now()),
+    sa.CheckConstraint("forget_at >= ended_at", name="forget_at"),
+    sa.Index("ix_ended_sign_ins_noted_at", "noted_at"),
 )
 
 audit = sa.Table(

@@ -1144,6 +1144,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/me/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign out
+         * @description End the token of this request, or all of this person, at once and in every process.
+         *
+         *     Open chats of the tokens are closed with 4401.
+         */
+        post: operations["sign_out"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-ins/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End somebody's sign-ins
+         * @description End every token that a person has, or one token, at once and in every process.
+         *
+         *     Open chats of the tokens are closed with 4401. Tokens that are issued afterwards are good.
+         */
+        post: operations["end_sign_ins"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/threads/{thread_id}/consents": {
         parameters: {
             query?: never;
@@ -1199,7 +1243,7 @@ export interface components {
          * @description What somebody did.
          * @enum {string}
          */
-        Act: "signed_in" | "access_denied" | "document_imported" | "operations_decided" | "decisions_undone" | "address_set" | "environment_chosen" | "credential_set" | "credential_deleted" | "credential_tested" | "credentials_resealed" | "account_connected" | "account_disconnected" | "approval_decided";
+        Act: "signed_in" | "sign_ins_ended" | "access_denied" | "document_imported" | "operations_decided" | "decisions_undone" | "address_set" | "environment_chosen" | "credential_set" | "credential_deleted" | "credential_tested" | "credentials_resealed" | "account_connected" | "account_disconnected" | "approval_decided";
         /**
          * ActivityAnswer
          * @description The range in whole hours, and what happened in it.
@@ -2573,6 +2617,18 @@ export interface components {
             customer?: {
                 [key: string]: string;
             } | null;
+        };
+        /**
+         * Ended
+         * @description What was ended.
+         */
+        Ended: {
+            /**
+             * Ended At
+             * Format: date-time
+             * @description Tokens that were issued then or before hold no more.
+             */
+            ended_at: string;
         };
         /**
          * Environment
@@ -4115,6 +4171,33 @@ export interface components {
          * @enum {string}
          */
         Severity: "low" | "medium" | "high" | "critical";
+        /**
+         * SignInsToEnd
+         * @description Whose sign-ins are to end: a person's, or one alone.
+         */
+        SignInsToEnd: {
+            /** Person Id */
+            person_id?: string | null;
+            /** @description Of the person; none for all roles. */
+            role?: components["schemas"]["Role"] | null;
+            /**
+             * Token Id
+             * @description As the audit log shows it at a sign-in.
+             */
+            token_id?: string | null;
+        };
+        /**
+         * SignOut
+         * @description What is to end.
+         */
+        SignOut: {
+            /**
+             * Everywhere
+             * @description Every token of mine, not only this one.
+             * @default false
+             */
+            everywhere: boolean;
+        };
         /**
          * SkippedOperation
          * @description An operation of the document that cannot be used.
@@ -10094,6 +10177,134 @@ export interface operations {
             };
             /** @description Something that this needs is not available */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignOut"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ended"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_sign_ins: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInsToEnd"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ended"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not for this role */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not in the documented form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

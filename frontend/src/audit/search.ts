@@ -7,6 +7,7 @@ export type Act = components["schemas"]["Act"];
 /** What was done, as people say it. */
 export const ACTS: Record<Act, string> = {
   signed_in: "Signed in",
+  sign_ins_ended: "Ended sign-ins",
   access_denied: "Was refused",
   document_imported: "Imported a document",
   operations_decided: "Decided about operations",

@@ -8,6 +8,7 @@ import { Icon } from "../ui/icons";
 import { duration } from "../ui/time";
 import { usePageTitle } from "../ui/usePageTitle";
 import { CustomersConnected } from "./CustomersConnected";
+import { EndSignIns } from "./EndSignIns";
 import { KillSwitch } from "./KillSwitch";
 import classes from "./settings.module.css";
 import { amount } from "./words";
@@ -42,6 +43,7 @@ export function SettingsPage() {
           </div>
         )}
         <KillSwitch />
+        <EndSignIns />
         {details.data ? (
           <Shown details={details.data} />
         ) : (

@@ -8,7 +8,7 @@ import {
   useMantineColorScheme,
 } from "@mantine/core";
 import { Link } from "@tanstack/react-router";
-import { type Role, useSession } from "../api/client";
+import { problemOf, type Role, useSession } from "../api/client";
 import classes from "./frame.module.css";
 import { Icon } from "./icons";
 
@@ -20,7 +20,7 @@ const ROLES: Record<Role, string> = {
 
 /** Where one can go, who one is, and what answers. */
 export function NavBar() {
-  const { me, signOut } = useSession();
+  const { me } = useSession();
   return (
     <header className={classes.nav}>
       <Link to="/" className={classes.brand} aria-label="Smart Support">
@@ -88,13 +88,39 @@ export function NavBar() {
               </Text>
             </div>
             <Menu.Divider />
-            <Menu.Item leftSection={<Icon name="out" size={16} />} onClick={signOut}>
-              Sign out
-            </Menu.Item>
+            <SignOut />
           </Menu.Dropdown>
         </Menu>
       </div>
     </header>
+  );
+}
+
+/** The token ends too, here or everywhere; whoever cannot be reached for that stays signed in. */
+function SignOut() {
+  const { api, signOut } = useSession();
+  const end = api.query.useMutation("post", "/api/me/sign-out", { onSuccess: signOut });
+  const leave = (everywhere: boolean) => end.mutate({ body: { everywhere } });
+  const shared = {
+    closeMenuOnClick: false,
+    disabled: end.isPending,
+    leftSection: <Icon name="out" size={16} />,
+  };
+  return (
+    <>
+      <Menu.Item {...shared} onClick={() => leave(false)}>
+        Sign out
+      </Menu.Item>
+      <Menu.Item {...shared} onClick={() => leave(true)}>
+        Sign out everywhere
+      </Menu.Item>
+      {end.isError && (
+        <>
+          <Menu.Label role="alert">{problemOf(end.error).title}</Menu.Label>
+          <Menu.Item onClick={signOut}>Leave this tab only</Menu.Item>
+        </>
+      )}
+    </>
   );
 }
 
