@@ -7,6 +7,7 @@ them together are the catalogue, `docs/errors.md`.
 import math
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any, ClassVar
 
 
@@ -144,6 +145,7 @@ class SupportError(Exception):
                 cls.action = ClientAction.RETRY
         if "code" in said and "hint" not in said:
             cls.hint = ""
+        kind_of.cache_clear()
 
     @classmethod
     def operator_hint(cls) -> str:
@@ -189,6 +191,7 @@ def catalogued() -> Iterator[type[SupportError]]:
     yield from sorted(ours, key=lambda kind: (kind.code, kind.__name__))
 
 
+@lru_cache(maxsize=1_000)  # a page asks for each of hundreds, and the catalogue is a long walk
 def kind_of(code: str | None) -> type[SupportError]:
     """The class of a code that was kept; SupportError itself if it is unknown."""
     return next((kind for kind in catalogued() if kind.code == code), SupportError)

@@ -446,6 +446,71 @@ async def test_a_message_is_converted_once_and_forgotten_with_it(endpoint: Model
     assert endpoint.requests[2].body["messages"][0]["content"] == "changed"
 
 
+def responds(*texts: str, cut: str | None = None) -> Script:
+    """A text answer of the Responses API; `cut` is why it is not complete."""
+    made: dict[str, Any] = {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 0,
+        "model": "my-codex",
+        "output": [],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "status": "in_progress",
+    }
+    part = {"output_index": 0, "content_index": 0, "item_id": "msg_1", "logprobs": []}
+    item = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": "".join(texts), "annotations": []}],
+    }
+    usage = {
+        "input_tokens": 20,
+        "output_tokens": 7,
+        "total_tokens": 27,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    ended = (
+        {"status": "completed"}
+        if cut is None
+        else {"status": "incomplete", "incomplete_details": {"reason": cut}}
+    )
+    whole = made | ended | {"output": [item], "usage": usage}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": made},
+        *({"type": "response.output_text.delta", "delta": text} | part for text in texts),
+        {"type": f"response.{ended['status']}", "response": whole},
+    ]
+    return streams(*(sse(event | {"sequence_number": at}) for at, event in enumerate(events)))
+
+
+async def test_a_model_without_chat_completions_is_asked_by_the_parent(
+    endpoint: ModelEndpoint,
+) -> None:
+    endpoint.queue(
+        responds("It is ", "here."),
+        responds("It is ", cut="max_output_tokens"),
+        responds("It ", cut="content_filter"),
+        responds("It ", cut="something else"),
+        fails(429, code="rate_limit_exceeded"),
+    )
+
+    async with opened(endpoint, openai_model="my-codex") as model:
+        tokens, reply = await ask(model)
+        assert (await ask(model))[1].finish_reason == "length"
+        for failure in (ModelRefused, ModelBrokenAnswer, ModelRateLimited):
+            with pytest.raises(failure):
+                await ask(model)
+
+    assert endpoint.requests[0].path.endswith("/responses")
+    assert tokens == ["It is ", "here."]
+    assert (reply.text, reply.usage) == ("It is here.", Usage(20, 7))
+
+
 class TestAsALangChainModel:
     """The same class through LangChain's own methods."""
 

@@ -110,3 +110,42 @@ async def test_a_long_list_is_read_page_by_page_and_a_short_one_whole(
     assert short.conversations is not None
     assert 0 < short.conversations < MANY / DAYS + 2
     assert short.total == 2 * short.conversations
+
+
+async def test_what_is_neither_rare_nor_common_is_listed_to_its_end(filled: AsyncEngine) -> None:
+    sessions = sessions_on(filled)
+    async with filled.begin() as connection:
+        # One spread evenly, and one that only the oldest have: there are none among the newest.
+        for code, which in (("SPREAD", "n % 6 = 0"), ("OLD", "n <= 900")):
+            await connection.execute(
+                sa.text(
+                    f"""
+                UPDATE conversation_hours h SET
+                    figures = jsonb_set(figures, '{{turns_failed}}',
+                        coalesce(figures -> 'turns_failed', '{{}}') || '{{"{code}": 1}}'),
+                    keys = keys || ARRAY['turns_failed', 'turns_failed/{code}']
+                FROM generate_series(1, {MANY}) n
+                WHERE h.thread_id = lpad(to_hex(n), 32, '0')::uuid AND {which}
+                """
+                )
+            )
+    await recount(sessions)
+    recorder = PostgresAnalyticsRecorder(sessions)
+    start = BEGINNING.replace(minute=0)
+
+    for code, numbers in (("SPREAD", range(6, MANY + 1, 6)), ("OLD", range(1, 901))):
+        which = Selection(
+            listing=Listing.TURNS_FAILED,
+            start=start,
+            end=start + timedelta(days=DAYS + 1),
+            dimension=code,
+        )
+        page = await recorder.counted(which)
+        seen = list(page.threads)
+        while page.next_after is not None:
+            page = await recorder.counted(which, page.next_after, 70)
+            seen += page.threads
+
+        assert (page.total, page.conversations) == (len(numbers), None)
+        assert [int(each.thread_id.replace("-", ""), 16) for each in seen] == list(numbers)[::-1]
+        assert {each.part for each in seen} == {1}

@@ -22,6 +22,7 @@ from smart_support.analytics.tables import figure_changes, figure_sums
 from smart_support.analytics.troubles_postgres import PostgresTroubles
 from smart_support.database import Rows, Session, Sessions
 from smart_support.database.engine import sessions as sessions_on
+from smart_support.database.session import Statement, Values
 from smart_support.events.records import Event
 
 HOUR = timedelta(hours=1)
@@ -171,8 +172,8 @@ class SlowlyRead:
         self._session = session
         self.has_read, self.may_go_on = asyncio.Event(), asyncio.Event()
 
-    async def execute(self, statement: sa.Executable) -> Rows:
-        rows = await self._session.execute(statement)
+    async def execute(self, statement: Statement, values: Values) -> Rows:
+        rows = await self._session.execute(statement, values)
         self.has_read.set()
         await self.may_go_on.wait()
         return rows

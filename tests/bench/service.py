@@ -193,36 +193,21 @@ async def written(url: str) -> Written:
     return Written(int(rows), int(commits))
 
 
-async def measure_rest(scene: Scene) -> list[Figure]:
-    """The rows of a process that nobody has talked to yet."""
-    say("Measuring starts")
-    return await starts(scene, await another_database(scene.url, "bare"))
-
-
-async def measure(scene: Scene, turns: int) -> list[Figure]:
-    """Every row."""
-    own = await another_database(scene.url, "bare")
-    say("Measuring starts")
-    figures = await starts(scene, own)
-    now = datetime.now(UTC)
-    tokens = Tokens(KEY)
-    customer = tokens.issue(CUSTOMER, now=now, ttl=36_000)
-    operator = tokens.issue(OPERATOR, now=now, ttl=36_000)
-    rest = Figure(AT_REST, "memory before the first turn", "MiB")
-    warm = Figure(AT_REST, "memory after 128 customers at once", "MiB")
-    sockets = Figure(AT_REST, f"memory of an idle socket ({IDLE} of them)", "KiB")
-    inserted = Figure(PER_TURN, "rows written, what is derived included", "")
-    commits = Figure(PER_TURN, "commits, what is derived included", "")
-    growth = Figure(AT_REST, f"memory after {turns} more turns", "MiB")
-    again = Figure(OVER, "messages refused for now, of 480", "", "")
-    over = [Figure(OVER, name, unit, better) for name, unit, better in _OVER]
+@asynccontextmanager
+async def both(scene: Scene, own: str) -> AsyncIterator[dict[str, tuple[int, str, Any]]]:
+    """The bare application and ours, with an API that ours may call: process id, database, and
+    what opens a session."""
+    customer, operator = (
+        Tokens(KEY).issue(person, now=datetime.now(UTC), ttl=36_000)
+        for person in (CUSTOMER, OPERATOR)
+    )
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         pid, port = await enter(scene.bare(own))
         our_pid, address = await enter(scene.ours())
         client = await enter(httpx.AsyncClient(base_url=address, trust_env=False, timeout=60))
         await approve(client, operator, scene.company)
-        sides: dict[str, tuple[int, str, Any]] = {
+        yield {
             "floor": (pid, own, partial(bare_session, port)),
             "ours": (
                 our_pid,
@@ -230,6 +215,42 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
                 partial(our_session, client, address, customer),
             ),
         }
+
+
+async def measure_rest(scene: Scene) -> list[Figure]:
+    """The rows of a process that nobody has talked to yet."""
+    own = await another_database(scene.url, "bare")
+    say("Measuring starts")
+    figures = await starts(scene, own)
+    rest, sockets = _rest(), _sockets()
+    async with both(scene, own) as sides:
+        for side, (server, _, session) in sides.items():
+            getattr(rest, side).append(resident(server))
+            getattr(sockets, side).append(await idle(session, server))
+    return [*figures, rest, sockets]
+
+
+def _rest() -> Figure:
+    return Figure(AT_REST, "memory before the first turn", "MiB")
+
+
+def _sockets() -> Figure:
+    return Figure(AT_REST, f"memory of an idle socket ({IDLE} of them)", "KiB")
+
+
+async def measure(scene: Scene, turns: int) -> list[Figure]:
+    """Every row."""
+    own = await another_database(scene.url, "bare")
+    say("Measuring starts")
+    figures = await starts(scene, own)
+    rest, sockets = _rest(), _sockets()
+    warm = Figure(AT_REST, "memory after 128 customers at once", "MiB")
+    inserted = Figure(PER_TURN, "rows written, what is derived included", "")
+    commits = Figure(PER_TURN, "commits, what is derived included", "")
+    growth = Figure(AT_REST, f"memory after {turns} more turns", "MiB")
+    again = Figure(OVER, "messages refused for now, of 480", "", "")
+    over = [Figure(OVER, name, unit, better) for name, unit, better in _OVER]
+    async with both(scene, own) as sides:
         for side, (server, database, session) in sides.items():
             say(f"Measuring memory and rows: {side}")
             target = Target(server, postmaster(scene.folder), session)
@@ -245,7 +266,7 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
             getattr(warm, side).append(resident(server))
             getattr(sockets, side).append(await idle(session, server))
         say("Measuring overload")
-        _, _, session = sides["ours"]
+        our_pid, _, session = sides["ours"]
         target = Target(our_pid, postmaster(scene.folder), session)
         refused: list[str] = []
         patient = Target(our_pid, postmaster(scene.folder), partial(session, refused=refused))
@@ -265,6 +286,7 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
         growth.ours.append(resident(our_pid))
     say("Measuring two processes")
     figures += [rest, warm, growth, sockets, inserted, commits, *over, again]
+    customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
     return [*figures, await several(scene, customer)]
 
 

@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -153,3 +154,68 @@ async def test_titles_of_the_release_before_are_found_after_the_next_start(
     await tracker.complete_titles()
 
     assert len((await tracker.threads(ThreadFilter(text="zebra"), limit=5)).threads) == 2
+
+
+async def test_finds_what_is_rare_or_common_among_thousands(
+    sessions: Sessions, engine: AsyncEngine
+) -> None:
+    tracker, logs = PostgresConversationTracker(sessions), PostgresLogs(engine)
+    await logs.open(ONE)
+    await tracker.apply(ONE, events_of(ONE, [message(text="Hello 1")]))
+    # Told once, then copied: the newest are those with the highest numbers. Each tenth names an
+    # apple, each 60th a pear, and what is named a plum is beyond those that are looked at.
+    async with engine.begin() as connection:
+        await connection.execute(
+            sa.text(
+                """
+            CREATE TEMP TABLE copies ON COMMIT DROP AS
+            SELECT s.*, number, lpad(number::text, 8, '0')::text || substr(s.thread_id::text, 9)
+                AS name, concat_ws(' ', 'Hello', number,
+                    CASE WHEN number % 10 = 0 THEN 'apple' END,
+                    CASE WHEN number % 60 = 0 THEN 'pear' END,
+                    CASE WHEN number < 60 THEN 'plum' END,
+                    CASE WHEN number = 2300 OR number < 3 THEN '100%' END) AS words
+            FROM conversation_states s, generate_series(2, 2500) number
+            """
+            )
+        )
+        await connection.execute(
+            sa.text(
+                "INSERT INTO threads (id, customer_id, customer_name)"
+                " SELECT name::uuid, 'cus_ada', 'Ada' FROM copies"
+            )
+        )
+        await connection.execute(
+            sa.text(
+                "INSERT INTO thread_titles (thread_id, title) SELECT name::uuid, words FROM copies"
+            )
+        )
+        columns = [column.name for column in states.columns]
+        own = {"thread_id": "name::uuid", "title": "words"}
+        own["opened_at"] = own["last_event_at"] = "opened_at + number * interval '1 second'"
+        chosen = ", ".join(own.get(name, name) for name in columns)
+        await connection.execute(
+            sa.text(
+                f"INSERT INTO conversation_states ({', '.join(columns)})"
+                f" SELECT {chosen} FROM copies"
+            )
+        )
+
+    async def all_of(text: str, **more: Any) -> list[int]:
+        """The numbers in the titles of every page."""
+        found: list[int] = []
+        after = None
+        while True:
+            page = await tracker.threads(ThreadFilter(text=text, **more), after, 20)
+            found += [int(each.lifecycle.title.split()[1]) for each in page.threads]
+            after = page.next_after
+            if after is None:
+                return found
+
+    down = range(2500, 0, -1)
+    assert await all_of("APPLE") == [number for number in down if number % 10 == 0]
+    assert await all_of("pear") == [number for number in down if number % 60 == 0]
+    assert await all_of("plum") == [number for number in down if 1 < number < 60]
+    assert await all_of("100%") == [2300, 2]
+    assert await all_of("pear", status=Status.RESOLVED) == []
+    assert await all_of("a quince") == []

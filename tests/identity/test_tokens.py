@@ -202,3 +202,28 @@ class TestSigningKey:
     def test_that_is_a_folder_says_so(self, tmp_path: Path) -> None:
         with pytest.raises(SetupError, match="directory"):
             signing_key(tmp_path)
+
+
+class TestReadBefore:
+    def test_is_over_when_it_is_over(self) -> None:
+        token = token_of()
+        now = [datetime.now(UTC).timestamp()]
+        tokens = Tokens(KEY, clock=lambda: now[0])
+
+        assert tokens.read(token).person == ADA
+        now[0] += 59
+        assert tokens.read(token).person == ADA
+        now[0] += 2
+        with pytest.raises(NotSignedIn):
+            tokens.read(token)
+
+    def test_lets_no_other_token_in(self) -> None:
+        tokens = Tokens(KEY)
+        tokens.read(token_of())
+
+        with pytest.raises(NotSignedIn):
+            tokens.read(signed(key="another key that is as long as ours is"))
+        with pytest.raises(NotSignedIn):
+            tokens.read(token_of() + "x")
+        with pytest.raises(NotSignedIn):
+            tokens.read("\ud800")

@@ -62,11 +62,6 @@ class _Places(asyncio.Semaphore):
     """As many holders at once as the pool has connections, in the shape of the saver's lock."""
 
 
-async def prepare_checkpoints(saver: AsyncPostgresSaver) -> None:
-    """Make or update LangGraph's own tables. Two processes must not do it at once."""
-    await saver.setup()
-
-
 @contextlib.contextmanager
 def errors_as_ours() -> Iterator[None]:
     """Raise what the driver raises as a DatabaseUnavailable."""

@@ -150,9 +150,9 @@ class StreamingChatOpenAI(ChatOpenAI):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         if not self.streams_directly(**kwargs):
-            theirs = super()._astream(
-                messages, stop, run_manager, stream_usage=stream_usage, **kwargs
-            )
+            if stream_usage is not None:  # an option that the Responses API does not know
+                kwargs["stream_usage"] = stream_usage
+            theirs = super()._astream(messages, stop, run_manager, **kwargs)
             async for generation in theirs:
                 yield generation
             return
@@ -316,8 +316,26 @@ async def _stream_by_parent(
         ],
         usage=whole.usage_metadata
         and Usage(whole.usage_metadata["input_tokens"], whole.usage_metadata["output_tokens"]),
-        finish_reason=whole.response_metadata.get("finish_reason"),
+        finish_reason=_finish_reason(whole.response_metadata),
     )
+
+
+def _finish_reason(said: Mapping[str, Any]) -> str | None:
+    """Why an answer ended, in the words of chat completions; None if it did not end.
+
+    The Responses API has a status instead, and a reason only for what is incomplete.
+    """
+    if "finish_reason" in said:
+        return str(said["finish_reason"])
+    why = (said.get("incomplete_details") or {}).get("reason")
+    match said.get("status"), why:
+        case "completed", _:
+            return "stop"
+        case "incomplete", "max_output_tokens":
+            return "length"
+        case "incomplete", "content_filter":
+            return "content_filter"
+    return None
 
 
 async def _error_of(response: httpx.Response) -> SupportError:

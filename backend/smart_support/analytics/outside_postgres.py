@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from smart_support.analytics.records import check_days, widen
 from smart_support.analytics.tables import outside_errors
-from smart_support.database import Sessions
+from smart_support.database import Prepared, Sessions
 from smart_support.errors import DatabaseUnavailable, SupportError
 from smart_support.telemetry.handler import ErrorContext
 
@@ -121,32 +121,10 @@ class OutsideErrors:
         """
         start, end = widen(start, end)
         check_days(start, end)
-        row = outside_errors.c
-        errors = sa.cast(sa.func.sum(row.count), sa.BigInteger).label("errors")
-        within = (row.hour >= start, row.hour < end)
-        last = sa.func.array_agg(
-            sa.dialects.postgresql.aggregate_order_by(row.last_correlation_id, row.last_at.desc())
-        )[1]
+        values = {"start": start, "end": end}
         async with self._sessions() as session:
-            codes = await session.execute(
-                sa.select(
-                    row.code,
-                    errors,
-                    sa.func.max(row.last_at).label("at"),
-                    last.label("correlation"),
-                )
-                .where(*within)
-                .group_by(row.code)
-                .order_by(sa.desc("errors"), row.code)
-                .limit(MOST_NAMES)
-            )
-            places = await session.execute(
-                sa.select(row.place, row.operation, errors)
-                .where(*within)
-                .group_by(row.place, row.operation)
-                .order_by(sa.desc("errors"), row.place, row.operation)
-                .limit(MOST_NAMES)
-            )
+            codes = await session.execute(_CODES, values)
+            places = await session.execute(_PLACES, values)
             return Outside(
                 by_code=tuple(
                     CodeOutside(
@@ -210,6 +188,36 @@ class OutsideErrors:
                     sa.delete(outside_errors).where(outside_errors.c.hour < oldest)
                 )
         self._tidied = hour
+
+
+_WITHIN = (
+    outside_errors.c.hour >= sa.bindparam("start"),
+    outside_errors.c.hour < sa.bindparam("end"),
+)
+_ERRORS = sa.cast(sa.func.sum(outside_errors.c.count), sa.BigInteger).label("errors")
+_CODES = Prepared(
+    sa.select(
+        outside_errors.c.code,
+        _ERRORS,
+        sa.func.max(outside_errors.c.last_at).label("at"),
+        sa.func.array_agg(
+            sa.dialects.postgresql.aggregate_order_by(
+                outside_errors.c.last_correlation_id, outside_errors.c.last_at.desc()
+            )
+        )[1].label("correlation"),
+    )
+    .where(*_WITHIN)
+    .group_by(outside_errors.c.code)
+    .order_by(sa.desc("errors"), outside_errors.c.code)
+    .limit(MOST_NAMES)
+)
+_PLACES = Prepared(
+    sa.select(outside_errors.c.place, outside_errors.c.operation, _ERRORS)
+    .where(*_WITHIN)
+    .group_by(outside_errors.c.place, outside_errors.c.operation)
+    .order_by(sa.desc("errors"), outside_errors.c.place, outside_errors.c.operation)
+    .limit(MOST_NAMES)
+)
 
 
 def _hour(at: datetime) -> datetime:

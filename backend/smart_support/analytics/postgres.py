@@ -1,8 +1,9 @@
 """Analytics in PostgreSQL. A transaction changes one episode and puts down what that counts."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -34,11 +35,12 @@ from smart_support.analytics.records import (
     Point,
     activity_of,
     check_length,
+    floor,
     points,
     widen,
 )
 from smart_support.analytics.sums import AMOUNT, Counts, add, by_hour, flat, key_of, keys_of, number
-from smart_support.analytics.sums_postgres import SumReader, put, settle
+from smart_support.analytics.sums_postgres import EPOCH, Derived, SumReader, put, settle
 from smart_support.analytics.tables import episode_figures, episodes
 from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.events.consumer import unseen
@@ -63,8 +65,12 @@ _SAME = (
 )
 """Fields of an episode that are stored as they are."""
 
-FEW = 3_000
+FEW = 500
 """Occurrences up to which all conversations behind a figure are gathered and counted."""
+
+TIMES_FULL = 4
+"""Of what is neither rare nor common as much is gathered as fills a page so many times, if it is
+spread evenly."""
 
 
 class PostgresAnalyticsRecorder:
@@ -72,6 +78,8 @@ class PostgresAnalyticsRecorder:
         self._sessions = sessions
         self._activity = SumReader("activity")
         self._cohort = SumReader("cohort")
+        self._by_day = Derived(activity_of)
+        self._in_all = Derived(activity_of)
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
@@ -142,54 +150,31 @@ class PostgresAnalyticsRecorder:
     async def activity(self, start: datetime, end: datetime) -> Activity:
         start, end = widen(start, end)
         async with self._sessions() as session:
-            return activity_of(await self._activity.read(session, start, end))
+            counts = await self._activity.read(session, start, end)
+        return self._in_all.of((start, end), counts)
 
     async def series(self, start: datetime, end: datetime, bucket: Bucket) -> list[Point]:
         start, end = widen(start, end)
         check_length(start, end, bucket)
-        read = self._activity.days if bucket == "day" else self._activity.hours
         async with self._sessions() as session:
-            sums = await read(session, start, end)
-        return points(start, end, bucket, sums)
+            if bucket == "hour":
+                return points(start, end, bucket, await self._activity.hours(session, start, end))
+            days = await self._activity.days(session, start, end)
+        return points(start, end, bucket, days, self._by_day.of)
 
     async def counted(
         self, which: Selection, after: ThreadId | None = None, limit: int = 50
     ) -> CountedPage:
         start, end = widen(which.start, which.end)
         summed = SUMMED.get(which.listing)
-        async with self._sessions.begin() as session:
-            # The figure and its list are of one moment.
-            await session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        # The figure and its list are of one moment.
+        async with self._sessions.snapshot() as session:
             place = await _place(session, after) if after is not None else None
             if summed is None:
                 counts = await self._cohort.read(session, start, end)
-                total = number(counts, which.listing.value, which.dimension)
-                conversations: int | None = total
-                page = await _opened(session, which, start, end, place, limit + 1)
-                parts = dict.fromkeys(page, 1)
-            else:
-                counts = await self._activity.read(session, start, end)
-                total = sum(
-                    _part(counts, figure, which.dimension, summed) for figure in summed.figures
-                )
-                times = sum(
-                    number(counts, figure.value, which.dimension) for figure in summed.figures
-                )
-                keys = [key_of(figure.value, which.dimension) for figure in summed.figures]
-                if times <= FEW:
-                    page, conversations = await _gathered(
-                        session, keys, start, end, place, limit + 1
-                    )
-                else:
-                    page = await _passed(session, keys, start, end, place, limit + 1)
-                    conversations = None
-                parts = await _parts(session, which, summed, page, start, end)
-        return CountedPage(
-            total=total,
-            conversations=conversations,
-            threads=tuple(Counted(thread_id=name, part=parts[name]) for name in page[:limit]),
-            next_after=page[limit - 1] if len(page) > limit else None,
-        )
+                return await _cohort_page(session, which, counts, (start, end), place, limit)
+            counts = await self._activity.read(session, start, end)
+            return await _activity_page(session, which, summed, counts, (start, end), place, limit)
 
 
 _APPLIED = Prepared(
@@ -260,100 +245,238 @@ _COHORT: Mapping[Listing, sa.ColumnElement[bool]] = {
 }
 """The conversations of a cohort that a figure counts, as `cohort_part` does."""
 
+_Place: TypeAlias = tuple[datetime, ThreadId]
+"""Where a conversation stands in a list: those opened last are first."""
+_Range: TypeAlias = tuple[datetime, datetime]
+
 _NEWEST = (episodes.c.opened_at, episodes.c.thread_id)
+_INSTANT = episodes.c.opened_at.type
 
 
-def _listed(place: sa.Tuple | None, limit: int) -> sa.Select[tuple[str]]:
-    """Conversations, those opened last first, beginning behind `place`."""
+def _listed(limit: int, *, place: bool) -> sa.Select[tuple[str]]:
+    """Conversations, those opened last first; with `place`, beginning behind the one there.
+
+    The limit is written into the statement: only then does PostgreSQL know how little it has to
+    read, and can keep its plan.
+    """
     statement = (
         sa.select(episodes.c.thread_id)
         .order_by(*(column.desc() for column in _NEWEST))
-        .limit(limit)
+        .limit(sa.literal_column(str(limit), sa.Integer))
     )
-    return statement if place is None else statement.where(sa.tuple_(*_NEWEST) < place)
+    return statement.where(sa.tuple_(*_NEWEST) < _BEHIND) if place else statement
 
 
-async def _opened(
+_BEHIND = sa.tuple_(
+    sa.bindparam("opened_before", type_=_INSTANT),
+    sa.bindparam("after", type_=episodes.c.thread_id.type),
+)
+
+
+def _values(span: _Range, place: _Place | None, **more: Any) -> dict[str, Any]:
+    values = {"start": span[0], "end": span[1], **more}
+    return values if place is None else values | {"opened_before": place[0], "after": place[1]}
+
+
+_SINCE = sa.bindparam("start", type_=_INSTANT)
+_UNTIL = sa.bindparam("end", type_=_INSTANT)
+
+
+async def _cohort_page(
     session: Session,
     which: Selection,
-    start: datetime,
-    end: datetime,
-    place: sa.Tuple | None,
+    counts: Counts,
+    span: _Range,
+    place: _Place | None,
     limit: int,
-) -> list[ThreadId]:
+) -> CountedPage:
     """Conversations opened in the range that count."""
-    statement = _listed(place, limit).where(
-        episodes.c.opened_at >= start, episodes.c.opened_at < end, _COHORT[which.listing]
+    total, names = number(counts, which.listing.value, which.dimension), []
+    if total:
+        divided = which.dimension is not None
+        values = {"reason": which.dimension} if divided else {}
+        statement = _opened(which.listing, limit + 1, divided=divided, place=place is not None)
+        names = await session.scalars(statement, _values(span, place, **values))
+    return _counted(total, total, [Counted(thread_id=name, part=1) for name in names], limit)
+
+
+@lru_cache(maxsize=500)
+def _opened(listing: Listing, limit: int, *, divided: bool, place: bool) -> Prepared:
+    statement = _listed(limit, place=place).where(
+        episodes.c.opened_at >= _SINCE, episodes.c.opened_at < _UNTIL, _COHORT[listing]
     )
-    if which.dimension is not None:
-        statement = statement.where(episodes.c.handoff_reason == which.dimension)
-    return list(await session.scalars(statement))
+    if divided:
+        statement = statement.where(episodes.c.handoff_reason == sa.bindparam("reason"))
+    return Prepared(statement)
 
 
-def _has(keys: Sequence[str], start: datetime, end: datetime) -> sa.ColumnElement[bool]:
-    row = episode_figures.c
-    return sa.and_(
-        row.hour >= start, row.hour < end, row["keys"].op("&&")(sa.cast(keys, ARRAY(sa.Text)))
-    )
-
-
-async def _gathered(
-    session: Session,
-    keys: Sequence[str],
-    start: datetime,
-    end: datetime,
-    place: sa.Tuple | None,
-    limit: int,
-) -> tuple[list[ThreadId], int]:
-    """What counts is rare: find all of it, then the page; and how many there are."""
-    named = sa.select(episode_figures.c.thread_id).where(_has(keys, start, end)).distinct()
-    every = named.cte("every")
-    statement = _listed(place, limit).where(episodes.c.thread_id.in_(sa.select(every.c.thread_id)))
-    names: list[ThreadId] = list(await session.scalars(statement))
-    count = await session.scalar(sa.select(sa.func.count()).select_from(named.subquery()))
-    return names, count or 0
-
-
-async def _passed(
-    session: Session,
-    keys: Sequence[str],
-    start: datetime,
-    end: datetime,
-    place: sa.Tuple | None,
-    limit: int,
-) -> list[ThreadId]:
-    """What counts is common: pass conversation after conversation until the page is full."""
-    own = (
-        sa.select(sa.literal(1))
-        .where(episode_figures.c.thread_id == episodes.c.thread_id, _has(keys, start, end))
-        .offset(0)  # looked up for each by its key, whatever is thought to be quicker
-        .correlate(episodes)
-        .exists()
-    )
-    statement = _listed(place, limit).where(episodes.c.opened_at < end, own)
-    return list(await session.scalars(statement))
-
-
-async def _parts(
+async def _activity_page(
     session: Session,
     which: Selection,
     summed: Summed,
-    names: Sequence[ThreadId],
-    start: datetime,
-    end: datetime,
-) -> dict[ThreadId, int]:
-    """How much of the figure each of these conversations is."""
-    row = episode_figures.c
-    parts = dict.fromkeys(names, 0)
-    found = await session.execute(
-        sa.select(row.thread_id, row.figures).where(
-            row.thread_id.in_(names), row.hour >= start, row.hour < end
+    counts: Counts,
+    span: _Range,
+    place: _Place | None,
+    limit: int,
+) -> CountedPage:
+    """Conversations in which something of the range counts, whenever they were opened."""
+    total = sum(_part(counts, figure, which.dimension, summed) for figure in summed.figures)
+    times = sum(number(counts, figure.value, which.dimension) for figure in summed.figures)
+    keys = [key_of(figure.value, which.dimension) for figure in summed.figures]
+    if times == 0:
+        return _counted(total, 0, [], limit)
+    parts = [
+        figure.value if summed.unit == "count" else figure.value + AMOUNT
+        for figure in summed.figures
+    ]
+    values = _values(span, place, keys=keys, parts=parts, dimension=which.dimension)
+    behind = place is not None
+    if times <= FEW:
+        rows = (await session.execute(_gathered(limit + 1, place=behind), values)).all()
+    elif times**2 < _COMMON * number(counts, Figure.CONVERSATIONS_OPENED.value):
+        lately = _gathered_lately(limit + 1, place=behind)
+        values["since"] = _since(span, place, TIMES_FULL * (limit + 1) / times)
+        rows = (await session.execute(lately, values)).all()
+        if len(rows) <= limit:
+            rows = (await session.execute(lately, values | {"since": EPOCH})).all()
+    else:
+        rows = (await session.execute(_passed(limit + 1, place=behind), values)).all()
+    page = [
+        Counted(thread_id=row["thread_id"], part=row["part"])
+        for row in rows
+        if row["thread_id"] is not None
+    ]
+    return _counted(total, rows[0]["conversations"] if rows else None, page, limit)
+
+
+_COMMON = 200
+"""A figure is common if its square is more than so many times the conversations: passing them one
+by one finds a page sooner than gathering a part of what counts."""
+
+
+def _since(span: _Range, place: _Place | None, share: float) -> datetime:
+    """When a conversation must have been opened to be among this share of those in the range."""
+    until = span[1] if place is None else min(span[1], place[0])
+    return max(span[0], floor(until - share * (span[1] - span[0]), "hour"))
+
+
+def _counted(
+    total: int, conversations: int | None, page: Sequence[Counted], limit: int
+) -> CountedPage:
+    return CountedPage(
+        total=total,
+        conversations=conversations,
+        threads=tuple(page[:limit]),
+        next_after=page[limit - 1].thread_id if len(page) > limit else None,
+    )
+
+
+_KEYS = sa.bindparam("keys", type_=ARRAY(sa.Text))
+_WITHIN = sa.and_(episode_figures.c.hour >= _SINCE, episode_figures.c.hour < _UNTIL)
+_HAS = sa.and_(_WITHIN, episode_figures.c["keys"].op("&&")(_KEYS))
+
+
+@lru_cache(maxsize=200)
+def _gathered(limit: int, *, place: bool) -> Prepared:
+    """What counts is rare: find all of it, then the page."""
+    every = sa.select(episode_figures.c.thread_id).where(_HAS).distinct().cte("every")
+    # A row also where the page has none: how many there are stands in it.
+    many = sa.select(sa.func.count().label("conversations")).select_from(every).subquery()
+    page = _page_of(every, limit, place=place).cte("page")
+    return Prepared(
+        sa.select(page.c.thread_id, _part_of(page), many.c.conversations)
+        .select_from(many.outerjoin(page, sa.true()))
+        .order_by(page.c.opened_at.desc(), page.c.thread_id.desc())
+    )
+
+
+@lru_cache(maxsize=200)
+def _gathered_lately(limit: int, *, place: bool) -> Prepared:
+    """The same of conversations that were opened `since` then, of which there may be too few.
+
+    What such a conversation has counted was counted since then; with a day to spare, for clocks.
+    """
+    since = sa.bindparam("since", type_=_INSTANT)
+    some = (
+        sa.select(episode_figures.c.thread_id)
+        .where(_HAS, episode_figures.c.hour >= since - timedelta(days=1))
+        .distinct()
+        .cte("every")
+    )
+    return _with_parts(_page_of(some, limit, place=place, since=since))
+
+
+def _page_of(
+    named: sa.CTE, limit: int, *, place: bool, since: sa.BindParameter[datetime] | None = None
+) -> sa.Select[Any]:
+    opened = (
+        sa.select(*_NEWEST)
+        .where(episodes.c.thread_id == named.c.thread_id)
+        .offset(sa.literal_column("0"))  # looked up for each by its key
+        .lateral("opened")
+    )
+    page = (
+        sa.select(opened.c.thread_id, opened.c.opened_at)
+        .select_from(named.join(opened, sa.true()))
+        .order_by(opened.c.opened_at.desc(), opened.c.thread_id.desc())
+        .limit(sa.literal_column(str(limit), sa.Integer))
+    )
+    if place:
+        page = page.where(sa.tuple_(opened.c.opened_at, opened.c.thread_id) < _BEHIND)
+    return page if since is None else page.where(opened.c.opened_at >= since)
+
+
+@lru_cache(maxsize=200)
+def _passed(limit: int, *, place: bool) -> Prepared:
+    """What counts is common: pass conversation after conversation until the page is full."""
+    own = (
+        sa.select(sa.literal(1))
+        .where(episode_figures.c.thread_id == episodes.c.thread_id, _HAS)
+        .offset(sa.literal_column("0"))  # looked up for each by its key
+        .correlate(episodes)
+        .exists()
+    )
+    page = _listed(limit, place=place).where(episodes.c.opened_at < _UNTIL, own)
+    return _with_parts(page.add_columns(episodes.c.opened_at))
+
+
+def _with_parts(page: sa.Select[Any]) -> Prepared:
+    named = page.cte("page").prefix_with("MATERIALIZED")
+    return Prepared(
+        sa.select(named.c.thread_id, _part_of(named), sa.null().label("conversations")).order_by(
+            named.c.opened_at.desc(), named.c.thread_id.desc()
         )
     )
-    for name, figures in found:
-        for figure in summed.figures:
-            parts[name] += _part(figures, figure, which.dimension, summed)
-    return parts
+
+
+def _part_of(page: sa.CTE) -> sa.ColumnElement[int]:
+    """How much of the figure each conversation of the page is."""
+    row = episode_figures.c
+    dimension = sa.bindparam("dimension", type_=sa.Text)
+    parts = sa.bindparam("parts", type_=ARRAY(sa.Text))
+    names = sa.func.unnest(parts).table_valued("name", name="names").render_derived()
+    numbers = (
+        sa.func.jsonb_each_text(row.figures.op("->")(names.c.name))
+        .table_valued("key", "value", name="numbers")
+        .lateral()
+    )
+    return (
+        sa.select(
+            sa.cast(
+                sa.func.coalesce(sa.func.sum(sa.cast(numbers.c.value, sa.BigInteger)), 0),
+                sa.BigInteger,
+            )
+        )
+        .select_from(episode_figures.join(names, sa.true()).join(numbers, sa.true()))
+        .where(
+            row.thread_id == page.c.thread_id,
+            _WITHIN,
+            sa.or_(dimension.is_(None), numbers.c.key == dimension),
+        )
+        .correlate(page)
+        .scalar_subquery()
+        .label("part")
+    )
 
 
 def _part(counts: Counts, figure: Figure, dimension: str | None, summed: Summed) -> int:
@@ -361,15 +484,15 @@ def _part(counts: Counts, figure: Figure, dimension: str | None, summed: Summed)
     return number(counts, name, dimension)
 
 
-async def _place(session: Session, thread_id: ThreadId) -> sa.Tuple:
-    """Where the thread stands in a list, as two plain values; before all, if it is unknown."""
-    opened_at = await session.scalar(
-        sa.select(episodes.c.opened_at).where(episodes.c.thread_id == thread_id)
-    )
-    return sa.tuple_(
-        sa.literal(opened_at or datetime.min.replace(tzinfo=UTC), episodes.c.opened_at.type),
-        sa.literal(thread_id, episodes.c.thread_id.type),
-    )
+_OPENED_AT = Prepared(
+    sa.select(episodes.c.opened_at).where(episodes.c.thread_id == sa.bindparam("thread_id"))
+)
+
+
+async def _place(session: Session, thread_id: ThreadId) -> _Place:
+    """Where the thread stands in a list; before all, if it is unknown."""
+    opened_at = await session.scalar(_OPENED_AT, {"thread_id": thread_id})
+    return opened_at or datetime.min.replace(tzinfo=UTC), thread_id
 
 
 async def _median_first_reply(

@@ -1,8 +1,9 @@
 """The figures of the dashboard: what each means, and how it comes from counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
 
 from smart_support.analytics.episode import Figure
@@ -108,7 +109,7 @@ class ApprovalFigures:
     expired: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Activity:
     """What happened in a range, whenever the conversations were opened. Means in milliseconds.
 
@@ -135,34 +136,34 @@ class Activity:
     operations: tuple[OperationFigures, ...]
     approvals: ApprovalFigures
 
-    @property
+    @cached_property
     def handed_off(self) -> int:
         return sum(self.handoffs.values())
 
-    @property
+    @cached_property
     def failed(self) -> int:
         return sum(self.turns_failed.values())
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
-    @property
+    @cached_property
     def tool_calls(self) -> int:
         return sum(operation.calls for operation in self.operations)
 
-    @property
+    @cached_property
     def tool_errors(self) -> int:
         """Calls that failed or whose outcome is unknown."""
         return sum(operation.errors for operation in self.operations)
 
-    @property
+    @cached_property
     def tool_error_rate(self) -> float | None:
         """As of a single operation; None when no call ended."""
         ended = sum(operation.done + operation.errors for operation in self.operations)
         return _ratio(self.tool_errors, ended)
 
-    @property
+    @cached_property
     def retries(self) -> int:
         return sum(operation.retries for operation in self.operations)
 
@@ -270,11 +271,16 @@ def _count_points(start: datetime, end: datetime, bucket: Bucket) -> int:
 
 
 def points(
-    start: datetime, end: datetime, bucket: Bucket, sums: Mapping[datetime, Counts]
+    start: datetime,
+    end: datetime,
+    bucket: Bucket,
+    sums: Mapping[datetime, Counts],
+    activity: Callable[[datetime, Counts], Activity] | None = None,
 ) -> list[Point]:
     """A point for each hour or day that [start, end), in whole hours, touches.
 
     `sums` holds, by the beginning of each hour or day, what was counted in [start, end) alone.
+    `activity` is `activity_of` for whoever remembers what it gave for the same counts.
     """
     first = floor(start, bucket)
     starts = (first + place * BUCKETS[bucket] for place in range(_count_points(start, end, bucket)))
@@ -282,9 +288,10 @@ def points(
         Point(
             start=max(at, start),
             end=min(at + BUCKETS[bucket], end),
-            activity=activity_of(sums.get(at, {})),
+            activity=activity(at, counts) if activity and counts else activity_of(counts),
         )
         for at in starts
+        for counts in (sums.get(at, {}),)
     ]
 
 

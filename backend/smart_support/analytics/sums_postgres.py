@@ -7,13 +7,14 @@ each change is in it once, whether it was added to the sums already or not.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from functools import cached_property
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from smart_support.analytics.episode import Key, Sum
 from smart_support.analytics.sums import Counts, add, by_hour, named_hour, stored, together
@@ -21,15 +22,20 @@ from smart_support.analytics.tables import figure_changes, figure_sums
 from smart_support.database import Prepared, Session, Sessions
 
 Kind: TypeAlias = Literal["activity", "cohort", "troubles"]
+T = TypeVar("T")
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MOST_DAYS = 1_000
-"""Days that one reader keeps."""
+MOST_PARTS = 2_000
+"""Days and hours that one reader keeps."""
 MOST_SPANS = 20
+MOST_DERIVED = 1_000
 AT_ONCE = 2_000
 """Changes that are added to the sums in one transaction."""
 
 
+_INSTANT = sa.DateTime(timezone=True)
 _PUT = Prepared(insert(figure_changes), ("changes",))
 
 
@@ -41,135 +47,260 @@ async def put(session: Session, changes: Mapping[Kind, Mapping[Key, Sum]]) -> No
 
 
 class SumReader:
-    """Reads sums, each day's only once while it does not change.
+    """Reads sums, each only once while it does not change.
 
-    A day is kept as it was read, with the transaction that wrote it; while it is that one's still,
-    PostgreSQL sends no more of it than this.
+    The sums of a day or an hour are kept as they were read, with the transaction that wrote them.
+    Where all of a span are what they were, PostgreSQL says no more than that; else it sends those
+    that changed. What is given out is not to be changed: it is given to others as well.
     """
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
-        self._days: OrderedDict[datetime, _Day] = OrderedDict()
-        self._spans: OrderedDict[tuple[_Day, ...], Counts] = OrderedDict()
+        self._parts: OrderedDict[tuple[str, datetime], _Part] = OrderedDict()
+        self._spans: OrderedDict[tuple[_Range, ...], _Span] = OrderedDict()
 
     async def read(self, session: Session, start: datetime, end: datetime) -> Counts:
         """What was counted in [start, end), both at full hours."""
-        days, rest = await self._read(session, start, end)
-        found = {name: dict(numbers) for name, numbers in self._span(tuple(days)).items()}
-        for _, counts in rest:
-            add(found, counts)
-        return found
+        first, last = _whole_days(start, end)
+        span, fresh = await self._read(session, (first, last), (start, first), (last, end))
+        return _with(span.together((first, last)), _of(fresh, start, end))
 
     async def days(
         self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
-        """The same by the days of UTC; not to be changed."""
-        days, rest = await self._read(session, start, end)
-        found = {day.start: day.counts for day in days}
-        own: set[datetime] = set()
-        for at, counts in rest:
-            start_of_day = at.replace(hour=0)
-            if start_of_day not in own:
-                own.add(start_of_day)
-                known = found.get(start_of_day, {})
-                found[start_of_day] = {name: dict(numbers) for name, numbers in known.items()}
-            add(found[start_of_day], counts)
-        return found
+        """The same by the days of UTC."""
+        first, last = _whole_days(start, end)
+        span, fresh = await self._read(session, (first, last), (start, first), (last, end))
+        return _with_each(span.by_day, _day_of, _of(fresh, start, end))
+
+    async def read_and_days(
+        self, session: Session, start: datetime, end: datetime, since: datetime
+    ) -> tuple[Counts, dict[datetime, Counts]]:
+        """What was counted in [start, end), and the whole days that [since, end) touches.
+
+        Both are of one moment, and `since` is not after `start`.
+        """
+        first, last = _whole_days(start, end)
+        whole = _day_of(since), _day_of(end - HOUR) + DAY
+        span, fresh = await self._read(session, whole, (start, first), (last, end))
+        return (
+            _with(span.together((first, last)), _of(fresh, start, end)),
+            _with_each(span.days, _day_of, _of(fresh, *whole)),
+        )
 
     async def hours(
         self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
         """The same by the hour."""
-        hours: dict[datetime, Counts] = {}
-        for at, counts in (await self._read(session, start, end, whole_days=False))[1]:
-            add(hours.setdefault(at, {}), counts)
-        return hours
-
-    def _span(self, days: tuple["_Day", ...]) -> Counts:
-        found = self._spans.get(days)
-        if found is None:
-            found = self._spans[days] = together(day.counts for day in days)
-            if len(self._spans) > MOST_SPANS:
-                self._spans.popitem(last=False)
-        self._spans.move_to_end(days)
-        return found
+        span, fresh = await self._read(session, (end, end), (start, end), (end, end))
+        return _with_each(span.hours, lambda at: at, _of(fresh, start, end))
 
     async def _read(
-        self, session: Session, start: datetime, end: datetime, *, whole_days: bool = True
-    ) -> tuple[list["_Day"], list[tuple[datetime, Counts]]]:
-        """Whole days, and what is to be added to them: one statement, thus of one moment."""
-        # The beginning of the first whole day, and the end of the last one.
-        first, last = EPOCH - (EPOCH - start) // DAY * DAY, EPOCH + (end - EPOCH) // DAY * DAY
-        spans = [(start, end)]
-        statements: list[sa.Select[Any]] = []
+        self, session: Session, days: "_Range", hours: "_Range", more_hours: "_Range"
+    ) -> tuple["_Span", list["_Fresh"]]:
+        """Whole days and single hours, and what is not in either yet: of one moment."""
+        place = days, hours, more_hours
         # As it is now: others read meanwhile, and know then what this statement does not see.
-        known: dict[datetime, _Day] = {}
-        if whole_days and first < last:
-            spans = [(start, first), (last, end)]
-            known = {day: kept for day, kept in self._days.items() if first <= day < last}
-            statements = [_unknown_days(self._kind, first, last, known)]
-        row = figure_sums.c
-        statements += [
-            sa.select(sa.null(), row.start, row.figures).where(
-                row.kind == self._kind, row.bucket == "hour", row.start >= since, row.start < until
-            )
-            for since, until in spans
-            if since < until
-        ]
-        change = figure_changes.c.changes
-        fresh = sa.select(sa.null(), sa.null(), change[self._kind]).where(
-            change.has_key(self._kind)
-        )
-        days: list[_Day] = []
-        rest: list[tuple[datetime, Counts]] = []
-        for written, at, counts in await session.execute(sa.union_all(*statements, fresh)):
-            if written is not None:
-                days.append(known[at] if counts is None else self._keep(at, written, counts))
-            elif at is not None:
-                rest.append((at, counts))
+        known = self._spans.get(place) or _Span(self._kept(days, hours, more_hours))
+        values = {
+            "kind": self._kind,
+            "known": known.written,
+            "many": len(known.parts),
+            "first_day": days[0],
+            "last_day": days[1],
+            "first_hour": hours[0],
+            "last_hour": hours[1],
+            "next_hour": more_hours[0],
+            "final_hour": more_hours[1],
+        }
+        span = known
+        parts: list[_Part] = []
+        fresh: list[_Fresh] = []
+        for what, at, written, counts in await session.execute(_READ, values):
+            if what == "changed":
+                span = _Span(parts)
+            elif what == "fresh":
+                fresh.extend((named_hour(name), part) for name, part in counts.items())
+            elif counts is None:
+                parts.append(known.known[what, at])
             else:
-                hours = [(named_hour(name), part) for name, part in counts.items()]
-                rest += [(hour, part) for hour, part in hours if start <= hour < end]
-        days.sort(key=lambda day: day.start)
-        return days, rest
+                parts.append(self._keep(_Part(what, at, written, counts)))
+        self._spans[place] = span
+        self._spans.move_to_end(place)
+        if len(self._spans) > MOST_SPANS:
+            self._spans.popitem(last=False)
+        return span, fresh
 
-    def _keep(self, start: datetime, written: str, counts: Counts) -> "_Day":
-        day = self._days[start] = _Day(start, written, counts)
-        self._days.move_to_end(start)
-        if len(self._days) > MOST_DAYS:
-            self._days.popitem(last=False)
-        return day
+    def _keep(self, part: "_Part") -> "_Part":
+        place = part.bucket, part.start
+        self._parts[place] = part
+        self._parts.move_to_end(place)
+        if len(self._parts) > MOST_PARTS:
+            self._parts.popitem(last=False)
+        return part
+
+    def _kept(self, days: "_Range", *hours: "_Range") -> list["_Part"]:
+        """What is known of a span that was not asked for before."""
+        return [
+            part
+            for part in self._parts.values()
+            for first, last in ((days,) if part.bucket == "day" else hours)
+            if first <= part.start < last
+        ]
+
+
+_Range: TypeAlias = tuple[datetime, datetime]
+"""From the first, up to but without the second; empty if they are the same."""
+_Fresh: TypeAlias = tuple[datetime, Counts]
+"""Of an hour: what is not in the sums yet."""
+
+_READ = Prepared(
+    sa.text(
+        """
+    WITH parts AS MATERIALIZED (
+        SELECT bucket, start, xmin::text AS written, figures, strpos(:known, concat(
+            ',', bucket, ':', extract(epoch FROM start)::bigint, ':', xmin::text, ','
+        )) > 0 AS kept
+        FROM (
+            SELECT bucket, start, xmin, figures FROM figure_sums
+            WHERE kind = :kind AND bucket = 'day' AND start >= :first_day AND start < :last_day
+            UNION ALL
+            SELECT bucket, start, xmin, figures FROM figure_sums
+            WHERE kind = :kind AND bucket = 'hour' AND start >= :first_hour AND start < :last_hour
+            UNION ALL
+            SELECT bucket, start, xmin, figures FROM figure_sums
+            WHERE kind = :kind AND bucket = 'hour' AND start >= :next_hour AND start < :final_hour
+        ) sums
+    ), changed AS MATERIALIZED (
+        SELECT count(*) FILTER (WHERE kept) <> :many OR count(*) <> :many AS yes FROM parts
+    )
+    SELECT bucket, start, written, CASE WHEN NOT kept THEN figures END FROM parts, changed WHERE yes
+    UNION ALL
+    SELECT 'changed', NULL, NULL, NULL FROM changed WHERE yes
+    UNION ALL
+    SELECT 'fresh', NULL, NULL, changes -> :kind
+    FROM figure_changes WHERE jsonb_exists(changes, :kind)
+    """
+    ).bindparams(
+        sa.bindparam("kind", type_=sa.Text),
+        sa.bindparam("known", type_=sa.Text),
+        sa.bindparam("many", type_=sa.BigInteger),
+        sa.bindparam("first_day", type_=_INSTANT),
+        sa.bindparam("last_day", type_=_INSTANT),
+        sa.bindparam("first_hour", type_=_INSTANT),
+        sa.bindparam("last_hour", type_=_INSTANT),
+        sa.bindparam("next_hour", type_=_INSTANT),
+        sa.bindparam("final_hour", type_=_INSTANT),
+    )
+)
+"""Sums only where one is not as it is known, and then with figures only if they are not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Day:
-    """A day's sums as they were written; another object once they are written anew."""
+class _Part:
+    """The sums of a day or an hour, as they were written."""
 
+    bucket: str
     start: datetime
     written: str
     counts: Counts
 
 
-def _unknown_days(
-    kind: Kind, first: datetime, last: datetime, known: Mapping[datetime, _Day]
-) -> sa.Select[Any]:
-    """The days of [first, last), with figures only where they are not the `known` ones."""
-    row = figure_sums.c
-    kept = (
-        sa.func.unnest(
-            sa.cast(list(known), ARRAY(row.start.type)),
-            sa.cast([day.written for day in known.values()], ARRAY(sa.Text)),
+class _Span:
+    """Some days and hours, and what they come to."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self.parts = parts
+        self._together: dict[_Range, Counts] = {}
+
+    @cached_property
+    def known(self) -> dict[tuple[str, datetime], _Part]:
+        return {(part.bucket, part.start): part for part in self.parts}
+
+    @cached_property
+    def written(self) -> str:
+        """Which part was written by which transaction, as `_READ` looks for it."""
+        # A comma on both sides of each one.
+        return "," + ",".join(
+            f"{part.bucket}:{(part.start - EPOCH) // SECOND}:{part.written}," for part in self.parts
         )
-        .table_valued(sa.column("start", row.start.type), sa.column("written", sa.Text))
-        .render_derived(name="kept")
-    )
-    written = sa.cast(sa.literal_column("figure_sums.xmin"), sa.Text)
-    figures = sa.case((kept.c.written.is_distinct_from(written), row.figures))
-    return (
-        sa.select(written, row.start, figures)
-        .select_from(figure_sums.outerjoin(kept, kept.c.start == row.start))
-        .where(row.kind == kind, row.bucket == "day", row.start >= first, row.start < last)
-    )
+
+    @cached_property
+    def days(self) -> dict[datetime, Counts]:
+        return {part.start: part.counts for part in self.parts if part.bucket == "day"}
+
+    @cached_property
+    def hours(self) -> dict[datetime, Counts]:
+        return {part.start: part.counts for part in self.parts if part.bucket == "hour"}
+
+    @cached_property
+    def by_day(self) -> dict[datetime, Counts]:
+        """The days, and the hours beside them as days that are cut."""
+        return _with_each(self.days, _day_of, list(self.hours.items()))
+
+    def together(self, days: _Range) -> Counts:
+        """The hours and those of the days that are in the range, added up."""
+        if days not in self._together:
+            first, last = days
+            own = (counts for start, counts in self.days.items() if first <= start < last)
+            self._together[days] = together((*own, *self.hours.values()))
+        return self._together[days]
+
+
+def _of(fresh: list[_Fresh], start: datetime, end: datetime) -> list[_Fresh]:
+    return [each for each in fresh if start <= each[0] < end]
+
+
+def _with(counts: Counts, more: list[_Fresh]) -> Counts:
+    """Both added up; the counts themselves where there is no more."""
+    if not more:
+        return counts
+    found = {name: dict(numbers) for name, numbers in counts.items()}
+    for _, part in more:
+        add(found, part)
+    return found
+
+
+def _with_each(
+    known: Mapping[datetime, Counts], place: Callable[[datetime], datetime], more: list[_Fresh]
+) -> dict[datetime, Counts]:
+    """The same for each day or hour; `place` says to which of them an hour belongs."""
+    found = dict(known)
+    own: dict[datetime, list[_Fresh]] = {}
+    for each in more:
+        own.setdefault(place(each[0]), []).append(each)
+    for at, parts in own.items():
+        found[at] = _with(known.get(at, {}), parts)
+    return found
+
+
+def _whole_days(start: datetime, end: datetime) -> _Range:
+    """The whole days of [start, end): the rest is before the first and after the last of them."""
+    first, last = EPOCH - (EPOCH - start) // DAY * DAY, _day_of(end)
+    return (first, last) if first <= last else (end, end)
+
+
+def _day_of(at: datetime) -> datetime:
+    return EPOCH + (at - EPOCH) // DAY * DAY
+
+
+class Derived(Generic[T]):
+    """What is made of counts, once as long as they are the same ones."""
+
+    def __init__(self, make: Callable[[Counts], T]) -> None:
+        self._make = make
+        self._known: dict[Hashable, tuple[Counts, T]] = {}
+
+    def of(self, of_what: Hashable, counts: Counts) -> T:
+        """What `make` makes of the counts of a day, or whatever else they are of."""
+        known = self._known.get(of_what)
+        if known is not None and known[0] is counts:
+            return known[1]
+        if len(self._known) >= MOST_DERIVED:
+            self._known.clear()
+        made = self._make(counts)
+        self._known[of_what] = counts, made
+        return made
 
 
 async def settle(sessions: Sessions) -> int:

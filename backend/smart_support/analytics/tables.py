@@ -31,6 +31,28 @@ episodes = sa.Table(
     sa.Column("calls", JSONB, nullable=False),
     sa.CheckConstraint("applied > 0", name="applied"),
     sa.Index("ix_conversation_episodes_opened_at", "opened_at"),
+    # The lists behind the figures, those opened last first; what few conversations have is found
+    # without passing the others.
+    sa.Index("ix_conversation_episodes_newest", "opened_at", "thread_id"),
+    sa.Index(
+        "ix_conversation_episodes_reopened",
+        "opened_at",
+        "thread_id",
+        postgresql_where=sa.text("reopen_count > 0"),
+    ),
+    sa.Index(
+        "ix_conversation_episodes_abandoned",
+        "opened_at",
+        "thread_id",
+        postgresql_where=sa.text("abandoned_at is not null"),
+    ),
+    sa.Index(
+        "ix_conversation_episodes_handed_off",
+        "handoff_reason",
+        "opened_at",
+        "thread_id",
+        postgresql_where=sa.text("handoff_at is not null"),
+    ),
 )
 
 episode_figures = sa.Table(
@@ -109,6 +131,14 @@ troubles = sa.Table(
         postgresql_where=sa.text("before is not null"),
     ),
     sa.Index("ix_conversation_troubles_fingerprint", "fingerprint", "at"),
+    # The conversations that carry a trouble over a moment: few at any, whatever came before.
+    sa.Index(
+        "ix_conversation_troubles_carried",
+        sa.text("tstzrange(before, at, '(]')"),
+        postgresql_using="gist",
+        postgresql_where=sa.text("before is not null"),
+    ),
+    sa.Index("ix_conversation_troubles_code", "code", "thread_id"),
 )
 
 outside_errors = sa.Table(

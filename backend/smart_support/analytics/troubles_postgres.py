@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from smart_support.analytics.episode import NOTHING, Key, Sum, hour_of
 from smart_support.analytics.records import BUCKETS, check_days, floor, widen
 from smart_support.analytics.sums import AMOUNT, Counts, number
-from smart_support.analytics.sums_postgres import SumReader, put
+from smart_support.analytics.sums_postgres import Derived, SumReader, put
 from smart_support.analytics.tables import trouble_readings, troubles
 from smart_support.analytics.troubles import (
     HOUR_OF_DAY,
@@ -62,6 +63,7 @@ class PostgresTroubles:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._sums = SumReader("troubles")
+        self._by_hour = Derived(_hours_of_day)
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
@@ -105,21 +107,24 @@ class PostgresTroubles:
         """
         start, end = widen(start, end)
         check_days(start, end)
-        async with self._sessions.begin() as session:
-            await session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-            counts = await self._sums.read(session, start, end)
-            total = _counts(counts, "all")
-            return Troubles(
-                total=total[0]
-                if total
-                else Count(name="", troubles=0, recovered=0, mean_recovery_ms=None),
-                by_code=_counts(counts, "code"),
-                by_operation=_counts(counts, "operation"),
-                by_upstream=_counts(counts, "upstream"),
-                by_agent=_counts(counts, "agent"),
-                patterns=await _patterns(session, counts, start, end),
-                hours=await _hours(self._sums, session, start, end),
-            )
+        before = start - DAYS_BEFORE * BUCKETS["day"]
+        async with self._sessions.snapshot() as session:
+            counts, days = await self._sums.read_and_days(session, start, end, before)
+            patterns = await _patterns(session, counts, start, end)
+        total = _counts(counts, "all")
+        return Troubles(
+            total=total[0]
+            if total
+            else Count(name="", troubles=0, recovered=0, mean_recovery_ms=None),
+            by_code=_counts(counts, "code"),
+            by_operation=_counts(counts, "operation"),
+            by_upstream=_counts(counts, "upstream"),
+            by_agent=_counts(counts, "agent"),
+            patterns=patterns,
+            hours=_hours(
+                {day: self._by_hour.of(day, counts) for day, counts in days.items()}, start, end
+            ),
+        )
 
     async def conversations(
         self, which: Which, *, after: ThreadId | None = None, limit: int = 30
@@ -130,25 +135,37 @@ class PostgresTroubles:
             InvalidInput: as in `summary`.
         """
         start, end = widen(which.start, which.end)
-        row = troubles.c
-        # A thread's id begins with its time, so that its order is the order of opening.
-        statement = (
-            sa.select(
-                row.thread_id, sa.func.count().label("times"), sa.func.max(row.at).label("at")
-            )
-            .where(row.at >= start, row.at < end)
-            .group_by(row.thread_id)
-            .order_by(row.thread_id.desc())
-            .limit(limit)
-        )
-        for name in ("code", "operation", "upstream", "agent", "fingerprint"):
-            if (value := getattr(which, name)) is not None:
-                statement = statement.where(row[name] == value)
+        names = ("code", "operation", "upstream", "agent", "fingerprint")
+        narrowed = {name: value for name in names if (value := getattr(which, name)) is not None}
+        values = {"start": start, "end": end, **narrowed}
         if after is not None:
-            statement = statement.where(row.thread_id < after)
+            values["after"] = after
         async with self._sessions() as session:
-            found = await session.execute(statement)
+            found = await session.execute(_troubled(frozenset(values), limit), values)
             return tuple(Troubled(each.thread_id, each.times, each.at) for each in found)
+
+
+@lru_cache(maxsize=500)
+def _troubled(given: frozenset[str], limit: int) -> Prepared:
+    row = troubles.c
+    # A thread's id begins with its time, so that its order is the order of opening.
+    statement = (
+        sa.select(row.thread_id, sa.func.count().label("times"), sa.func.max(row.at).label("at"))
+        .where(row.at >= _SINCE, row.at < _UNTIL)
+        .group_by(row.thread_id)
+        .order_by(row.thread_id.desc())
+        # Written into the statement: then PostgreSQL knows how little it has to read.
+        .limit(sa.literal_column(str(limit), sa.Integer))
+    )
+    if "after" in given:
+        statement = statement.where(row.thread_id < sa.bindparam("after"))
+    for name in given - {"start", "end", "after"}:
+        statement = statement.where(row[name] == sa.bindparam(name))
+    return Prepared(statement)
+
+
+_SINCE = sa.bindparam("start", type_=troubles.c.at.type)
+_UNTIL = sa.bindparam("end", type_=troubles.c.at.type)
 
 
 class _Counted:
@@ -260,22 +277,36 @@ def _counts(counts: Counts, told: Told) -> tuple[Count, ...]:
     return tuple(sorted(found, key=lambda each: (-each.troubles, each.name))[:MOST_NAMES])
 
 
-_PATTERNS = sa.text(
-    """
+_PATTERNS = Prepared(
+    sa.text(
+        """
+    WITH carried AS (
+        SELECT fingerprint, count(*) AS conversations FROM conversation_troubles
+        WHERE before IS NOT NULL AND tstzrange(before, at, '(]') @> :start AND at < :end
+        GROUP BY fingerprint
+    )
     SELECT p.fingerprint, l.kind, l.code, l.operation, l.upstream, f.at AS first_at,
-           l.at AS last_at, c.carried
-    FROM unnest(CAST(:fingerprints AS text[])) p(fingerprint)
-    CROSS JOIN LATERAL (SELECT * FROM conversation_troubles t WHERE t.fingerprint = p.fingerprint
-        AND t.at >= :start AND t.at < :end ORDER BY t.at LIMIT 1) f
-    CROSS JOIN LATERAL (SELECT * FROM conversation_troubles t WHERE t.fingerprint = p.fingerprint
-        AND t.at >= :start AND t.at < :end ORDER BY t.at DESC LIMIT 1) l
-    CROSS JOIN LATERAL (SELECT count(*) AS carried FROM conversation_troubles t
+           n.at AS last_at, coalesce(c.conversations, 0) AS carried
+    FROM unnest(:fingerprints) p(fingerprint)
+    CROSS JOIN LATERAL (SELECT t.at FROM conversation_troubles t
         WHERE t.fingerprint = p.fingerprint AND t.at >= :start AND t.at < :end
-        AND t.before < :start) c
+        ORDER BY t.at LIMIT 1) f
+    CROSS JOIN LATERAL (SELECT t.at FROM conversation_troubles t
+        WHERE t.fingerprint = p.fingerprint AND t.at >= :start AND t.at < :end
+        ORDER BY t.at DESC LIMIT 1) n
+    CROSS JOIN LATERAL (SELECT t.kind, t.code, t.operation, t.upstream FROM conversation_troubles t
+        WHERE t.fingerprint = p.fingerprint AND t.at = n.at LIMIT 1) l
+    LEFT JOIN carried c ON c.fingerprint = p.fingerprint
     """
+    ).bindparams(
+        sa.bindparam("fingerprints", type_=sa.ARRAY(sa.Text)),
+        sa.bindparam("start", type_=troubles.c.at.type),
+        sa.bindparam("end", type_=troubles.c.at.type),
+    )
 )
 """A conversation counts in the hour of its first such trouble; one that had it before the range
-began as well has carried it into the range."""
+began as well has carried it into the range. The last one is looked for in the index alone and only
+then read: asked for at once, PostgreSQL looks for it among the troubles of all fingerprints."""
 
 
 async def _patterns(
@@ -301,29 +332,32 @@ async def _patterns(
     return tuple(patterns[name] for name in most)
 
 
-async def _hours(
-    sums: SumReader, session: Session, start: datetime, end: datetime
-) -> tuple[Hour, ...]:
+def _hours_of_day(counts: Counts) -> list[int]:
+    """The troubles of each of a day's 24 hours."""
+    times = counts.get(HOUR_OF_DAY, {})
+    return [times.get(f"{hour:02}", 0) for hour in range(24)]
+
+
+def _hours(days: Mapping[datetime, list[int]], start: datetime, end: datetime) -> tuple[Hour, ...]:
+    """The hours of [start, end), beside the same hour of the days before, which `days` has too."""
     hour, day = BUCKETS["hour"], BUCKETS["day"]
-    before = start - DAYS_BEFORE * day
-    first = floor(before, "day")
-    days = await sums.days(session, first, floor(end - hour, "day") + day)
-    times: dict[datetime, int] = {}
-    for begin, counts in days.items():
-        for name, count in counts.get(HOUR_OF_DAY, {}).items():
-            times[begin + int(name) * hour] = count
-    many = (end - start) // hour
-    every = [times.get(before + place * hour, 0) for place in range(DAYS_BEFORE * 24 + many)]
+    first = floor(start, "day") - DAYS_BEFORE * day
+    nothing = [0] * 24
+    every: list[int] = []
+    while first + len(every) * hour < end:
+        every += days.get(first + len(every) * hour, nothing)
+    place, stop = (start - first) // hour, (end - first) // hour
+    # What each hour and the same hour of all days before it have had.
+    sums = every[:24]
+    for now in every[24:]:
+        sums.append(now + sums[-24])
+    sums = [*nothing, *sums]
+    everything = stop - place <= MOST_HOURS
     hours = []
-    for place in range(many):
-        # The same hour of the days before.
-        now, past = (
-            every[place + DAYS_BEFORE * 24],
-            sum(every[place : place + DAYS_BEFORE * 24 : 24]),
-        )
+    for at in range(place, stop):
+        now, past = every[at], sums[at] - sums[at - DAYS_BEFORE * 24]
         usual = past / DAYS_BEFORE
-        odd = now >= LEAST_ODD and is_odd(now, usual)
-        if odd or many <= MOST_HOURS:
-            begin = start + place * hour
-            hours.append(Hour(start=begin, troubles=now, usual=usual, odd=odd))
+        odd = now >= LEAST_ODD and now > usual and is_odd(now, usual)
+        if odd or everything:
+            hours.append(Hour(start=first + at * hour, troubles=now, usual=usual, odd=odd))
     return tuple(hours)

@@ -17,7 +17,7 @@ _bearer = HTTPBearer(auto_error=False, description="The token of a sign-in link.
 Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def shown(parts: Running, credentials: Token, request: Request) -> SignIn:
+async def shown(parts: Running, credentials: Token, request: Request) -> SignIn:
     """The sign-in whose token came with the request.
 
     Raises:
@@ -33,7 +33,7 @@ def shown(parts: Running, credentials: Token, request: Request) -> SignIn:
 Shown = Annotated[SignIn, Depends(shown)]
 
 
-def signed_in(sign_in: Shown) -> Person:
+async def signed_in(sign_in: Shown) -> Person:
     """The person whose token came with the request."""
     return sign_in.person
 

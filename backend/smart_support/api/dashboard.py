@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from smart_support.analytics.listings import Listing, Selection
@@ -18,7 +18,7 @@ from smart_support.analytics.records import (
 )
 from smart_support.api.access import Lead
 from smart_support.api.parts import Running
-from smart_support.api.threads import Thread, threads_of
+from smart_support.api.threads import Thread, threads_of, written
 
 router = APIRouter(prefix="/api/dashboard", tags=["dashboard"])
 
@@ -138,29 +138,6 @@ class SeriesPoint(BaseModel):
     input_tokens: int
     output_tokens: int
 
-    @classmethod
-    def of(cls, point: Point) -> "SeriesPoint":
-        """What the charts draw of it."""
-        activity = point.activity
-        return cls(
-            start=point.start,
-            end=point.end,
-            opened=activity.opened,
-            resolved=activity.resolved,
-            handed_off=activity.handed_off,
-            replies=activity.replies,
-            failed=activity.failed,
-            responses=activity.response.answered,
-            median_ms=activity.response.median_ms,
-            p95_ms=activity.response.p95_ms,
-            tool_calls=activity.tool_calls,
-            tool_errors=activity.tool_errors,
-            retries=activity.retries,
-            approvals_asked=activity.approvals.asked,
-            input_tokens=activity.input_tokens,
-            output_tokens=activity.output_tokens,
-        )
-
 
 class Series(BaseModel):
     """Figures over time. All points together are the range."""
@@ -213,20 +190,45 @@ async def read_cohort(
     return CohortAnswer(start=start, end=end, cohort=CohortFigures.model_validate(found))
 
 
-@router.get("/series", summary="Figures over time")
+@router.get("/series", summary="Figures over time", response_model=Series)
 async def read_series(
     start: Instant,
     end: Instant,
     person: Lead,  # noqa: ARG001
     parts: Running,
     bucket: Bucket = "day",
-) -> Series:
+) -> Response:
     """What happened in [start, end), one point per hour or day."""
     points = await parts.recorder.series(start, end, bucket)
-    return Series(points=[SeriesPoint.of(point) for point in points])
+    return written({"points": [_drawn(point) for point in points]})
 
 
-@router.get("/conversations", summary="The conversations behind a figure")
+def _drawn(point: Point) -> dict[str, Any]:
+    """What the charts draw of it: a `SeriesPoint`."""
+    activity = point.activity
+    return {
+        "start": point.start,
+        "end": point.end,
+        "opened": activity.opened,
+        "resolved": activity.resolved,
+        "handed_off": activity.handed_off,
+        "replies": activity.replies,
+        "failed": activity.failed,
+        "responses": activity.response.answered,
+        "median_ms": activity.response.median_ms,
+        "p95_ms": activity.response.p95_ms,
+        "tool_calls": activity.tool_calls,
+        "tool_errors": activity.tool_errors,
+        "retries": activity.retries,
+        "approvals_asked": activity.approvals.asked,
+        "input_tokens": activity.input_tokens,
+        "output_tokens": activity.output_tokens,
+    }
+
+
+@router.get(
+    "/conversations", summary="The conversations behind a figure", response_model=CountedThreads
+)
 async def list_counted(
     figure: Listing,
     start: Instant,
@@ -238,20 +240,22 @@ async def list_counted(
     ] = None,
     cursor: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 30,
-) -> CountedThreads:
+) -> Response:
     """Exactly what the figure counts: `total` is its number."""
     start, end = widen(start, end)
     which = Selection(listing=figure, start=start, end=end, dimension=dimension)
     page = await parts.recorder.counted(which, str(cursor) if cursor else None, limit)
     threads = await threads_of(parts, person, [counted.thread_id for counted in page.threads])
-    return CountedThreads(
-        start=start,
-        end=end,
-        total=page.total,
-        conversations=page.conversations,
-        threads=[
-            CountedThread(**thread.model_dump(), part=counted.part)
-            for thread, counted in zip(threads, page.threads, strict=True)
-        ],
-        next_cursor=page.next_after,
+    return written(
+        {
+            "start": start,
+            "end": end,
+            "total": page.total,
+            "conversations": page.conversations,
+            "threads": [
+                thread | {"part": counted.part}
+                for thread, counted in zip(threads, page.threads, strict=True)
+            ],
+            "next_cursor": page.next_after,
+        }
     )

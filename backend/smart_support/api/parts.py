@@ -105,4 +105,9 @@ def parts_of(connection: HTTPConnection) -> Parts:
     return parts
 
 
-Running = Annotated[Parts, Depends(parts_of)]
+async def _running(connection: HTTPConnection) -> Parts:
+    # A dependency that is no coroutine is called in a thread, which costs more than most answers.
+    return parts_of(connection)
+
+
+Running = Annotated[Parts, Depends(_running)]

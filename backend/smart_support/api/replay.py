@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Union, get_type_hints
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from smart_support.api.access import Lead
 from smart_support.api.parts import Running
-from smart_support.api.threads import Thread, thread_of
+from smart_support.api.threads import Thread, thread_of, written
 from smart_support.events.records import FACTS, whole_payload
 
 router = APIRouter(prefix="/api/threads", tags=["replay"])
@@ -70,4 +69,4 @@ async def read_replay(
         ],
         "next_after": rows[-1][0] if len(rows) == limit else None,
     }
-    return Response(orjson.dumps(page, option=orjson.OPT_UTC_Z), media_type="application/json")
+    return written(page)

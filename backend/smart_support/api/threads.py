@@ -1,16 +1,17 @@
 """Conversations: begin one, list them, settle one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+import orjson
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from smart_support.api.access import Customer, CustomerOrLead, Lead
 from smart_support.api.parts import Parts, Running
-from smart_support.conversations.lifecycle import Lifecycle, ThreadFilter
+from smart_support.conversations.lifecycle import Lifecycle, ThreadFilter, ThreadSummary
 from smart_support.conversations.records import Thread as StoredThread
 from smart_support.errors import NotFound
 from smart_support.events.standing import Status
@@ -83,7 +84,7 @@ async def open_thread(person: Customer, parts: Running) -> Thread:
     return _empty(await parts.runner.open_thread(person))
 
 
-@router.get("", summary="List conversations")
+@router.get("", summary="List conversations", response_model=ThreadList)
 async def list_threads(
     person: CustomerOrLead,
     parts: Running,
@@ -91,7 +92,7 @@ async def list_threads(
     query: Annotated[str | None, Query(max_length=200, description="Words of the title.")] = None,
     cursor: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 30,
-) -> ThreadList:
+) -> Response:
     """A customer sees their own, a support lead all."""
     which = ThreadFilter(
         status=status,
@@ -99,11 +100,8 @@ async def list_threads(
         text=query or None,
     )
     page = await parts.tracker.threads(which, str(cursor) if cursor else None, limit)
-    return ThreadList(
-        threads=[
-            _of(found.lifecycle, found.customer_id, found.customer_name) for found in page.threads
-        ],
-        next_cursor=page.next_after,
+    return written(
+        {"threads": [_line(found) for found in page.threads], "next_cursor": page.next_after}
     )
 
 
@@ -155,18 +153,23 @@ async def give_back(thread_id: UUID, remark: Remark, person: Lead, parts: Runnin
     return await thread_of(parts, person, str(thread_id))
 
 
-async def threads_of(parts: Parts, person: Person, ids: Sequence[str]) -> list[Thread]:
-    """These conversations, in this order, for somebody who may see them all.
+def written(page: Mapping[str, Any]) -> Response:
+    """An answer of many rows, as JSON. Its model is what tests hold it against, row by row."""
+    return Response(orjson.dumps(page, option=orjson.OPT_UTC_Z), media_type="application/json")
+
+
+async def threads_of(parts: Parts, person: Person, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """These conversations as `Thread` has them in JSON, in this order, for who may see them all.
 
     Raises:
         NotFound: one of them does not exist.
     """
     page = await parts.tracker.threads(ThreadFilter(among=frozenset(ids)), limit=len(ids))
-    known = {
-        found.lifecycle.thread_id: _of(found.lifecycle, found.customer_id, found.customer_name)
-        for found in page.threads
-    }
-    return [known.get(each) or await thread_of(parts, person, each) for each in ids]
+    known = {found.lifecycle.thread_id: _line(found) for found in page.threads}
+    return [
+        known[each] if each in known else (await thread_of(parts, person, each)).model_dump()
+        for each in ids
+    ]
 
 
 async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:
@@ -211,6 +214,24 @@ def _empty(stored: StoredThread) -> Thread:
         agent=None,
         handling=_handling(stored, None),
     )
+
+
+def _line(found: ThreadSummary) -> dict[str, Any]:
+    """The same as `_of`, as it stands in JSON."""
+    lifecycle = found.lifecycle
+    return {
+        "id": lifecycle.thread_id,
+        "title": lifecycle.title,
+        "status": lifecycle.status,
+        "customer": {"id": found.customer_id, "name": found.customer_name},
+        "opened_at": lifecycle.opened_at,
+        "last_event_at": lifecycle.last_event_at,
+        "turns": lifecycle.turns,
+        "tool_calls": lifecycle.tool_calls,
+        "errors": lifecycle.errors,
+        "agent": lifecycle.agent,
+        "handling": None,
+    }
 
 
 def _of(lifecycle: Lifecycle, customer_id: str, customer_name: str) -> Thread:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
 
 from smart_support.analytics.outside_postgres import Outside
 from smart_support.analytics.records import widen
@@ -14,17 +14,13 @@ from smart_support.analytics.troubles import Which
 from smart_support.api.access import Lead, Staff
 from smart_support.api.dashboard import Instant
 from smart_support.api.parts import Running
-from smart_support.api.threads import Thread, threads_of
+from smart_support.api.threads import Thread, threads_of, written
 from smart_support.errors import Severity, operator_hint_of, severity_of
 
 router = APIRouter(prefix="/api/dashboard/errors", tags=["dashboard"])
 
 
-class _Found(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-
-class ErrorCount(_Found):
+class ErrorCount(BaseModel):
     """How often something went wrong, and how often it got over it."""
 
     name: str
@@ -40,7 +36,7 @@ class CodeCount(ErrorCount):
     hint: str = Field(description="Where an operator looks first.")
 
 
-class ErrorPattern(_Found):
+class ErrorPattern(BaseModel):
     """Errors that look the same, whatever their ids and numbers."""
 
     fingerprint: str
@@ -54,7 +50,7 @@ class ErrorPattern(_Found):
     last_at: datetime
 
 
-class ErrorHour(_Found):
+class ErrorHour(BaseModel):
     """The errors of an hour; `usual` is the mean of the same hour of the seven days before."""
 
     start: datetime
@@ -74,7 +70,7 @@ class OutsideCode(BaseModel):
     last_correlation_id: str = Field(description="Of the last one; the log has it.")
 
 
-class OutsidePlace(_Found):
+class OutsidePlace(BaseModel):
     """Errors of one route, kind of frame, or job."""
 
     place: str
@@ -123,56 +119,64 @@ class TroubledThreads(BaseModel):
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
 
 
-@router.get("", summary="What went wrong in a range")
+@router.get("", summary="What went wrong in a range", response_model=Errors)
 async def read_errors(
     start: Instant,
     end: Instant,
     person: Staff,  # noqa: ARG001
     parts: Running,
-) -> Errors:
+) -> Response:
     """Errors of turns, tool calls and attempts in [start, end), counted and grouped."""
     start, end = widen(start, end)
     found = await parts.troubles.summary(start, end)
-    by_severity = _by_severity((count.name, count.troubles) for count in found.by_code)
-    return Errors(
-        start=start,
-        end=end,
-        total=ErrorCount.model_validate(found.total),
-        by_severity=by_severity,
-        by_code=[
-            CodeCount(
-                **ErrorCount.model_validate(count).model_dump(),
-                severity=severity_of(count.name),
-                hint=operator_hint_of(count.name),
-            )
-            for count in found.by_code
-        ],
-        by_operation=[ErrorCount.model_validate(count) for count in found.by_operation],
-        by_upstream=[ErrorCount.model_validate(count) for count in found.by_upstream],
-        by_agent=[ErrorCount.model_validate(count) for count in found.by_agent],
-        patterns=[ErrorPattern.model_validate(pattern) for pattern in found.patterns],
-        hours=[ErrorHour.model_validate(hour) for hour in found.hours],
-        outside=_outside(await parts.outside.summary(start, end)),
+    outside = await parts.outside.summary(start, end)
+    return written(
+        {
+            "start": start,
+            "end": end,
+            "total": found.total,
+            "by_severity": _by_severity((count.name, count.troubles) for count in found.by_code),
+            "by_code": [
+                {
+                    "name": count.name,
+                    "troubles": count.troubles,
+                    "recovered": count.recovered,
+                    "mean_recovery_ms": count.mean_recovery_ms,
+                    **_told_of(count.name),
+                }
+                for count in found.by_code
+            ],
+            "by_operation": found.by_operation,
+            "by_upstream": found.by_upstream,
+            "by_agent": found.by_agent,
+            "patterns": found.patterns,
+            "hours": found.hours,
+            "outside": _outside(outside),
+        }
     )
 
 
-def _outside(found: Outside) -> OutsideErrors:
-    return OutsideErrors(
-        total=sum(each.errors for each in found.by_code),
-        by_severity=_by_severity((each.code, each.errors) for each in found.by_code),
-        by_code=[
-            OutsideCode(
-                code=each.code,
-                errors=each.errors,
-                severity=severity_of(each.code),
-                hint=operator_hint_of(each.code),
-                last_at=each.last_at,
-                last_correlation_id=each.last_correlation_id,
-            )
+def _outside(found: Outside) -> dict[str, Any]:
+    """`OutsideErrors` as it stands in JSON."""
+    return {
+        "total": sum(each.errors for each in found.by_code),
+        "by_severity": _by_severity((each.code, each.errors) for each in found.by_code),
+        "by_code": [
+            {
+                "code": each.code,
+                "errors": each.errors,
+                "last_at": each.last_at,
+                "last_correlation_id": each.last_correlation_id,
+                **_told_of(each.code),
+            }
             for each in found.by_code
         ],
-        by_place=[OutsidePlace.model_validate(each) for each in found.by_place],
-    )
+        "by_place": found.by_place,
+    }
+
+
+def _told_of(code: str) -> dict[str, Any]:
+    return {"severity": severity_of(code), "hint": operator_hint_of(code)}
 
 
 def _by_severity(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -185,7 +189,11 @@ def _by_severity(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
 Narrowing = Annotated[str | None, Query(max_length=200)]
 
 
-@router.get("/conversations", summary="The conversations in which it went wrong")
+@router.get(
+    "/conversations",
+    summary="The conversations in which it went wrong",
+    response_model=TroubledThreads,
+)
 async def list_troubled(
     start: Instant,
     end: Instant,
@@ -198,7 +206,7 @@ async def list_troubled(
     fingerprint: Narrowing = None,
     cursor: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 30,
-) -> TroubledThreads:
+) -> Response:
     """Those with at least one error of the range that fits everything given."""
     which = Which(
         start=start,
@@ -214,12 +222,12 @@ async def list_troubled(
     )
     page = found[:limit]
     threads = await threads_of(parts, person, [each.thread_id for each in page])
-    return TroubledThreads(
-        threads=[
-            TroubledThread(
-                **thread.model_dump(), troubles=each.troubles, last_trouble_at=each.last_at
-            )
-            for thread, each in zip(threads, page, strict=True)
-        ],
-        next_cursor=page[-1].thread_id if len(found) > limit else None,
+    return written(
+        {
+            "threads": [
+                thread | {"troubles": each.troubles, "last_trouble_at": each.last_at}
+                for thread, each in zip(threads, page, strict=True)
+            ],
+            "next_cursor": page[-1].thread_id if len(found) > limit else None,
+        }
     )

@@ -1,8 +1,11 @@
 """How each conversation stands, in PostgreSQL: one row per thread, locked while it is moved on."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,14 +31,18 @@ from smart_support.events.standing import Standing, Status
 
 TRIGRAM = 3
 """Characters below which a text cannot be looked up."""
-PASSED = 2_000
-"""Conversations that are passed one by one in search of a text, before it is looked up."""
+PASSED = (200, 2_000, 8_000)
+"""How many conversations are passed one by one in search of a text, before it is looked up: a few,
+and more where those had it often enough to fill a page."""
 
 _KEPT = [field.name for field in fields(Lifecycle) if field.name != "standing"]
 
 
 _APPLIED = Prepared(
     sa.select(states.c.applied).where(states.c.thread_id == sa.bindparam("thread_id"))
+)
+_OPENED_AT = Prepared(
+    sa.select(states.c.opened_at).where(states.c.thread_id == sa.bindparam("thread_id"))
 )
 _STATE = Prepared(sa.select(states).where(states.c.thread_id == sa.bindparam("thread_id")))
 _STORED = [*_KEPT, "applied", "status", "answering"]
@@ -94,9 +101,7 @@ class PostgresConversationTracker:
 
     async def lifecycle(self, thread_id: ThreadId) -> Lifecycle:
         async with self._sessions() as session:
-            row = (
-                await session.execute(sa.select(states).where(states.c.thread_id == thread_id))
-            ).one_or_none()
+            row = (await session.execute(_STATE, {"thread_id": thread_id})).one_or_none()
         if row is None:
             raise NotFound(f"nothing is known of thread {thread_id}")
         return _lifecycle(row)
@@ -104,26 +109,20 @@ class PostgresConversationTracker:
     async def threads(
         self, which: ThreadFilter = EVERY_THREAD, after: ThreadId | None = None, limit: int = 50
     ) -> ThreadPage:
-        statement = sa.select(states)
+        values: dict[str, Any] = {}
         if which.status is not None:
-            statement = statement.where(states.c.status == which.status.value)
+            values["status"] = which.status.value
         if which.among is not None:
-            statement = statement.where(states.c.thread_id.in_(which.among))
+            values["among"] = list(which.among)
+        if which.customer_id is not None:
+            values["customer_id"] = which.customer_id
         async with self._sessions() as session:
             if after is not None:
-                opened_at = await session.scalar(
-                    sa.select(states.c.opened_at).where(states.c.thread_id == after)
-                )
+                opened_at = await session.scalar(_OPENED_AT, {"thread_id": after})
                 if opened_at is None:
                     return ThreadPage(threads=(), next_after=None)
-                # Two plain values, not a subquery: the index can then start at the right row.
-                last = sa.tuple_(
-                    sa.literal(opened_at, states.c.opened_at.type),
-                    sa.literal(after, states.c.thread_id.type),
-                )
-                newest = sa.tuple_(states.c.opened_at, states.c.thread_id)
-                statement = statement.where(newest < last)
-            rows = await _search(session, statement, which, limit + 1)
+                values |= {"after": after, "opened_before": opened_at}
+            rows = await _search(session, values, which.text, limit + 1)
         return ThreadPage(
             threads=tuple(_summary(row) for row in rows[:limit]),
             next_after=rows[limit - 1].thread_id if len(rows) > limit else None,
@@ -141,54 +140,92 @@ class PostgresConversationTracker:
 
 
 async def _search(
-    session: Session, statement: sa.Select[Any], which: ThreadFilter, limit: int
+    session: Session, values: Mapping[str, Any], text: str | None, most: int
 ) -> Sequence[Row]:
-    """The newest `limit` of `statement` that have the text and the customer.
+    """The newest `most` that have the text and are as `values` say.
 
     What many titles have is found among the newest ones; only what is rare is looked up. A text
-    of one or two characters has nothing to be looked up by.
+    of one or two characters has nothing to be looked up by, and a customer has few conversations.
     """
-    text = which.text or ""
-    if which.customer_id is not None or len(text) < TRIGRAM:
-        return await _rows(session, _page(statement, which, limit))
-    recent = _newest(statement, PASSED).subquery()
-    rows = await _rows(session, _page(sa.select(recent), which, limit))
-    if len(rows) == limit:
-        return rows
-    found = (
-        sa.select(titles.c.thread_id)
-        .where(
-            sa.func.trigrams(titles.c.title).op("@>")(sa.func.trigrams(text)),
-            titles.c.title.icontains(text, autoescape=True),
+    if text is None:
+        return await _rows(session, values, most)
+    values = {**values, "text": _as_pattern(text)}
+    if "customer_id" in values or len(text) < TRIGRAM:
+        return await _rows(session, values, most)
+    for passed, more in pairwise((*PASSED, 0)):
+        rows = await _rows(session, values, most, passed)
+        if len(rows) == most:
+            return rows
+        often = passed == PASSED[0] or len(rows) * more >= most * passed
+        if not (rows and often):
+            break
+    return await _rows(session, {**values, "words": text}, most)
+
+
+async def _rows(
+    session: Session, values: Mapping[str, Any], most: int, passed: int | None = None
+) -> Sequence[Row]:
+    return (await session.execute(_page(frozenset(values), most, passed), values)).all()
+
+
+def _as_pattern(text: str) -> str:
+    """What `ILIKE` finds this text by, as it is written; `/` makes the next character plain."""
+    return re.sub("([/%_])", r"/\1", text)
+
+
+@lru_cache(maxsize=1_000)
+def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
+    """The newest `most` conversations with whose they are, narrowed by what is `given`.
+
+    `words` looks titles up by three characters each. With `passed` only so many of the newest are
+    looked at. Both numbers are written into the statement: only then does PostgreSQL know how
+    little it has to read, and can keep its plan.
+    """
+    row: Any = states.c
+    statement = sa.select(states)
+    if "status" in given:
+        statement = statement.where(row.status == sa.bindparam("status"))
+    if "among" in given:
+        among = sa.bindparam("among", type_=sa.ARRAY(row.thread_id.type))
+        statement = statement.where(row.thread_id == sa.any_(among))
+    if "after" in given:
+        # Two plain values, not a subquery: the index can then start at the right row.
+        last = sa.tuple_(
+            sa.bindparam("opened_before", type_=row.opened_at.type),
+            sa.bindparam("after", type_=row.thread_id.type),
         )
-        .cte("found")
-        .prefix_with("MATERIALIZED")
-    )
-    rare = statement.where(states.c.thread_id.in_(sa.select(found.c.thread_id)))
-    return await _rows(session, _page(rare, which, limit))
-
-
-async def _rows(session: Session, statement: sa.Select[Any]) -> Sequence[Row]:
-    found: Sequence[Row] = (await session.execute(statement)).all()
-    return found
-
-
-def _newest(statement: sa.Select[Any], limit: int) -> sa.Select[Any]:
-    row = statement.selected_columns
-    return statement.order_by(row.opened_at.desc(), row.thread_id.desc()).limit(limit)
-
-
-def _page(statement: sa.Select[Any], which: ThreadFilter, limit: int) -> sa.Select[Any]:
-    """The newest of `statement` that have the text and the customer, with whose they are."""
-    row = statement.selected_columns
+        statement = statement.where(sa.tuple_(row.opened_at, row.thread_id) < last)
+    if "words" in given:
+        words = sa.func.trigrams(sa.bindparam("words", type_=sa.Text))
+        found = (
+            sa.select(titles.c.thread_id)
+            .where(sa.func.trigrams(titles.c.title).op("@>")(words), _has_text(titles.c.title))
+            .cte("found")
+            .prefix_with("MATERIALIZED")
+        )
+        statement = statement.where(row.thread_id.in_(sa.select(found.c.thread_id)))
+    if passed is not None or "words" in given:
+        row = _newest(statement, passed or most).subquery().c
+        statement = sa.select(*row)
     statement = statement.add_columns(threads.c.customer_id, threads.c.customer_name).where(
         threads.c.id == row.thread_id
     )
-    if which.customer_id is not None:
-        statement = statement.where(threads.c.customer_id == which.customer_id)
-    if which.text is not None:
-        statement = statement.where(row.title.icontains(which.text, autoescape=True))
-    return _newest(statement, limit)
+    if "customer_id" in given:
+        statement = statement.where(threads.c.customer_id == sa.bindparam("customer_id"))
+    if "text" in given and "words" not in given:
+        statement = statement.where(_has_text(row.title))
+    return Prepared(_newest(statement, most))
+
+
+def _has_text(title: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    return title.icontains(sa.bindparam("text", type_=sa.Text), escape="/")
+
+
+def _newest(statement: sa.Select[Any], most: int) -> sa.Select[Any]:
+    row = statement.selected_columns
+    return statement.order_by(row.opened_at.desc(), row.thread_id.desc()).limit(
+        sa.literal_column(str(most), sa.Integer)
+    )
 
 
 async def _store_title(session: Session, lifecycle: Lifecycle) -> None:
@@ -209,14 +246,14 @@ async def _store(session: Session, lifecycle: Lifecycle, applied: int) -> None:
 
 def _lifecycle(row: Row) -> Lifecycle:
     return Lifecycle(
-        standing=Standing(Status(row.status), tuple(row.answering)),
-        **{name: getattr(row, name) for name in _KEPT},
+        standing=Standing(Status(row["status"]), tuple(row["answering"])),
+        **{name: row[name] for name in _KEPT},
     )
 
 
 def _summary(row: Row) -> ThreadSummary:
     return ThreadSummary(
         lifecycle=_lifecycle(row),
-        customer_id=row.customer_id,
-        customer_name=row.customer_name,
+        customer_id=row["customer_id"],
+        customer_name=row["customer_name"],
     )

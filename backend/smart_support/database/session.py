@@ -270,9 +270,25 @@ class Sessions:
             asyncpg.InFailedSQLTransactionError: the block held back the error of a statement, so
                 that nothing could be committed.
         """
+        async with self._transaction("BEGIN") as session:
+            yield session
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Session]:
+        """A session that only reads, and sees one moment in all of its statements.
+
+        Raises:
+            DatabaseUnavailable: as `map_database_error` says.
+        """
+        word = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        async with self._transaction(word) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _transaction(self, begin: str) -> AsyncIterator[Session]:
         connection, session = await self._connected()
         try:
-            await session.run("BEGIN")
+            await session.run(begin)
             try:
                 yield session
             except Exception:

@@ -404,8 +404,11 @@ def whole_payload(type_: str, payload: Mapping[str, Json]) -> dict[str, Json]:
     Raises:
         KeyError: no fact has this type, or a field is missing.
     """
+    fields_of = _FIELDS[type_]
+    if payload.keys() == fields_of.keys():
+        return {"type": type_, **payload}
     found: dict[str, Json] = {"type": type_}
-    for name, default in _FIELDS[type_].items():
+    for name, default in fields_of.items():
         found[name] = payload[name] if name in payload or default is MISSING else default
     return found
 

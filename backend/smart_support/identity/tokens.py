@@ -15,6 +15,8 @@ from smart_support.identity.people import Person, Role
 from smart_support.security.keyfile import kept
 
 _ISSUER = "smart-support"
+MOST_KNOWN = 10_000
+"""Tokens whose signature was checked that are remembered. Beyond, all are checked once more."""
 
 LONGEST_LIFE = timedelta(days=366)
 """No token is valid for longer than that from when it was issued, whatever it says. So what was
@@ -35,9 +37,12 @@ class SignIn:
 class Tokens:
     """Makes and reads the tokens of one installation."""
 
-    def __init__(self, key: str, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, key: str, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` says the seconds since 1970."""
         self._key = key
-        self._now = now
+        self._clock = clock
+        # By its digest, so that nobody finds a token in memory.
+        self._known: dict[bytes, SignIn] = {}
 
     def issue(self, person: Person, *, now: datetime, ttl: float) -> str:
         """Return a token for `person`, valid for `ttl` seconds from `now`."""
@@ -63,6 +68,18 @@ class Tokens:
         Raises:
             NotSignedIn: the token is broken, foreign, or has expired.
         """
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._known.get(digest)
+        if known is None:
+            known = self._checked(token)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[digest] = known
+        if not known.issued_at <= self._clock() < known.valid_until:
+            raise NotSignedIn("token refused: it has expired, or is valid for too long")
+        return known
+
+    def _checked(self, token: str) -> SignIn:
         try:
             claims = jwt.decode(
                 token,
@@ -73,7 +90,7 @@ class Tokens:
             )
             ends = float(claims["exp"])
             issued = float(claims.get("iat", ends - LONGEST_LIFE.total_seconds()))
-            found = SignIn(
+            return SignIn(
                 person=Person(
                     id=str(claims["sub"]),
                     role=Role(claims["role"]),
@@ -86,9 +103,6 @@ class Tokens:
             )
         except (jwt.InvalidTokenError, KeyError, ValueError) as error:
             raise NotSignedIn(f"token refused: {type(error).__name__}") from None
-        if not found.issued_at <= self._now() < found.valid_until:
-            raise NotSignedIn("token refused: it is valid for too long")
-        return found
 
 
 def signing_key(path: Path) -> str:

@@ -86,7 +86,6 @@ operations = sa.Table(
         "state in ('pending', 'approved', 'rejected', 'changed', 'removed')", name="state"
     ),
     sa.Index("ix_operations_approved", "spec_id", postgresql_where=sa.text("state = 'approved'")),
-    sa.Index("ix_operations_search", "search", postgresql_using="gin"),
 )
 
 reviews = sa.Table(

@@ -161,7 +161,9 @@ class StackTransport(httpx.AsyncBaseTransport):
         """Keep what can be used again; close it otherwise, and the oldest that nobody needed."""
         self._used.discard(connection)
         useless = []
-        if self._keep and connection.is_idle() and not self._closed:
+        # One that never connected says of itself that it is idle, and closed as well.
+        usable = connection.is_idle() and not connection.is_closed()
+        if usable and self._keep and not self._closed:
             self._idle.append(connection)
             if len(self._idle) > self._keep or self._idle[0].has_expired():
                 useless.append(self._idle.pop(0))
