@@ -38,8 +38,6 @@ from smart_support.agent.model_errors import (
     ModelRejected,
     ModelUnavailable,
 )
-from smart_support.agent.offline import MODEL as OFFLINE_MODEL
-from smart_support.agent.offline import offline_endpoint
 from smart_support.analytics.outside_postgres import OutsideErrors
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.troubles_postgres import PostgresTroubles
@@ -420,12 +418,15 @@ async def open_parts(
             living(direct.get_secret_value() if direct is not None else url)
         )
         offline = settings.openai_api_key is None and settings.openai_base_url is None
-        endpoint = (
-            await stack.enter_async_context(offline_endpoint(token_delay=seams.offline_token_delay))
-            if offline
-            else None
-        )
-        asked = settings.model_copy(update={"openai_model": OFFLINE_MODEL}) if offline else settings
+        asked, endpoint = settings, None
+        if offline:
+            # Loaded here: whoever has a model never needs it.
+            from smart_support.agent import offline as built_in
+
+            asked = settings.model_copy(update={"openai_model": built_in.MODEL})
+            endpoint = await stack.enter_async_context(
+                built_in.offline_endpoint(token_delay=seams.offline_token_delay)
+            )
         model = open_model(asked, base_url_override=endpoint)
         chain = ModelChain([model, *stand_bys(settings, offline=offline)], sleep=seams.model_sleep)
         stack.push_async_callback(chain.close)
