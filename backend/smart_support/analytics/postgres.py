@@ -68,7 +68,7 @@ _SAME = (
 FEW = 500
 """Occurrences up to which all conversations behind a figure are gathered and counted."""
 
-TIMES_FULL = 4
+TIMES_FULL = 3
 """Of what is neither rare nor common as much is gathered as fills a page so many times, if it is
 spread evenly."""
 
@@ -78,8 +78,8 @@ class PostgresAnalyticsRecorder:
         self._sessions = sessions
         self._activity = SumReader("activity")
         self._cohort = SumReader("cohort")
-        self._by_day = Derived(activity_of)
-        self._in_all = Derived(activity_of)
+        self._by_day: Derived[datetime, Counts, Activity] = Derived(_activity)
+        self._in_all: Derived[tuple[datetime, datetime], Counts, Activity] = Derived(_activity)
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
@@ -175,6 +175,10 @@ class PostgresAnalyticsRecorder:
                 return await _cohort_page(session, which, counts, (start, end), place, limit)
             counts = await self._activity.read(session, start, end)
             return await _activity_page(session, which, summed, counts, (start, end), place, limit)
+
+
+def _activity(_: object, counts: Counts) -> Activity:
+    return activity_of(counts)
 
 
 _APPLIED = Prepared(
