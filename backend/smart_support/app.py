@@ -523,6 +523,7 @@ async def open_parts(
                     (metrics.FOLLOWED, lambda: followers.threads),
                     (metrics.TURNS_RUNNING, lambda: runner.running),
                     (metrics.TURNS_WAITING, lambda: runner.waiting),
+                    (metrics.TURNS_AT_ONCE, lambda: runner.at_once),
                 ],
                 counts=[(metrics.QUEUE_DEPTH, conversations.queued)],
                 notes=[lambda: note_budgets(upstreams.states())],
@@ -572,6 +573,12 @@ async def open_parts(
             departures=departures,
         )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
+        places = Places(
+            settings.smart_support_turns_at_once,
+            settings.smart_support_turns_waiting,
+            wait=settings.smart_support_turn_wait,
+        )
+        await stack.enter_async_context(_task(places.watch(), "places", errors))
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,
@@ -607,9 +614,7 @@ async def open_parts(
                     interrupt=settings.smart_support_while_answering == "interrupt",
                     tools_per_turn=settings.smart_support_tools_per_turn,
                 ),
-                places=Places(
-                    settings.smart_support_turns_at_once, settings.smart_support_turns_waiting
-                ),
+                places=places,
                 remember=remember,
                 alive=lambda: life.held,
                 cancel_elsewhere=lambda thread_id: relay.cancel(thread_id) if relay else None,
@@ -710,6 +715,7 @@ async def open_parts(
             sockets=sockets,
             documents=documents,
             check_writable=partial(check_writable, engine),
+            database_heard=lambda: connected.heard,
             check_model=partial(check_model, model),
             ask_model=_asker(settings, model) if _advises(settings) else None,
             model_replaced=lambda: chain.replaced,

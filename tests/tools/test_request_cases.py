@@ -136,15 +136,29 @@ def check_body(wire: Wire, expected: dict[str, Any]) -> None:
 
 def check_parts(wire: Wire, expected: list[dict[str, Any]]) -> None:
     head = f"Content-Type: {wire.headers['content-type']}\r\n\r\n".encode()
-    parts = BytesParser().parsebytes(head + wire.body).get_payload()
+    whole = BytesParser().parsebytes(head + wire.body)
+    check_each(whole.get_payload(), expected)
+    boundaries = [part.get_boundary() for part in whole.walk() if part.is_multipart()]
+    assert len(set(boundaries)) == len(boundaries)
+
+
+def check_each(parts: Any, expected: list[dict[str, Any]]) -> None:
     assert [part.get_param("name", header="content-disposition") for part in parts] == [
         wanted["name"] for wanted in expected
     ]
     for part, wanted in zip(parts, expected, strict=True):
         assert isinstance(part, Message)
+        assert part.defects == []
         assert part.get_filename() == wanted.get("filename", part.get_filename())
         for name, value in wanted.get("headers", {}).items():
             assert part[name] == value
+        if "parts" in wanted:
+            assert part.get_content_type() == wanted["type"]
+            if "param" in wanted:
+                name, value = wanted["param"]
+                assert part.get_param(name) == value
+            check_each(part.get_payload(), wanted["parts"])
+            continue
         # Not as decoded by what its transfer encoding says: as it was sent.
         del part["content-transfer-encoding"]
         content = part.get_payload(decode=True)

@@ -1,10 +1,15 @@
 """Whatever the arguments, the request says them again to whoever reads it as the texts say."""
 
+import base64
+from email.message import Message
+from email.parser import BytesParser
+from email.policy import HTTP
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import httpx
+import jsonschema_rs
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
@@ -257,3 +262,47 @@ class TestBodies:
             if all(text.isprintable() for text in value.values()):
                 assert read == value
         assert isinstance(request, httpx.Request)
+
+
+@st.composite
+def documents_of_parts(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any, Any]:
+    """A list of parts, some of which are lists of parts: its schema, its encoding, the list."""
+    schemas, encodings, values = [], [], []
+    for _ in range(draw(st.integers(1, 3))):
+        if depth and draw(st.booleans()):
+            schema, encoding, value = draw(documents_of_parts(depth - 1))
+            encoding |= {"contentType": draw(st.sampled_from(["multipart/mixed", "multipart/x-y"]))}
+        elif draw(st.booleans()):
+            schema, encoding = {}, {"contentType": "image/png"}
+            value = {"base64": base64.b64encode(draw(st.binary(max_size=20))).decode()}
+        else:
+            schema, encoding, value = {"type": "string"}, {}, draw(TEXTS)
+        schemas.append(schema)
+        encodings.append(encoding)
+        values.append(value)
+    return {"type": "array", "prefixItems": schemas}, {"prefixEncoding": encodings}, values
+
+
+def read_part(part: Message) -> Any:
+    """A part as an argument says it again."""
+    if part.is_multipart():
+        return [read_part(each) for each in part.get_payload()]  # type: ignore[arg-type, union-attr]
+    content = part.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    if part.get_content_type() == "image/png":
+        return {"base64": base64.b64encode(content).decode()}
+    return content.decode()
+
+
+@given(documents_of_parts())
+def test_parts_inside_of_parts_are_brought_back(document: tuple[Any, Any, Any]) -> None:
+    schema, encoding, value = document
+    content = {"multipart/mixed": {"schema": schema, **encoding}}
+    operation = operation_of({"requestBody": {"content": content}}, method="post")
+
+    request = build_request(operation.request_plan, {"body": value}, base_url=BASE)
+
+    assert jsonschema_rs.is_valid(operation.schema, {"body": value})
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    whole = BytesParser(policy=HTTP).parsebytes(head + request.content)
+    assert read_part(whole) == value

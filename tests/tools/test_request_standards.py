@@ -348,6 +348,19 @@ class TestBodies:
         with pytest.raises(ArgumentsInvalid, match="file: this is not base64"):
             form_of({"file": {"base64": text}})
 
+    @pytest.mark.parametrize("value", ["x", 7, None, True])
+    def test_inside_of_a_part_are_parts_too(self, value: Any) -> None:
+        content = {
+            "multipart/mixed": {
+                "schema": {"type": "array", "items": {"type": "array"}},
+                "itemEncoding": {"contentType": "multipart/mixed"},
+            }
+        }
+        draft = operation_of({"requestBody": {"content": content}}, method="post")
+
+        with pytest.raises(ArgumentsInvalid, match="must be an object"):
+            build_request(draft.request_plan, {"body": [value]}, base_url=BASE)
+
     def test_of_parts_take_a_header_from_who_is_signed_in(self) -> None:
         encoding = {"a": {"headers": {"X-Customer": {"schema": {"type": "string"}}}}}
         schema = {"properties": {"a": {"type": "string"}}}

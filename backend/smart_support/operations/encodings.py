@@ -35,6 +35,8 @@ _SAYS_WHAT = {
     "type", "properties", "items", "prefixItems", "additionalProperties", "allOf", "anyOf",
     "oneOf", "enum", "const", "$ref", "not", "format", "example", "default",
 }  # fmt: skip
+_FORM = "application/x-www-form-urlencoded"
+_LISTS = {"items", "prefixItems"}
 _TRANSFER = "content-transfer-encoding"
 # Of a part these are the executor's, as `is_own_header` has them for a request.
 _OWN = {"content-disposition", "content-type", "content-length", _TRANSFER}
@@ -90,7 +92,7 @@ class EncodingReader:
     ) -> dict[str, EncodingPlan]:
         """How each property is written; one that is written as usual is left out."""
         plans = {
-            name: self.one(properties.get(name), given.get(name), multipart=multipart)
+            name: self.one(properties.get(name), given.get(name), multipart=multipart, each=True)
             for name in {**properties, **given}
         }
         return {name: plan for name, plan in plans.items() if plan}
@@ -113,8 +115,10 @@ class EncodingReader:
         ]
         return [*plans, self.one(schema.get("items", {}), rest, multipart=True)]
 
-    def one(self, schema: Any, encoding: Any, *, multipart: bool) -> EncodingPlan:
-        """How one value is written."""
+    def one(
+        self, schema: Any, encoding: Any, *, multipart: bool, each: bool = False
+    ) -> EncodingPlan:
+        """How one value is written; of a list each item, if `each`."""
         encoding = encoding if isinstance(encoding, dict) else {}
         plan = EncodingPlan()
         types: list[str] = []
@@ -132,17 +136,50 @@ class EncodingReader:
                     plan["content_type"] = types[0]
         if not multipart:
             return plan
-        if self._is_file(schema, None if "style" in plan else plan.get("content_type", "")):
+        inside = self._inside(schema, encoding, plan, types, each=each)
+        if inside:
+            plan.update(inside)
+        elif self._is_file(schema, None if "style" in plan else plan.get("content_type", "")):
             plan["binary"] = True
             if len(types) > 1 or "*" in plan.get("content_type", ""):
                 plan["content_types"] = types
         elif "json" not in plan.get("content_type", "json"):
             # Of several types the one that can be written from any value.
             plan["content_type"] = next((t for t in types if "json" in t), types[0])
-        fixed = self._fixed(encoding) | self._transfer(schema, plan)
+        fixed = self._fixed(encoding) | ({} if inside else self._transfer(schema, plan))
         if fixed:
             plan["headers"] = fixed
         return plan
+
+    def _inside(
+        self,
+        schema: Any,
+        encoding: Mapping[str, Any],
+        plan: EncodingPlan,
+        types: list[str],
+        *,
+        each: bool,
+    ) -> EncodingPlan:
+        """How the parts of a part are written; nothing for one that has none, or is a file.
+
+        OpenAPI 3.2.0, "Nested Encoding"; what is nested in turn is read the same way.
+        """
+        essence = plan.get("content_type", "").partition(";")[0].strip().lower()
+        of_parts = essence.startswith("multipart/")
+        if len(types) != 1 or not (of_parts or essence == _FORM):
+            return EncodingPlan()
+        schema = self._followed(schema)
+        if each and isinstance(schema, dict) and schema.get("type") == "array":
+            schema = self._followed(schema.get("items"))
+        if of_parts and isinstance(schema, dict) and _LISTS & schema.keys():
+            return EncodingPlan(positions=self.by_position(schema, encoding))
+        if self._is_file(schema, essence):
+            return EncodingPlan()
+        given, properties = encoding.get("encoding"), self.properties(schema)
+        given = given if isinstance(given, dict) else {}
+        if of_parts and not given and not properties:
+            return EncodingPlan(positions=self.by_position(schema, encoding))
+        return EncodingPlan(encoding=self.by_name(properties, given, multipart=of_parts))
 
     def arguments(self, name: str, encoding: Any) -> list[Found]:
         """The headers of the part `name` that the caller gives."""
@@ -248,37 +285,76 @@ class EncodingReader:
         return content_type == "" and self._raw_without_type and _SAYS_WHAT.isdisjoint(schema)
 
     def with_files(
-        self, source: Any, schema: Any, used: set[str], encoding: Mapping[str, EncodingPlan]
+        self, source: Any, schema: Any, used: set[str], plan: EncodingPlan
     ) -> tuple[Any, set[str]]:
-        """The form's schema with its files as FILE_SCHEMA, written out if it was a reference."""
-        files = {name for name, plan in encoding.items() if plan.get("binary")}
-        if not files:
+        """What a body written by `plan` is offered as, with its files as FILE_SCHEMA.
+
+        So are those inside of its parts; what they are in is written out if it was a reference.
+        `schema` is what `source` was converted to, and `used` what that refers to.
+        """
+        offered, known = self._offered(source, schema, used, plan, each=False)
+        return offered, used if offered is schema else known & _referred(offered)
+
+    def _offered(
+        self, source: Any, schema: Any, used: set[str], plan: EncodingPlan, *, each: bool
+    ) -> tuple[Any, set[str]]:
+        if plan.get("binary"):
+            return file_schema(schema, plan), used
+        if not _has_files(plan):
             return schema, used
         if isinstance(source, dict) and isinstance(source.get("$ref"), str):
-            schema, used = self._schemas.convert(self._followed(source))
-        properties = schema.get("properties") if isinstance(schema, dict) else None
-        if not isinstance(properties, dict):
+            schema, more = self._schemas.convert(self._followed(source))
+            source, used = self._followed(source), used | more
+        if not isinstance(schema, dict) or not isinstance(source, dict):
             return schema, used
-        changed = {
-            name: file_schema(part, encoding[name]) if name in files else part
-            for name, part in properties.items()
-        }
-        return {**schema, "properties": changed}, used
-
-    def with_files_by_position(self, schema: Any, plans: list[EncodingPlan]) -> Any:
-        """The schema of a list of parts with its files as FILE_SCHEMA."""
-        if not isinstance(schema, dict):
-            return schema
-        *first, rest = plans
         changed = dict(schema)
+
+        def put(into: Any, key: Any, origin: Any, inner: EncodingPlan, *, each: bool) -> None:
+            nonlocal used
+            into[key], used = self._offered(origin, into[key], used, inner, each=each)
+
+        if each and schema.get("type") == "array":
+            if "items" in schema:
+                put(changed, "items", source.get("items"), plan, each=False)
+            return changed, used
+        if isinstance(properties := schema.get("properties"), dict):
+            sources, changed["properties"] = self.properties(source), dict(properties)
+            for name in properties.keys() & plan.get("encoding", {}).keys():
+                put(
+                    changed["properties"],
+                    name,
+                    sources.get(name),
+                    plan["encoding"][name],
+                    each=True,
+                )
+        *first, rest = plan.get("positions") or [EncodingPlan()]
         if isinstance(parts := schema.get("prefixItems"), list):
-            changed["prefixItems"] = [
-                file_schema(part, plan) if plan.get("binary") else part
-                for part, plan in zip(parts, first, strict=False)
-            ]
-        if rest.get("binary"):
-            changed["items"] = file_schema(schema.get("items"), rest)
-        return changed
+            changed["prefixItems"] = list(parts)
+            origins = source.get("prefixItems")
+            origins = origins if isinstance(origins, list) else []
+            for place, inner in enumerate(first[: len(parts)]):
+                origin = origins[place] if place < len(origins) else None
+                put(changed["prefixItems"], place, origin, inner, each=False)
+        if _has_files(rest):
+            changed.setdefault("items", {})
+            put(changed, "items", source.get("items", {}), rest, each=False)
+        return changed, used
+
+
+def _has_files(plan: EncodingPlan) -> bool:
+    inner = [*plan.get("encoding", {}).values(), *plan.get("positions", [])]
+    return plan.get("binary", False) or any(_has_files(each) for each in inner)
+
+
+def _referred(schema: Any) -> set[str]:
+    """The names in `$defs` that a schema refers to, and more where data looks like a reference."""
+    if isinstance(schema, list):
+        return {name for each in schema for name in _referred(each)}
+    if not isinstance(schema, dict):
+        return set()
+    own = schema.get("$ref")
+    names = {own.removeprefix("#/$defs/")} if isinstance(own, str) else set()
+    return names | {name for each in schema.values() for name in _referred(each)}
 
 
 def file_schema(part: Any, plan: EncodingPlan) -> dict[str, Any]:

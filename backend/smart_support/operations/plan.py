@@ -407,12 +407,13 @@ class ArgumentReader:
             encodings = encodings if isinstance(encodings, dict) else {}
             properties = self._encodings.properties(source)
             plan["encoding"] = self._encodings.by_name(properties, encodings, multipart=multipart)
-            schema, used = self._encodings.with_files(source, schema, used, plan["encoding"])
+            written = EncodingPlan(encoding=plan["encoding"])
             if multipart:
                 self._add_part_headers(arguments, properties, encodings)
             if rank == _PARTS and not properties:
                 plan["positions"] = self._encodings.by_position(source, media)
-                schema = self._encodings.with_files_by_position(schema, plan["positions"])
+                written["positions"] = plan["positions"]
+            schema, used = self._encodings.with_files(source, schema, used, written)
         elif rank == 5 or (rank == 6 and _is_textual(media_type)):
             if not (isinstance(schema, dict) and schema.get("type") == "string"):
                 schema, used = (

@@ -174,6 +174,10 @@ class EncodingPlan(TypedDict, total=False):
     """The part is a file: given as text, or as `{"base64": ..., "filename": ...}`."""
     headers: dict[str, str]
     """Headers of the part that have one possible value, and so are no arguments."""
+    encoding: "dict[str, EncodingPlan]"
+    """The part is a form or a multipart document itself: how each of its properties is written."""
+    positions: "list[EncodingPlan]"
+    """The same where its parts have no names, as in BodyPlan."""
 
 
 class BodyPlan(TypedDict):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote_plus, unquote
 
@@ -66,19 +67,33 @@ def written(
     essence = media_type.partition(";")[0].strip().lower()
     if plan["binary"]:
         return _file(plan["argument"], value).content, media_type
-    if essence == FORM:
-        pairs = form_pairs(_object(plan, value), plan["encoding"])
-        return "&".join(
-            f"{quote_plus(n)}={t.replace('%20', '+')}" for n, t in pairs
-        ).encode(), media_type
-    if essence.startswith("multipart/"):
-        parts = _parts(plan, value, headers, values, named=essence == _FORM_DATA)
-        return _multipart(parts, media_type)
+    if essence == FORM or essence.startswith("multipart/"):
+        inside = EncodingPlan(encoding=plan["encoding"], positions=plan.get("positions", []))
+        return _of_parts(plan["argument"], value, inside, media_type, headers, values)
     if essence == "application/json" or essence.endswith("+json") or not isinstance(value, str):
         return orjson.dumps(value), media_type
     if essence.startswith("text/") and "charset" not in media_type.lower():
         media_type = f"{media_type}; charset=utf-8"
     return value.encode(), media_type
+
+
+def _of_parts(
+    place: str,
+    value: Any,
+    plan: EncodingPlan,
+    media_type: str,
+    headers: Sequence[ParameterPlan] = (),
+    values: Given = MappingProxyType({}),
+) -> tuple[bytes, str]:
+    """A form or a multipart document, a body or a part of one, and its media type."""
+    essence = media_type.partition(";")[0].strip().lower()
+    if essence == FORM:
+        pairs = form_pairs(_object(place, value), plan.get("encoding", {}))
+        return "&".join(
+            f"{quote_plus(n)}={t.replace('%20', '+')}" for n, t in pairs
+        ).encode(), media_type
+    parts = _parts(place, value, plan, headers, values, named=essence == _FORM_DATA)
+    return _multipart(parts, media_type)
 
 
 def _without(value: Any, path: Sequence[str]) -> Any:
@@ -93,9 +108,9 @@ def _without(value: Any, path: Sequence[str]) -> Any:
     return {**value, step: _without(value[step], rest)}
 
 
-def _object(plan: BodyPlan, value: Any) -> Mapping[str, Any]:
+def _object(place: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ArgumentsInvalid(f"{plan['argument']}: must be an object, it is sent as a form")
+        raise ArgumentsInvalid(f"{place}: must be an object, it is sent as a form")
     return value
 
 
@@ -116,17 +131,23 @@ def form_pairs(value: Mapping[str, Any], encoding: Mapping[str, EncodingPlan]) -
 
 
 def _parts(
-    plan: BodyPlan, value: Any, headers: Sequence[ParameterPlan], values: Given, *, named: bool
+    place: str,
+    value: Any,
+    plan: EncodingPlan,
+    headers: Sequence[ParameterPlan],
+    values: Given,
+    *,
+    named: bool,
 ) -> Iterator[_Part]:
     """The parts of a multipart body: an object gives named ones, a list those without a name."""
     if isinstance(value, list) and not named:
         encodings = plan.get("positions", [])
-        for place, item in enumerate(value):
-            encoding = encodings[min(place, len(encodings) - 1)] if encodings else EncodingPlan()
+        for number, item in enumerate(value):
+            encoding = encodings[min(number, len(encodings) - 1)] if encodings else EncodingPlan()
             yield _part(None, item, encoding, dict(encoding.get("headers", {})))
         return
-    for name, item in _object(plan, value).items():
-        encoding = plan["encoding"].get(name, EncodingPlan())
+    for name, item in _object(place, value).items():
+        encoding = plan.get("encoding", {}).get(name, EncodingPlan())
         if CONTROL.search(name):
             raise ArgumentsInvalid(f"{CONTROL.sub('', name)[:80]}: its name must be one line")
         if item is None:
@@ -161,6 +182,9 @@ def _part(name: str | None, value: Any, plan: EncodingPlan, headers: dict[str, s
         file = _file(place, value)
         chosen = _chosen(place, file.content_type, plan)
         return _Part(name, file.content, chosen, file.filename or name, headers)
+    if "encoding" in plan or "positions" in plan:
+        content, content_type = _of_parts(place, value, plan, content_type)
+        return _Part(name, content, content_type, headers=headers)
     if "json" in content_type:
         return _Part(name, orjson.dumps(value), content_type, headers=headers)
     if isinstance(value, (dict, list)):
