@@ -156,9 +156,9 @@ class TestAnIdleConnection:
         assert numbers == [1, 1, 1]
 
     async def test_that_has_expired_is_closed_and_not_used(self, server: Marking) -> None:
-        async with stack(keepalive=0.0) as transport:
+        async with stack(keepalive=0.05) as transport:
             first = await have(transport, server)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.06)
             assert await have(transport, server) != first
             await server.left(first)
 
@@ -271,6 +271,20 @@ class TestAConnectionIsClosedAndNotUsedAgain:
             await server.left(number)
             assert await have(transport, server) != number
 
+    @pytest.mark.parametrize("yields", range(1, 6))
+    async def test_whose_closing_was_cancelled_at_any_moment(
+        self, transport: StackTransport, server: Marking, yields: int
+    ) -> None:
+        number, answer = await ask(transport, server, "/echo/0123456789?50000")
+        closing = asyncio.create_task(answer.aclose())
+        for _ in range(yields):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing], timeout=PATIENCE)
+
+        await server.left(number)
+        assert await have(transport, server) != number
+
 
 class Lingering(httpcore.AnyIOBackend):
     """Connections the next of which takes for ever to close, unless that is cut off."""
@@ -281,6 +295,18 @@ class Lingering(httpcore.AnyIOBackend):
 
     async def connect_tcp(self, *given: Any, **named: Any) -> httpcore.AsyncNetworkStream:
         return LingeringStream(await super().connect_tcp(*given, **named), self)
+
+
+class Hesitant(httpcore.AnyIOBackend):
+    """Connects when it may."""
+
+    def __init__(self) -> None:
+        self.connecting, self.go = asyncio.Event(), asyncio.Event()
+
+    async def connect_tcp(self, *given: Any, **named: Any) -> httpcore.AsyncNetworkStream:
+        self.connecting.set()
+        await self.go.wait()
+        return await super().connect_tcp(*given, **named)
 
 
 class LingeringStream(httpcore.AsyncNetworkStream):
@@ -341,6 +367,19 @@ class TestClosing:
         for _, answer in used[1:]:
             with pytest.raises(httpx.TransportError):
                 await answer.aread()
+
+    async def test_keeps_nothing_that_was_being_connected(self, server: Marking) -> None:
+        network = Hesitant()
+        transport = StackTransport(network)
+        asking = asyncio.create_task(ask(transport, server))
+        await network.connecting.wait()
+
+        await transport.aclose()
+        network.go.set()
+        number, answer = await asking
+        assert await answer.aread() == b"x"
+
+        await server.left(number)
 
     async def test_keeps_nothing_that_is_given_back_later(self, server: Marking) -> None:
         transport = stack()
