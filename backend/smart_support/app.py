@@ -38,8 +38,6 @@ from smart_support.agent.model_errors import (
     ModelRejected,
     ModelUnavailable,
 )
-from smart_support.agent.offline import MODEL as OFFLINE_MODEL
-from smart_support.agent.offline import offline_endpoint
 from smart_support.analytics.outside_postgres import OutsideErrors
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.troubles_postgres import PostgresTroubles
@@ -420,12 +418,15 @@ async def open_parts(
             living(direct.get_secret_value() if direct is not None else url)
         )
         offline = settings.openai_api_key is None and settings.openai_base_url is None
-        endpoint = (
-            await stack.enter_async_context(offline_endpoint(token_delay=seams.offline_token_delay))
-            if offline
-            else None
-        )
-        asked = settings.model_copy(update={"openai_model": OFFLINE_MODEL}) if offline else settings
+        asked, endpoint = settings, None
+        if offline:
+            # Loaded here: whoever has a model never needs it.
+            from smart_support.agent import offline as built_in
+
+            asked = settings.model_copy(update={"openai_model": built_in.MODEL})
+            endpoint = await stack.enter_async_context(
+                built_in.offline_endpoint(token_delay=seams.offline_token_delay)
+            )
         model = open_model(asked, base_url_override=endpoint)
         chain = ModelChain([model, *stand_bys(settings, offline=offline)], sleep=seams.model_sleep)
         stack.push_async_callback(chain.close)
@@ -522,6 +523,7 @@ async def open_parts(
                     (metrics.FOLLOWED, lambda: followers.threads),
                     (metrics.TURNS_RUNNING, lambda: runner.running),
                     (metrics.TURNS_WAITING, lambda: runner.waiting),
+                    (metrics.TURNS_AT_ONCE, lambda: runner.at_once),
                 ],
                 counts=[(metrics.QUEUE_DEPTH, conversations.queued)],
                 notes=[lambda: note_budgets(upstreams.states())],
@@ -571,6 +573,12 @@ async def open_parts(
             departures=departures,
         )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
+        places = Places(
+            settings.smart_support_turns_at_once,
+            settings.smart_support_turns_waiting,
+            wait=settings.smart_support_turn_wait,
+        )
+        await stack.enter_async_context(_task(places.watch(), "places", errors))
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,
@@ -606,9 +614,7 @@ async def open_parts(
                     interrupt=settings.smart_support_while_answering == "interrupt",
                     tools_per_turn=settings.smart_support_tools_per_turn,
                 ),
-                places=Places(
-                    settings.smart_support_turns_at_once, settings.smart_support_turns_waiting
-                ),
+                places=places,
                 remember=remember,
                 alive=lambda: life.held,
                 cancel_elsewhere=lambda thread_id: relay.cancel(thread_id) if relay else None,
@@ -709,6 +715,7 @@ async def open_parts(
             sockets=sockets,
             documents=documents,
             check_writable=partial(check_writable, engine),
+            database_heard=lambda: connected.heard,
             check_model=partial(check_model, model),
             ask_model=_asker(settings, model) if _advises(settings) else None,
             model_replaced=lambda: chain.replaced,

@@ -286,6 +286,12 @@ class DatabaseUnavailable(SupportError):
     user_message = "I cannot save your message just now. Please try again in a moment."
     close_code = 1013
 
+    def __init__(self, reason: str, *, silent: bool = False) -> None:
+        super().__init__(reason)
+        self.silent = silent
+        """Nothing was heard of PostgreSQL in time. It may never have been asked, or have answered
+        a process that was too busy to listen."""
+
 
 class SetupError(SupportError):
     """The installation cannot start as it is configured; the text says what to do."""

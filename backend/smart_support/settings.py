@@ -251,14 +251,19 @@ class Settings(BaseSettings):
     smart_support_turns_at_once: int = Field(
         128,
         gt=0,
-        description="Turns that a process answers at once; others wait, in order, and their"
-        " customers are told so. More make each slower once the processor is busy.",
+        description="Turns that a process answers at once at most; fewer while its processor is"
+        " busy, down to 32. Others wait, in order, and their customers are told so.",
     )
     smart_support_turns_waiting: int = Field(
-        1_000,
+        96,
         ge=0,
-        description="Turns of a process that may wait for that; beyond it new messages are refused"
+        description="Turns of a process that may wait beyond those; then new messages are refused"
         " for now, and nothing of them is stored.",
+    )
+    smart_support_turn_wait: Seconds = Field(
+        10.0,
+        description="Seconds that a turn should wait at most: a message that would wait longer is"
+        " refused for now, and nothing of it is stored.",
     )
     smart_support_turn_max_model_calls: int = Field(
         8, gt=0, description="Model calls one turn may make."

@@ -10,7 +10,15 @@ from tests.support.model_endpoint import calls, says, stalled
 from tests.support.turns import ADA, REFUND, Desk, open_desk
 
 from smart_support.chat.follow import Follower, Waiting
-from smart_support.chat.places import BUSY_SECONDS, Busy, Place, Places
+from smart_support.chat.places import (
+    BACK_LATEST,
+    BACK_SOONEST,
+    BUSY_SECONDS,
+    WAIT_SECONDS,
+    Busy,
+    Place,
+    Places,
+)
 from smart_support.chat.turn import Accepted, TurnRunner
 from smart_support.conversations.records import TurnStatus
 from smart_support.database import Sessions
@@ -18,6 +26,19 @@ from smart_support.events.records import MessageReceived, TurnClosed
 from smart_support.telemetry import metrics
 
 SOON = 0.01
+
+
+def moving(per_second: float, line: int) -> tuple[Places, list[float]]:
+    """One place, a line of `line` that has moved so fast for a while, and the clock."""
+    now = [0.0]
+    places = Places(1, 1_000, monotonic=lambda: now[0])
+    for _ in range(line + 1):
+        places.ask()
+    while now[0] < 30.0:
+        now[0] += 1 / per_second
+        places.ask()
+        places.give_up(next(iter(places._taken)))
+    return places, now
 
 
 class TestPlaces:
@@ -85,9 +106,98 @@ class TestPlaces:
     async def test_say_nothing_to_who_does_not_wait(self) -> None:
         assert await Places(1, 1, tell_after=0.0).ask().wait(pytest.fail) < 1.0
 
+    async def test_are_full_when_the_first_in_line_has_waited_for_too_long(self) -> None:
+        now = [0.0]
+        places = Places(1, 100, wait=3.0, monotonic=lambda: now[0])
+        first, second = places.ask(), places.ask()
+        now[0] = 3.0
+        assert not places.full
+        now[0] = 3.1
+        assert places.full
+        places.give_up(first)
+        assert second.had
+        assert not places.full, "nobody waits any more"
+
+    async def test_are_full_when_whoever_comes_would_wait_for_too_long(self) -> None:
+        places, now = moving(per_second=2.0, line=20)
+
+        assert places.expected == pytest.approx(21 / 2.0, rel=0.05)
+        assert places.full
+        while places.waiting > 15:
+            now[0] += 0.5
+            places.give_up(next(iter(places._taken)))
+        assert places.expected == pytest.approx(8.0, rel=0.05)
+        assert not places.full
+
+    async def test_take_in_as_many_as_there_may_be_places_however_long_it_takes(self) -> None:
+        now = [0.0]
+        places = Places(100, 0, wait=1.0, monotonic=lambda: now[0])
+        for _ in range(99):
+            places.ask()
+        now[0] = 60.0
+
+        assert places.waiting > 0
+        assert not places.full
+        places.ask()
+        assert places.full
+
+    async def test_send_those_who_are_refused_back_as_fast_as_the_line_moves(self) -> None:
+        places, now = moving(per_second=2.0, line=20)
+
+        told = [places.busy("full").wait_seconds() or 0.0 for _ in range(4)]
+        now[0] += 100.0
+        later = places.busy("full").wait_seconds()
+
+        # The first when the line is as short as it may be, each other half a second later.
+        assert told == pytest.approx(
+            [max(1.0, 21 / 2.0 - WAIT_SECONDS + at / 2.0) for at in range(1, 5)], rel=0.2
+        )
+        assert later is not None
+        assert later <= 10.0, "who was refused long ago has been back"
+
+    @given(refused=st.integers(1, 300), per_second=st.floats(0.2, 20))
+    async def test_never_tell_anybody_to_come_at_once_or_never(
+        self, refused: int, per_second: float
+    ) -> None:
+        places, _ = moving(per_second=per_second, line=20)
+        for _ in range(refused):
+            told = places.busy("full").wait_seconds()
+
+            assert told is not None
+            assert BACK_SOONEST <= told <= BACK_LATEST
+
+    async def test_are_watched_while_turns_are_at_work(self) -> None:
+        now, slept, late = [0.0], 0, 1.0
+
+        async def sleep(seconds: float) -> None:
+            nonlocal slept
+            slept += 1
+            now[0] += seconds + late
+            await asyncio.sleep(0)
+
+        places = Places(1_000, 1_000, monotonic=lambda: now[0])
+        begun = places.at_once
+        watching = asyncio.create_task(places.watch(sleep))
+        await asyncio.sleep(SOON)
+        assert slept == 0, "nothing is at work"
+        line = [places.ask() for _ in range(begun + 1)]
+        while places.at_once >= begun:
+            await asyncio.sleep(0)
+        late = 0.0
+        while not line[-1].had:
+            await asyncio.sleep(0)
+
+        for place in line:
+            places.give_up(place)
+        await asyncio.sleep(SOON)
+        before = slept
+        await asyncio.sleep(SOON)
+        watching.cancel()
+        assert slept == before
+
     @given(chance=st.floats(0, 1))
     def test_send_those_who_are_refused_back_one_by_one(self, chance: float) -> None:
-        wait = Places(1, 1, chance=lambda: chance).busy().wait_seconds()
+        wait = Places(1, 1, chance=lambda: chance).busy("full").wait_seconds()
 
         assert wait is not None
         assert BUSY_SECONDS <= wait <= 2 * BUSY_SECONDS

@@ -6,12 +6,15 @@ from contextlib import AsyncExitStack
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from tests.support.chat_client import ChatClient, transcript_of
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.model_endpoint import says, stalled
 from tests.support.server import Server, logged, running
 
 from smart_support.app import Seams
+from smart_support.conversations.tables import turns
+from smart_support.database import Session
 from smart_support.events.records import MessageFinished
 
 HASTY = Seams(offline_token_delay=0.0, act_seconds=0.5, sweep_sleep=lambda _: asyncio.sleep(0.05))
@@ -262,6 +265,33 @@ async def test_when_every_connection_is_in_use_it_is_said_in_time(server: Server
         await held.aclose()
         await stored(chat, thread, "one", "m1")
         await answered_once(server, thread, ["one"])
+
+
+async def test_when_the_database_answers_others_meanwhile_it_is_the_process_that_is_busy(
+    server: Server,
+) -> None:
+    thread = await server.thread()
+    async with AsyncExitStack() as held, server.chat() as chat:
+        sessions = server.parts.log._sessions
+        others = [await held.enter_async_context(sessions.begin()) for _ in range(20)]
+        await chat.write(thread, "one", "m1")
+        answered = asyncio.create_task(ask_again_and_again(others[0]))
+        error = await chat.only("error")
+        answered.cancel()
+        await asyncio.wait([answered])
+        assert (error["code"], error["ref"], error["action"]) == ("SYS_BUSY", "m1", "wait")
+        assert error["retry_after"] >= 1.0
+        kept = sa.select(turns.c.id).where(turns.c.thread_id == thread)
+        assert await others[1].scalars(kept) == []
+        await held.aclose()
+        await stored(chat, thread, "one", "m1")
+        await answered_once(server, thread, ["one"])
+
+
+async def ask_again_and_again(session: Session) -> None:
+    while True:
+        await session.scalar(sa.select(1))
+        await asyncio.sleep(0.01)
 
 
 async def test_a_turn_that_finds_every_connection_in_use_is_gone_on_with(server: Server) -> None:

@@ -9,6 +9,7 @@ from tests.support.chat_client import Frame, transcript_of
 from tests.support.model_endpoint import Received, Script, says, stalled
 from tests.support.server import ADA, BOB, Server, echo, running
 
+from smart_support.chat.places import BACK_LATEST, BACK_SOONEST
 from smart_support.identity.people import Person, Role
 
 PLACES, WAITING, EACH, SEED = 4, 8, 3, 20_261_125
@@ -56,7 +57,7 @@ async def insist(server: Server, number: int, gate: Gate, chance: random.Random)
                 if "ack" in frames[-1]:
                     break
                 assert (word, frames[-1]["error"]["ref"]) == ("SYS_BUSY", f"m{which}")
-                assert 5.0 <= frames[-1]["error"]["retry_after"] <= 10.0
+                assert BACK_SOONEST <= frames[-1]["error"]["retry_after"] <= BACK_LATEST
                 await asyncio.sleep(SOON * (1 + chance.random()))
             if chance.random() < 0.5:
                 frames += await chat.turn()

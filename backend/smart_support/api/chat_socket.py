@@ -6,6 +6,7 @@ One place turns an exception into a frame, and the socket outlives all of them.
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import Awaitable
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -51,6 +52,8 @@ MAX_TEXT = 8_000
 HELLO_SECONDS = 10.0
 SEND_SECONDS = 20.0
 ACT_SECONDS = 4.5
+PASSES = 3
+"""Turns of the event loop in which it comes to everything that has arrived."""
 
 CLOSE_SECONDS = 2.0
 PAGE = 500
@@ -159,7 +162,6 @@ class TooManyFrames(RateLimited):
     close_code = CLOSE_TOO_MANY
 
 
-@router.websocket("/api/chat")
 async def chat(socket: WebSocket) -> None:
     """Speak the chat protocol with one client until it goes."""
     parts = parts_of(socket)
@@ -174,6 +176,11 @@ async def chat(socket: WebSocket) -> None:
     except TooManySockets as error:
         log.warning("socket_refused", reason="too many", error=str(error))
         await socket.send_denial_response(Response(error.user_message, 429))
+
+
+# Starlette's kind of route: what FastAPI's does for dependencies, of which there are none here,
+# stays in memory for as long as the socket is open.
+router.add_websocket_route("/api/chat", chat, name="chat")
 
 
 async def _speak(socket: WebSocket, parts: Parts) -> None:
@@ -378,11 +385,11 @@ class _Conversation:
     async def _take_in(self, frame: Send) -> None:
         thread_id, turn_id, status = str(frame.thread_id), None, "to_customer"
         if self._person.role is Role.LEAD:
-            await self._in_time(
+            await self._stored(
                 self._parts.desk.answer(self._person, thread_id, frame.message_id, frame.text)
             )
         else:
-            accepted = await self._in_time(
+            accepted = await self._stored(
                 self._parts.runner.send(self._person, thread_id, frame.message_id, frame.text)
             )
             turn_id, status = accepted.turn_id, accepted.status
@@ -421,7 +428,25 @@ class _Conversation:
             async with asyncio.timeout(seconds):
                 return await work
         except TimeoutError as error:  # ours, or one below: either way nobody may wait in silence
-            raise DatabaseUnavailable(f"not done within {seconds:g} s") from error
+            raise DatabaseUnavailable(f"not done within {seconds:g} s", silent=True) from error
+
+    async def _stored(self, work: Awaitable[Result]) -> Result:
+        """As `_in_time`, of a message; it is told apart who was too slow.
+
+        Raises:
+            Busy: the database has answered meanwhile, so that it was this process.
+        """
+        began = time.monotonic()
+        try:
+            return await self._in_time(work)
+        except DatabaseUnavailable as error:
+            if not error.silent:
+                raise
+            for _ in range(PASSES):  # what the database has said by now is heard
+                await asyncio.sleep(0)
+            if self._parts.database_heard() > began:
+                raise self._parts.runner.busy(f"not stored in time: {error}") from error
+            raise
 
     async def _pump(self, thread_id: str, last_seq: int) -> None:
         try:

@@ -42,6 +42,7 @@ LIMITS = (
     "smart_support_rest_limit",
     "smart_support_turns_at_once",
     "smart_support_turns_waiting",
+    "smart_support_turn_wait",
     "smart_support_turn_timeout",
     "smart_support_turn_max_model_calls",
     "smart_support_model_timeout",

@@ -78,6 +78,8 @@ class Parts:
     """Fetches OpenAPI documents."""
     imports: Imports = field(default_factory=Imports)
     check_writable: Callable[[], Awaitable[None]]
+    database_heard: Callable[[], float]
+    """When the database answered anybody last, by the clock of `time.monotonic`."""
     check_model: Callable[[float], Awaitable[None]]
     """Within so many seconds."""
     model_replaced: Callable[[], str | None]

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import takewhile
 
+from smart_support.chat.pace import Pace, Throughput
 from smart_support.errors import ClientAction, ErrorCategory, RetryStrategy, Severity, SupportError
 
 TELL_AFTER = 1.0
@@ -15,12 +16,22 @@ TELL_AFTER = 1.0
 TELL_EVERY = 5.0
 """Seconds after which they are told anew. Each time costs a frame for each one that waits."""
 
+WAIT_SECONDS = 10.0
+"""Seconds that nobody should wait in line: who would is refused instead."""
+
 BUSY_SECONDS = 5.0
-"""Soonest time in which somebody who was refused should come again; the latest is twice that."""
+"""Soonest time in which somebody who was refused should come again, as long as nobody knows how
+fast the line moves; the latest is twice that."""
+
+BACK_SOONEST, BACK_LATEST = 1.0, 60.0
+"""Seconds, the same, once it is known."""
+
+MOMENT = 0.025
+"""Seconds after which the lateness of the event loop is measured again, while turns are at work."""
 
 
 class Busy(SupportError):
-    """As many turns as may wait for an answer do; the message was not stored."""
+    """More turns wait than are answered soon; the message was not stored."""
 
     code = "SYS_BUSY"
     status = 503
@@ -35,11 +46,12 @@ class Busy(SupportError):
     action = ClientAction.WAIT
     hint = (
         "More messages than this installation answers. More workers, or, if the processor has "
-        "time left, a higher SMART_SUPPORT_TURNS_AT_ONCE; see turns_waiting in the metrics."
+        "time left, a higher SMART_SUPPORT_TURNS_AT_ONCE; see turns_waiting and turns_at_once "
+        "in the metrics."
     )
 
-    def __init__(self, waiting: int, retry_after: float) -> None:
-        super().__init__(f"{waiting} turns wait already")
+    def __init__(self, reason: str, retry_after: float) -> None:
+        super().__init__(reason)
         self.retry_after = retry_after
 
 
@@ -81,7 +93,8 @@ class Place:
 class Places:
     """The places of a process, and who waits for one. First come, first served.
 
-    A thread has one open turn at most, so that nobody gets in twice before somebody else.
+    A thread has one open turn at most, so that nobody gets in twice before somebody else. How many
+    places there are follows what the process can do, while `watch` runs.
     """
 
     def __init__(
@@ -89,18 +102,29 @@ class Places:
         at_once: int,
         waiting: int,
         *,
+        wait: float = WAIT_SECONDS,
         tell_after: float = TELL_AFTER,
         tell_every: float = TELL_EVERY,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`waiting` bounds what is taken in anew; turns that are there already always may wait."""
-        self._at_once = at_once
-        self._most_waiting = waiting
+        """There are never more places than `at_once`.
+
+        `waiting`, and `wait` in seconds, bound what is taken in anew; turns that are there already
+        always may wait.
+        """
+        self._always = at_once
+        self._most = at_once + waiting
+        self._most_wait = wait
+        self._pace = Pace(at_once)
         self._chance = chance
         self._taken: set[Place] = set()
         self._queue: dict[Place, None] = {}
         self._promised = 0
+        self._at_work = asyncio.Event()
+        self._throughput = Throughput(monotonic())
+        self._back = 0.0
+        """When the last one who was refused was told to come again."""
         self.tell_after = tell_after
         self.tell_every = tell_every
         self.monotonic = monotonic
@@ -116,14 +140,51 @@ class Places:
         return len(self._queue)
 
     @property
-    def full(self) -> bool:
-        """Whether no message should be taken in that needs a place."""
-        claimed = len(self._taken) + len(self._queue) + self._promised
-        return claimed >= self._at_once + self._most_waiting
+    def at_once(self) -> int:
+        """How many may have one now."""
+        return self._pace.at_once
 
-    def busy(self) -> Busy:
-        """What a message is refused with. Those who were refused come again one by one."""
-        return Busy(self.waiting, BUSY_SECONDS * (1.0 + self._chance()))
+    @property
+    def full(self) -> bool:
+        """Whether no message should be taken in that needs a place: the line is too long or slow.
+
+        It is too slow if the first in it has waited longer than anybody should, or if whoever
+        comes now would, at the speed at which it has moved. As many as there may be places at
+        best are always taken in.
+        """
+        claimed = len(self._taken) + len(self._queue) + self._promised
+        if claimed < self._always:
+            return False
+        if claimed >= self._most:
+            return True
+        if not self._queue:
+            return False
+        waited = self.monotonic() - next(iter(self._queue)).asked
+        return waited > self._most_wait or (self.expected or 0.0) > self._most_wait
+
+    @property
+    def expected(self) -> float | None:
+        """Seconds that somebody would wait who comes now, if it is known how fast the line moves.
+
+        Nobody waits longer than a moment as long as there is no line.
+        """
+        if (per_second := self._per_second()) is None:
+            return None
+        return (len(self._queue) + self._promised + 1) / per_second
+
+    def busy(self, reason: str) -> Busy:
+        """What a message is refused with, and when to come again.
+
+        Those who were refused come again one by one, as fast as there are places for them, and not
+        before the line is short enough.
+        """
+        if (per_second := self._per_second()) is None:
+            return Busy(reason, BUSY_SECONDS * (1.0 + self._chance()))
+        now = self.monotonic()
+        self._back = max(self._back, now) + 1.0 / per_second
+        self._back = min(self._back, now + BACK_LATEST)
+        too_long = max(0.0, (self.expected or 0.0) - self._most_wait)
+        return Busy(reason, min(BACK_LATEST, max(BACK_SOONEST, self._back - now + too_long)))
 
     @contextlib.contextmanager
     def promised(self) -> Iterator[None]:
@@ -138,22 +199,47 @@ class Places:
         """Get in line. Whoever asks gives the place up in the end, had or not."""
         place = Place(self, self.monotonic())
         self._queue[place] = None
+        self._at_work.set()
         self._let_in()
         return place
 
     def give_up(self, place: Place) -> None:
         """Be done with it, or wait for it no longer; the next one has it."""
         self._queue.pop(place, None)
+        had = place in self._taken
         self._taken.discard(place)
-        self._let_in()
+        self._let_in(ended=int(had))
+        if not self._taken:
+            self._at_work.clear()
 
     def before(self, place: Place) -> int:
         """How many wait before this one."""
         return sum(1 for _ in takewhile(lambda other: other is not place, self._queue))
 
-    def _let_in(self) -> None:
-        while self._queue and len(self._taken) < self._at_once:
+    async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Measure how late the event loop is, and let as many in at once as that allows.
+
+        Until cancelled; measures only while turns are at work.
+        """
+        while True:
+            await self._at_work.wait()
+            began = self.monotonic()
+            await sleep(MOMENT)
+            self.notice(self.monotonic() - began - MOMENT)
+
+    def notice(self, late: float) -> None:
+        """Take note of how many seconds the event loop was late a moment ago."""
+        if self._pace.take(late, taken=len(self._taken), waiting=len(self._queue)):
+            self._let_in()
+
+    def _per_second(self) -> float | None:
+        self._throughput.see(self.monotonic(), waiting=bool(self._queue))
+        return self._throughput.per_second(self.at_once)
+
+    def _let_in(self, ended: int = 0) -> None:
+        while self._queue and len(self._taken) < self.at_once:
             place = next(iter(self._queue))
             del self._queue[place]
             self._taken.add(place)
             place.have()
+        self._throughput.see(self.monotonic(), waiting=bool(self._queue), ended=ended)

@@ -35,7 +35,7 @@ from smart_support.chat.follow import Followers, Waiting
 from smart_support.chat.limits import FewAtOnce, MessageLimiter
 from smart_support.chat.offer import PER_TURN, offer_tools
 from smart_support.chat.past import PastEvents
-from smart_support.chat.places import Place, Places
+from smart_support.chat.places import Busy, Place, Places
 from smart_support.chat.questions import Asking
 from smart_support.chat.remember import Remembering
 from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
@@ -87,7 +87,7 @@ MAX_RECOVERIES = 3
 STORED_AT_ONCE = 4
 """Messages of one thread that this process stores at the same time, each on a connection."""
 
-TURNS_AT_ONCE, TURNS_WAITING = 128, 1_000
+TURNS_AT_ONCE, TURNS_WAITING = 128, 96
 """Turns that a process answers at once, and how many more it takes in that wait for that."""
 
 RESUME_WITHIN = 900.0
@@ -264,8 +264,7 @@ class TurnRunner:
     async def _receive_if_room(self, thread_id: ThreadId, message_id: str, text: str) -> Accepted:
         places = self._parts.places
         if places.full and await self._needs_place(thread_id, message_id):
-            metrics.TURNS_REFUSED.inc()
-            raise places.busy()
+            raise self.busy(f"{places.waiting} turns wait already")
         with places.promised():
             return await self._receive(thread_id, message_id, text)
 
@@ -447,6 +446,16 @@ class TurnRunner:
     def waiting(self) -> int:
         """How many turns wait until this process can answer them."""
         return self._parts.places.waiting
+
+    @property
+    def at_once(self) -> int:
+        """How many turns this process may answer at once now."""
+        return self._parts.places.at_once
+
+    def busy(self, reason: str) -> Busy:
+        """What a message is refused with that this process has no time to take in."""
+        metrics.TURNS_REFUSED.inc()
+        return self._parts.places.busy(reason)
 
     def take_up(self, turn: Turn, after: float) -> None:
         """Go on with a turn that was taken over, open for `after` seconds, where its log ends."""

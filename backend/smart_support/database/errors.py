@@ -37,9 +37,9 @@ def map_database_error(exc_: BaseException) -> SupportError | None:
     if lost or sqlstate.startswith(_UNAVAILABLE):
         return DatabaseUnavailable(reason)
     if isinstance(exc_, exc.TimeoutError):
-        return DatabaseUnavailable(f"every connection is in use: {reason}")
+        return DatabaseUnavailable(f"every connection is in use: {reason}", silent=True)
     if isinstance(exc_, TimeoutError):
-        return DatabaseUnavailable("PostgreSQL did not answer in time")
+        return DatabaseUnavailable("PostgreSQL did not answer in time", silent=True)
     # The driver says this of a connection that is closed under a running statement. A connection
     # that the server has just ended, but whose end is not read yet, is to asyncpg in the middle of
     # something, which it calls an error of its own.

@@ -5,6 +5,8 @@ times what the statement does (docs/benchmarks.md). Here its statements are comp
 to the driver as they are.
 """
 
+import math
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -153,14 +155,15 @@ Values: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 class Session:
     """One connection, for as long as a block lasts."""
 
-    __slots__ = ("_dialect", "driver", "unanswered")
+    __slots__ = ("_dialect", "_sessions", "driver", "unanswered")
 
-    def __init__(self, driver: asyncpg.Connection, dialect: Dialect) -> None:
+    def __init__(self, driver: asyncpg.Connection, dialect: Dialect, sessions: "Sessions") -> None:
         self.driver = driver
         """The connection itself, for what is no statement; gone after the block."""
         self.unanswered = 0
         """Statements whose answer was not read to its end: nobody knows what became of them."""
         self._dialect = dialect
+        self._sessions = sessions
 
     async def execute(self, statement: Statement, values: Values | None = None) -> Rows:
         """Run a statement; `values` are those of its bind parameters, or of a bare insert.
@@ -193,7 +196,7 @@ class Session:
                 rows = await self.driver.fetchmany(sql, many, record_class=Row)
             else:
                 rows = await self.driver.fetch(sql, *arguments, record_class=Row)
-            self.unanswered -= 1
+            self._hear()
             return Rows(rows)
         except Exception as error:
             if running is not None:
@@ -213,11 +216,16 @@ class Session:
         self.unanswered += 1
         try:
             done: str = await self.driver.execute(word)
-            self.unanswered -= 1
+            self._hear()
             return done
         except Exception as error:
             self._fail(error)
             raise
+
+    def _hear(self) -> None:
+        """Take note of a whole answer."""
+        self.unanswered -= 1
+        self._sessions.heard = time.monotonic()
 
     def _fail(self, error: Exception) -> None:
         """Take note of whether `error` was the whole answer, and raise it as ours if it is ours."""
@@ -250,6 +258,8 @@ class Sessions:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self.heard = -math.inf
+        """When PostgreSQL answered last, whoever asked, by the clock of `time.monotonic`."""
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[Session]:
@@ -307,7 +317,7 @@ class Sessions:
             raise
         driver = connection.driver_connection
         assert driver is not None
-        return connection, Session(driver, self._engine.dialect)
+        return connection, Session(driver, self._engine.dialect, self)
 
 
 def raise_ours(error: Exception) -> None:

@@ -63,6 +63,10 @@ _READ_TYPES = Prepared(
     .limit(sa.bindparam("most", type_=sa.BigInteger))
 )
 
+_LAST_SEQ = Prepared(
+    sa.select(event_logs.c.last_seq).where(event_logs.c.thread_id == sa.bindparam("thread_id"))
+)
+
 _HOLD = Prepared(
     sa.select(event_logs.c.epoch)
     .where(event_logs.c.thread_id == sa.bindparam("thread_id"))
@@ -206,10 +210,7 @@ class PostgresEventLog:
     async def last_seq(self, thread_id: ThreadId) -> int:
         """How many events the thread has; 0 if it has no log."""
         async with self._sessions() as session:
-            found = await session.scalar(
-                sa.select(event_logs.c.last_seq).where(event_logs.c.thread_id == thread_id)
-            )
-        return found or 0
+            return await session.scalar(_LAST_SEQ, {"thread_id": thread_id}) or 0
 
     async def last_seqs(self, thread_ids: Sequence[ThreadId]) -> dict[ThreadId, int]:
         """How many events each of the threads has."""

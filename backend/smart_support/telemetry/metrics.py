@@ -98,6 +98,7 @@ FOLLOWED = _gauge("threads_followed", "Threads that somebody of this process fol
 QUEUE_DEPTH = _gauge("queue_depth", "Messages that wait for a turn", over_workers="livemax")
 TURNS_RUNNING = _gauge("turns_running", "Turns that are being answered")
 TURNS_WAITING = _gauge("turns_waiting", "Turns that wait until one of those is done")
+TURNS_AT_ONCE = _gauge("turns_at_once", "Turns that may be answered at once now")
 TURN_WAITED = _seconds("turn_waited", "Until a turn could be answered", buckets=_TURNS)
 TURNS_REFUSED = _counter("turns_refused", "Messages refused since too many turns waited")
 RATE_LIMITED = _counter("rate_limited", "Refusals for asking too often", "place")

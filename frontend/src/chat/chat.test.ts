@@ -146,6 +146,28 @@ describe("the chat", () => {
     expect(chat.state().returned.size).toBe(0);
   });
 
+  test("sends what a busy server gave back under its id, unless it was stored or changed", () => {
+    begin();
+    chat.send(THREAD, "one");
+    refuse("SYS_BUSY", "m1", 2);
+    chat.send(THREAD, "one");
+    expect(sends()).toMatchObject([{ message_id: "m1" }, { message_id: "m1" }]);
+
+    refuse("SYS_BUSY", "m1", 2);
+    chat.send(THREAD, "one, please");
+    expect(sends().at(-1)).toMatchObject({ message_id: "m2", text: "one, please" });
+
+    refuse("SYS_BUSY", "m2", 2);
+    server.happen(fact.wrote("m2", "one, please"));
+    draw();
+    expect(chat.send(THREAD, "one, please")).toBe(true);
+    expect(sends()).toHaveLength(3);
+    expect(outbox()).toEqual([]);
+
+    chat.send(THREAD, "one, please");
+    expect(sends().at(-1)).toMatchObject({ message_id: "m3" });
+  });
+
   test("keeps a message that was refused for another reason, to send or drop", () => {
     begin();
     chat.send(THREAD, "one");

@@ -33,6 +33,8 @@ export interface ChatState {
   limitedWhy: string | null;
   /** Text that was refused for its speed and belongs back in the composer, by thread. */
   returned: ReadonlyMap<string, string>;
+  /** What was given back so last, by thread: sent next and unchanged, it keeps its id. */
+  givenBack: ReadonlyMap<string, { id: string; text: string }>;
   announcement: string;
 }
 
@@ -88,6 +90,7 @@ export function createChat(options: ChatOptions): Chat {
     limitedUntil: 0,
     limitedWhy: null,
     returned: new Map(),
+    givenBack: new Map(),
     announcement: "",
   };
 
@@ -171,7 +174,11 @@ export function createChat(options: ChatOptions): Chat {
     send(threadId, text) {
       const waiting = current.threads.get(threadId)?.outbox.length ?? 0;
       if (waiting >= OUTBOX_LIMIT) return false;
-      const id = newId();
+      // A server that was busy may have stored it all the same: it must not become two.
+      const before = current.givenBack.get(threadId);
+      const id = before?.text === text ? before.id : newId();
+      if (before !== undefined) set({ givenBack: dropped(current.givenBack, threadId) });
+      if (current.threads.get(threadId)?.items.some((item) => item.id === id)) return true;
       change(threadId, (transcript) => post(transcript, id, text));
       // Before the past has arrived the message waits; `resumed` sends it.
       if (current.threads.get(threadId)?.live)
@@ -199,8 +206,7 @@ export function createChat(options: ChatOptions): Chat {
       set({ deciding: new Set(current.deciding).add(approvalId), decisionErrors });
     },
     takeReturned(threadId) {
-      const returned = new Map(current.returned);
-      if (returned.delete(threadId)) set({ returned });
+      if (current.returned.has(threadId)) set({ returned: dropped(current.returned, threadId) });
     },
     dismissError: () => set({ error: null }),
     retryNow: () => socket?.retryNow(),
@@ -255,6 +261,7 @@ function takeError(state: ChatState, frame: ErrorFrame, now: number): ChatState 
         limitedWhy,
         threads: new Map(state.threads).set(id, withdraw(transcript, refused.id)),
         returned: new Map(state.returned).set(id, text),
+        givenBack: new Map(state.givenBack).set(id, { id: refused.id, text: refused.text }),
       };
     }
     if (transcript.items.some((item) => item.kind === "approval" && item.id === ref))
@@ -267,6 +274,12 @@ function takeError(state: ChatState, frame: ErrorFrame, now: number): ChatState 
       };
   }
   return { ...state, limitedUntil, limitedWhy, error: waits ? state.error : frame.error };
+}
+
+function dropped<V>(map: ReadonlyMap<string, V>, key: string): ReadonlyMap<string, V> {
+  const rest = new Map(map);
+  rest.delete(key);
+  return rest;
 }
 
 function without<T>(set: ReadonlySet<T>, value: T): ReadonlySet<T> {
