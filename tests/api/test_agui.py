@@ -306,8 +306,8 @@ class Delivery:
         for event in committed:
             if event.seq > last_seq:
                 yield from speaker.frames(event)
-        while not follower._items.empty():
-            yield from speaker.frames(follower._items.get_nowait())
+        while follower.waiting:
+            yield from speaker.frames(follower._items.pop(0))
 
 
 @given(data=st.data())

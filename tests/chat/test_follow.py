@@ -146,7 +146,7 @@ async def test_a_snapshot_and_what_follows_are_the_whole_text(
         for piece in pieces[joined:]:
             followers.publish(ONE, [LiveText("m", offset, piece)])
             offset += len(piece)
-        while not follower._items.empty():
+        while follower.waiting:
             item = await follower.next()
             assert isinstance(item, LiveText)
             assert item.offset <= len(heard)
@@ -167,7 +167,7 @@ async def test_joining_a_real_turn_half_way_through_misses_nothing(desk: Desk) -
             until.set()
             await desk.settled()
             text, events = "", []
-            while not late._items.empty():
+            while late.waiting:
                 item = await late.next()
                 if isinstance(item, Event):
                     events.append(item)
@@ -177,3 +177,20 @@ async def test_joining_a_real_turn_half_way_through_misses_nothing(desk: Desk) -
 
     assert text == "It was sent on Monday."
     assert (*seen, *events) == await desk.log.read(desk.thread_id)
+
+
+async def test_a_follower_waits_for_what_comes_also_after_it_was_put_off() -> None:
+    followers = Followers()
+    with followers.follow(ONE) as follower:
+        for number in range(3):
+            reading = asyncio.create_task(follower.next())
+            await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.wait([reading])
+            reading = asyncio.create_task(follower.next())
+            await asyncio.sleep(0)
+            followers.publish(ONE, [LiveText("m", number, "a"), LiveText("m", number + 1, "b")])
+
+            assert await reading == LiveText("m", number, "a")
+            assert await follower.next() == LiveText("m", number + 1, "b")
+            assert follower.waiting == 0

@@ -74,7 +74,7 @@ async def test_words_arrive_whole_wherever_somebody_joins(text: str, cut: int) -
         await there.flush()
         here.followers.publish(ONE, [LiveText("m", len(text[:cut]), text[cut:])])
         await here.flush()
-        items = [follower._items.get_nowait() for _ in range(follower._items.qsize())]
+        items = [await follower.next() for _ in range(follower.waiting)]
 
     assert await heard(there, items) == text  # type: ignore[arg-type]
     assert all(len(payload.encode()) < 8_000 for payload in here.wire.sent)
@@ -98,7 +98,7 @@ async def test_a_fact_elsewhere_is_a_hint_to_read_the_log() -> None:
         await here.flush()
 
         assert await follower.next() == Moved(2)
-        assert own._items.qsize() == 2  # its own facts, and no hint of them
+        assert own.waiting == 2  # its own facts, and no hint of them
 
 
 async def test_what_no_hint_told_of_is_found_by_looking() -> None:
@@ -145,7 +145,7 @@ async def test_that_a_turn_waits_is_told_where_its_thread_is_followed() -> None:
         await here.flush()
 
         assert await follower.next() == waits
-        assert follower._items.empty()
+        assert follower.waiting == 0
 
 
 async def test_that_a_turn_waits_goes_nowhere_where_nobody_follows() -> None:

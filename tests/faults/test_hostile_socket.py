@@ -340,7 +340,7 @@ async def test_one_that_does_not_read_is_left_behind_and_keeps_nobody_waiting(
         await said(chat, thread, "Still there?")
         followers = list(server.parts.followers._of[thread])
 
-    assert all(one._items.qsize() <= WAITING for one in followers)
+    assert all(one.waiting <= WAITING for one in followers)
     assert any(one._dropped for one in followers)
 
 

@@ -162,7 +162,6 @@ class TooManyFrames(RateLimited):
     close_code = CLOSE_TOO_MANY
 
 
-@router.websocket("/api/chat")
 async def chat(socket: WebSocket) -> None:
     """Speak the chat protocol with one client until it goes."""
     parts = parts_of(socket)
@@ -177,6 +176,11 @@ async def chat(socket: WebSocket) -> None:
     except TooManySockets as error:
         log.warning("socket_refused", reason="too many", error=str(error))
         await socket.send_denial_response(Response(error.user_message, 429))
+
+
+# Starlette's kind of route: what FastAPI's does for dependencies, of which there are none here,
+# stays in memory for as long as the socket is open.
+router.add_websocket_route("/api/chat", chat, name="chat")
 
 
 async def _speak(socket: WebSocket, parts: Parts) -> None:

@@ -50,18 +50,33 @@ class TooSlow(SupportError):
 
 
 class Follower:
-    """One watcher's queue of what happens in a thread."""
+    """One watcher's queue of what happens in a thread; one task reads it.
+
+    Most sockets wait for most of their life, so that what one takes then counts: a queue of
+    asyncio holds four empty ones of another kind.
+    """
+
+    __slots__ = ("_arrived", "_dropped", "_items", "_max_waiting")
 
     def __init__(self, max_waiting: int) -> None:
-        self._items: asyncio.Queue[Item] = asyncio.Queue(max_waiting)
+        self._max_waiting = max_waiting
+        self._items: list[Item] = []
+        self._arrived: asyncio.Future[None] | None = None
         self._dropped = False
+
+    @property
+    def waiting(self) -> int:
+        """How many items it has not taken yet."""
+        return len(self._items)
 
     def put(self, item: Item) -> None:
         """Hand an item on, or drop the follower if it is too far behind."""
-        try:
-            self._items.put_nowait(item)
-        except asyncio.QueueFull:
+        if len(self._items) >= self._max_waiting:
             self._dropped = True
+            return
+        self._items.append(item)
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
 
     async def next(self) -> Item:
         """Wait for the next item.
@@ -70,8 +85,14 @@ class Follower:
             TooSlow: something was dropped; what is left would have a gap.
         """
         if self._dropped:
-            raise TooSlow(f"more than {self._items.maxsize} items waited")
-        return await self._items.get()
+            raise TooSlow(f"more than {self._max_waiting} items waited")
+        while not self._items:
+            self._arrived = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrived
+            finally:
+                self._arrived = None
+        return self._items.pop(0)
 
 
 class Followers:
