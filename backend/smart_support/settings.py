@@ -255,7 +255,7 @@ class Settings(BaseSettings):
         " busy, down to 32. Others wait, in order, and their customers are told so.",
     )
     smart_support_turns_waiting: int = Field(
-        96,
+        64,
         ge=0,
         description="Turns of a process that may wait beyond those; then new messages are refused"
         " for now, and nothing of them is stored.",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from smart_support.chat.pace import LATE, LEAST, SAMPLES, SEEN, Pace, Throughput
 from smart_support.chat.places import MOMENT, Place, Places
 
-MOST, WAITING = 128, 96
+MOST, WAITING = 128, 64
 
 
 def interval(pace: Pace, late: float, *, taken: int | None = None, waiting: int = 1) -> int:

@@ -87,7 +87,7 @@ MAX_RECOVERIES = 3
 STORED_AT_ONCE = 4
 """Messages of one thread that this process stores at the same time, each on a connection."""
 
-TURNS_AT_ONCE, TURNS_WAITING = 128, 96
+TURNS_AT_ONCE, TURNS_WAITING = 128, 64
 """Turns that a process answers at once, and how many more it takes in that wait for that."""
 
 RESUME_WITHIN = 900.0
