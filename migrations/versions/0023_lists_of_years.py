@@ -24,6 +24,9 @@ _INDEXES = {
     "ix_conversation_episodes_handed_off": (
         "conversation_episodes (handoff_reason, opened_at, thread_id) WHERE handoff_at IS NOT NULL"
     ),
+    "ix_conversation_hours_hour": (
+        "conversation_hours USING brin (hour) WITH (pages_per_range = 32)"
+    ),
     "ix_conversation_troubles_carried": (
         "conversation_troubles USING gist (tstzrange(before, at, '(]')) WHERE before IS NOT NULL"
     ),

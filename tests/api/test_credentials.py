@@ -268,9 +268,10 @@ class TestAudit:
     async def test_says_who_did_what_page_by_page(self, server: Server, company: Company) -> None:
         spec_id = await imported(server, company, [{"key": []}])
         await give(server, spec_id, "key", value=KEY)
-        await server.http(ADA).get("/api/me")
-        await server.http(ADA).get("/api/me")
-        await server.http(ADA).get(f"/api/specs/{spec_id}")
+        ada = server.http(ADA)
+        await ada.get("/api/me")
+        await ada.get("/api/me")
+        await ada.get(f"/api/specs/{spec_id}")
         operator = server.http(OPERATOR)
 
         newest = (await operator.get("/api/audit", params={"limit": 3})).json()

@@ -167,7 +167,7 @@ class TestPlaces:
             assert BACK_SOONEST <= told <= BACK_LATEST
 
     async def test_are_watched_while_turns_are_at_work(self) -> None:
-        now, slept, late = [0.0], 0, 1.0
+        now, slept, late = [0.0], 0, 0.0
 
         async def sleep(seconds: float) -> None:
             nonlocal slept
@@ -180,12 +180,15 @@ class TestPlaces:
         watching = asyncio.create_task(places.watch(sleep))
         await asyncio.sleep(SOON)
         assert slept == 0, "nothing is at work"
-        line = [places.ask() for _ in range(begun + 1)]
-        while places.at_once >= begun:
-            await asyncio.sleep(0)
-        late = 0.0
-        while not line[-1].had:
-            await asyncio.sleep(0)
+        line = [places.ask() for _ in range(4 * begun)]
+        async with asyncio.timeout(20):
+            while places.at_once < 4 * begun:
+                await asyncio.sleep(0)
+            assert line[-1].had
+            late = 1.0
+            while places.at_once == 4 * begun:
+                await asyncio.sleep(0)
+            late = 0.0
 
         for place in line:
             places.give_up(place)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from operator import attrgetter
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -22,6 +23,8 @@ from smart_support.analytics.tables import figure_changes, figure_sums
 from smart_support.database import Prepared, Session, Sessions
 
 Kind: TypeAlias = Literal["activity", "cohort", "troubles"]
+P = TypeVar("P", bound=Hashable)
+R = TypeVar("R")
 T = TypeVar("T")
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
@@ -105,7 +108,6 @@ class SumReader:
         values = {
             "kind": self._kind,
             "known": known.written,
-            "many": len(known.parts),
             "first_day": days[0],
             "last_day": days[1],
             "first_hour": hours[0],
@@ -157,10 +159,9 @@ _Fresh: TypeAlias = tuple[datetime, Counts]
 _READ = Prepared(
     sa.text(
         """
-    WITH parts AS MATERIALIZED (
-        SELECT bucket, start, xmin::text AS written, figures, strpos(:known, concat(
-            ',', bucket, ':', extract(epoch FROM start)::bigint, ':', xmin::text, ','
-        )) > 0 AS kept
+    WITH parts AS NOT MATERIALIZED (
+        SELECT bucket, start, figures, xmin::text AS written,
+               concat(bucket, ':', extract(epoch FROM start)::bigint, ':', xmin::text) AS mark
         FROM (
             SELECT bucket, start, xmin, figures FROM figure_sums
             WHERE kind = :kind AND bucket = 'day' AND start >= :first_day AND start < :last_day
@@ -172,9 +173,12 @@ _READ = Prepared(
             WHERE kind = :kind AND bucket = 'hour' AND start >= :next_hour AND start < :final_hour
         ) sums
     ), changed AS MATERIALIZED (
-        SELECT count(*) FILTER (WHERE kept) <> :many OR count(*) <> :many AS yes FROM parts
+        SELECT coalesce(string_agg(mark, ',' ORDER BY bucket, start), '') <> :known AS yes
+        FROM parts
     )
-    SELECT bucket, start, written, CASE WHEN NOT kept THEN figures END FROM parts, changed WHERE yes
+    SELECT bucket, start, written, CASE WHEN strpos(',' || :known || ',', ',' || mark || ',') = 0
+           THEN figures END
+    FROM parts WHERE (SELECT yes FROM changed)
     UNION ALL
     SELECT 'changed', NULL, NULL, NULL FROM changed WHERE yes
     UNION ALL
@@ -184,7 +188,6 @@ _READ = Prepared(
     ).bindparams(
         sa.bindparam("kind", type_=sa.Text),
         sa.bindparam("known", type_=sa.Text),
-        sa.bindparam("many", type_=sa.BigInteger),
         sa.bindparam("first_day", type_=_INSTANT),
         sa.bindparam("last_day", type_=_INSTANT),
         sa.bindparam("first_hour", type_=_INSTANT),
@@ -206,6 +209,9 @@ class _Part:
     counts: Counts
 
 
+_PLACE = attrgetter("bucket", "start")
+
+
 class _Span:
     """Some days and hours, and what they come to."""
 
@@ -219,10 +225,10 @@ class _Span:
 
     @cached_property
     def written(self) -> str:
-        """Which part was written by which transaction, as `_READ` looks for it."""
-        # A comma on both sides of each one.
-        return "," + ",".join(
-            f"{part.bucket}:{(part.start - EPOCH) // SECOND}:{part.written}," for part in self.parts
+        """Which part was written by which transaction, as `_READ` compares it."""
+        return ",".join(
+            f"{part.bucket}:{(part.start - EPOCH) // SECOND}:{part.written}"
+            for part in sorted(self.parts, key=_PLACE)
         )
 
     @cached_property
@@ -262,9 +268,11 @@ def _with(counts: Counts, more: list[_Fresh]) -> Counts:
 
 
 def _with_each(
-    known: Mapping[datetime, Counts], place: Callable[[datetime], datetime], more: list[_Fresh]
+    known: dict[datetime, Counts], place: Callable[[datetime], datetime], more: list[_Fresh]
 ) -> dict[datetime, Counts]:
     """The same for each day or hour; `place` says to which of them an hour belongs."""
+    if not more:
+        return known
     found = dict(known)
     own: dict[datetime, list[_Fresh]] = {}
     for each in more:
@@ -284,22 +292,23 @@ def _day_of(at: datetime) -> datetime:
     return EPOCH + (at - EPOCH) // DAY * DAY
 
 
-class Derived(Generic[T]):
-    """What is made of counts, once as long as they are the same ones."""
+class Derived(Generic[P, R, T]):
+    """What is made of something that was read, once as long as it is the same."""
 
-    def __init__(self, make: Callable[[Counts], T]) -> None:
+    def __init__(self, make: Callable[[P, R], T]) -> None:
+        """`make` is told the place, such as a day or a range, and what was read of it."""
         self._make = make
-        self._known: dict[Hashable, tuple[Counts, T]] = {}
+        self._known: dict[P, tuple[R, T]] = {}
 
-    def of(self, of_what: Hashable, counts: Counts) -> T:
-        """What `make` makes of the counts of a day, or whatever else they are of."""
-        known = self._known.get(of_what)
-        if known is not None and known[0] is counts:
+    def of(self, place: P, read: R) -> T:
+        """What `make` makes of this."""
+        known = self._known.get(place)
+        if known is not None and known[0] is read:
             return known[1]
         if len(self._known) >= MOST_DERIVED:
             self._known.clear()
-        made = self._make(counts)
-        self._known[of_what] = counts, made
+        made = self._make(place, read)
+        self._known[place] = read, made
         return made
 
 

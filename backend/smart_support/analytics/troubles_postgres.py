@@ -63,7 +63,7 @@ class PostgresTroubles:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._sums = SumReader("troubles")
-        self._by_hour = Derived(_hours_of_day)
+        self._hours = Derived(_hours)
 
     async def applied(self, thread_id: ThreadId) -> int:
         async with self._sessions() as session:
@@ -121,9 +121,7 @@ class PostgresTroubles:
             by_upstream=_counts(counts, "upstream"),
             by_agent=_counts(counts, "agent"),
             patterns=patterns,
-            hours=_hours(
-                {day: self._by_hour.of(day, counts) for day, counts in days.items()}, start, end
-            ),
+            hours=self._hours.of((start, end), days),
         )
 
     async def conversations(
@@ -332,26 +330,20 @@ async def _patterns(
     return tuple(patterns[name] for name in most)
 
 
-def _hours_of_day(counts: Counts) -> list[int]:
-    """The troubles of each of a day's 24 hours."""
-    times = counts.get(HOUR_OF_DAY, {})
-    return [times.get(f"{hour:02}", 0) for hour in range(24)]
-
-
-def _hours(days: Mapping[datetime, list[int]], start: datetime, end: datetime) -> tuple[Hour, ...]:
+def _hours(span: tuple[datetime, datetime], days: Mapping[datetime, Counts]) -> tuple[Hour, ...]:
     """The hours of [start, end), beside the same hour of the days before, which `days` has too."""
+    start, end = span
     hour, day = BUCKETS["hour"], BUCKETS["day"]
     first = floor(start, "day") - DAYS_BEFORE * day
-    nothing = [0] * 24
     every: list[int] = []
     while first + len(every) * hour < end:
-        every += days.get(first + len(every) * hour, nothing)
-    place, stop = (start - first) // hour, (end - first) // hour
-    # What each hour and the same hour of all days before it have had.
-    sums = every[:24]
-    for now in every[24:]:
+        times = days.get(first + len(every) * hour, {}).get(HOUR_OF_DAY, {})
+        every += [times.get(f"{number:02}", 0) for number in range(24)]
+    # What each hour and the same hour of all days before it have had, a day later.
+    sums = [0] * 24
+    for now in every:
         sums.append(now + sums[-24])
-    sums = [*nothing, *sums]
+    place, stop = (start - first) // hour, (end - first) // hour
     everything = stop - place <= MOST_HOURS
     hours = []
     for at in range(place, stop):

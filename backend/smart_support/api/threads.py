@@ -164,6 +164,8 @@ async def threads_of(parts: Parts, person: Person, ids: Sequence[str]) -> list[d
     Raises:
         NotFound: one of them does not exist.
     """
+    if not ids:
+        return []
     page = await parts.tracker.threads(ThreadFilter(among=frozenset(ids)), limit=len(ids))
     known = {found.lifecycle.thread_id: _line(found) for found in page.threads}
     return [

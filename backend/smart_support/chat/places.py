@@ -26,7 +26,7 @@ fast the line moves; the latest is twice that."""
 BACK_SOONEST, BACK_LATEST = 1.0, 60.0
 """Seconds, the same, once it is known."""
 
-MOMENT = 0.025
+MOMENT = 0.05
 """Seconds after which the lateness of the event loop is measured again, while turns are at work."""
 
 

@@ -208,7 +208,7 @@ class Session:
                 running.end()
 
     async def run(self, word: str) -> str:
-        """Run what begins or ends a transaction; what PostgreSQL says that it did.
+        """Run what begins or ends a transaction, or sets something; what PostgreSQL says it did.
 
         Raises:
             DatabaseUnavailable: as `map_database_error` says.
