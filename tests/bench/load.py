@@ -23,11 +23,16 @@ QUESTION = "Where is my order 1001?"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a customer saw of an answer: pieces of its text, and when the first of them came."""
+    """What a customer saw of an answer, and when, by the clock of `perf_counter`."""
 
     pieces: int
+    """Pieces of its text."""
     first: float
-    """By the clock of `perf_counter`."""
+    """When the first of them came."""
+    accepted: float = 0.0
+    """When the message was acknowledged, if that is done."""
+    begun: float = 0.0
+    """When answering began, if that is told."""
 
 
 class Session(Protocol):
@@ -90,12 +95,14 @@ class OurSession:
         self._messages += 1
         message = {"message_id": f"m{self._messages}", "text": text}
         await self.say(type="send", thread_id=self._thread_id, **message)
-        said, pieces, result, first = "", 0, "", 0.0
+        said, pieces, result, first, accepted, begun = "", 0, "", 0.0, 0.0, 0.0
         while True:
             frame = orjson.loads(await self._socket.recv())
             event = frame.get("event")
             if event is None:
-                if "error" in frame and self._refused is not None:
+                if "ack" in frame:
+                    accepted = time.perf_counter()
+                elif "error" in frame and self._refused is not None:
                     self._refused.append(frame["error"]["code"])
                     await asyncio.sleep(frame["error"].get("retry_after") or 1.0)
                     await self.say(type="send", thread_id=self._thread_id, **message)
@@ -103,6 +110,8 @@ class OurSession:
                     raise WrongAnswer(f"the server said {frame['error']}")
                 continue
             match event["type"]:
+                case "RUN_STARTED":
+                    begun = time.perf_counter()
                 case "TEXT_MESSAGE_START":
                     said = ""
                 case "TEXT_MESSAGE_CONTENT":
@@ -116,7 +125,7 @@ class OurSession:
                     break
         if event["type"] != "RUN_FINISHED" or said != ANSWER or result != "done":
             raise WrongAnswer(f"our turn ended with {event}, after {result!r} and {said!r}")
-        return Turn(pieces, first)
+        return Turn(pieces, first, accepted, begun)
 
     async def echo(self) -> None:
         """One round trip of the smallest frame that our protocol has."""
@@ -179,6 +188,8 @@ class Scenario:
     """What the customer adds, which says how fast the model is (`PACES`)."""
     before: int = 0
     """Turns that each thread has already when it begins; they are not measured."""
+    patience: float = TURN_SECONDS
+    """Seconds that each customer waits for an answer, all refusals included."""
     spread: float = 0.0
     """Seconds over which the sessions begin, evenly; 0: all in one moment."""
 
@@ -206,6 +217,10 @@ class Sample:
     database_cpu: float | None
     pieces: float
     """Pieces of text per answer."""
+    accepted: list[float]
+    """Milliseconds of each turn from when the message was acknowledged to the end."""
+    begun: list[float]
+    """Milliseconds of each turn from when answering began to the end."""
 
 
 async def run(target: Target, scenario: Scenario) -> Sample:
@@ -213,6 +228,8 @@ async def run(target: Target, scenario: Scenario) -> Sample:
     text = f"{QUESTION} {scenario.words}".rstrip()
     walls: list[float] = []
     firsts: list[float] = []
+    accepted: list[float] = []
+    begun: list[float] = []
     pieces = 0
 
     async def customer(session: Session, place: int) -> None:
@@ -220,10 +237,13 @@ async def run(target: Target, scenario: Scenario) -> Sample:
         await asyncio.sleep(scenario.spread * place / scenario.sessions)
         for _ in range(scenario.turns):
             began = time.perf_counter()
-            async with asyncio.timeout(TURN_SECONDS):
+            async with asyncio.timeout(scenario.patience):
                 found = await session.turn(text)
+            ended = time.perf_counter()
             pieces += found.pieces
-            walls.append((time.perf_counter() - began) * 1000)
+            walls.append((ended - began) * 1000)
+            accepted.append((ended - found.accepted) * 1000)
+            begun.append((ended - found.begun) * 1000)
             firsts.append((found.first - began) * 1000)
 
     async with AsyncExitStack() as stack:
@@ -248,6 +268,8 @@ async def run(target: Target, scenario: Scenario) -> Sample:
         cpu=(after[0] - before[0]) * 1000 / count,
         database_cpu=None if target.postmaster is None else (after[1] - before[1]) * 1000 / count,
         pieces=pieces / count,
+        accepted=accepted,
+        begun=begun,
     )
 
 
