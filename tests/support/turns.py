@@ -427,6 +427,7 @@ class Desk:
 
     async def checkpoints(self) -> int:
         """How many rows LangGraph keeps."""
+        await self.saver.open()  # its tables are made when a turn first waits for a yes
         found = 0
         async with self.sessions() as session:
             for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
