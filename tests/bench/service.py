@@ -1,6 +1,6 @@
 """The service as a whole beside the bare application: start, memory, rows, workers, overload.
 
-    python -m tests.bench.service [--turns 20000] [--only rest]
+    python -m tests.bench.service [--turns 20000] [--only rest|workers]
 
 Minutes. `make bench-full` runs it after the turns and before the months of conversations. With
 `--only rest` one minute: what a process costs before anybody says anything.
@@ -39,7 +39,17 @@ from tests.bench.load import (
     our_session,
     run,
 )
-from tests.bench.processes import ROOT, cpu_of, cpus, pin, pin_family, postmaster, product, started
+from tests.bench.processes import (
+    ROOT,
+    cpu_of,
+    cpu_of_family,
+    cpus,
+    pin,
+    pin_family,
+    postmaster,
+    product,
+    started,
+)
 
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import psycopg_dsn
@@ -232,6 +242,15 @@ async def measure_rest(scene: Scene) -> list[Figure]:
     return [*figures, rest, sockets]
 
 
+async def measure_workers(scene: Scene) -> list[Figure]:
+    """The row of two processes."""
+    async with both(scene, await another_database(scene.url, "bare")):
+        pass  # only so that they have an API that they may call
+    say("Measuring two processes")
+    customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
+    return [await several(scene, customer)]
+
+
 def _rest() -> Figure:
     return Figure(AT_REST, "memory before the first turn", "MiB")
 
@@ -284,6 +303,17 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
     figures += [rest, warm, growth, sockets, inserted, commits, *more.figures, *over.figures]
     customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
     return [*figures, await several(scene, customer)]
+
+
+async def started_all(pid: int) -> None:
+    """Wait until a server and its workers, which say nothing, have nothing left to load."""
+    found = cpu_of_family(pid)
+    for _ in range(30):
+        await asyncio.sleep(1.0)
+        before, found = found, cpu_of_family(pid)
+        if found - before < 0.1:
+            return
+    raise RuntimeError("the server does not come to rest")
 
 
 _OPENED = {"floor": 0, "ours": 2}
@@ -340,6 +370,7 @@ async def several(scene: Scene, customer: str) -> Figure:
                 )
                 session = partial(our_session, client, address, customer)
                 target = Target(pid, postmaster(scene.folder), session)
+                await started_all(pid)
                 await run(target, Scenario(32, 3))
                 getattr(figure, side).append((await run(target, Scenario(32, 10))).per_second)
     return figure
@@ -352,6 +383,8 @@ async def main(arguments: argparse.Namespace) -> None:
     async with interruptible(), scene() as servers:
         if arguments.only == "rest":
             figures = await measure_rest(servers)
+        elif arguments.only == "workers":
+            figures = await measure_workers(servers)
         else:
             figures = await measure(servers, arguments.turns)
     say("")
@@ -380,7 +413,7 @@ async def main(arguments: argparse.Namespace) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.service", description=__doc__)
     parser.add_argument("--turns", type=int, default=20_000, help="turns for the growth of memory")
-    parser.add_argument("--only", choices=["rest"], help="measure only these rows")
+    parser.add_argument("--only", choices=["rest", "workers"], help="measure only these rows")
     parser.add_argument(
         "--out", type=Path, default=ROOT / ".benchmarks", help="folder for the JSON"
     )
