@@ -258,7 +258,8 @@ async def test_what_was_done_can_be_read_back_and_leads_to_the_document(
 
         await lu.page.keyboard.press("Escape")
         await lu.page.get_by_role("link", name="Audit log").click()
-        await lu.page.get_by_label("What").select_option("credential_tested")
+        # Not "What…" of the page that is being left.
+        await lu.page.get_by_label("What", exact=True).select_option("credential_tested")
         row = lu.page.get_by_role("row").filter(has_text="Tested a credential")
         await expect(row).to_have_count(1)
         await expect(row).to_contain_text("name key")
