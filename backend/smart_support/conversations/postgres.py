@@ -18,7 +18,7 @@ from smart_support.conversations.records import (
     TurnStatus,
 )
 from smart_support.conversations.tables import threads, turns
-from smart_support.conversations.tracker_postgres import PostgresConversationTracker
+from smart_support.conversations.tracker_postgres import PostgresConversationTracker, with_lines
 from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound, RateLimited
 from smart_support.events.fence import WriterReplaced, fence_of
@@ -34,7 +34,12 @@ from smart_support.events.records import (
 )
 from smart_support.events.tables import event_logs
 
-__all__ = ["PostgresConversationTracker", "PostgresConversations", "PostgresHandoffs"]
+__all__ = [
+    "PostgresConversationTracker",
+    "PostgresConversations",
+    "PostgresHandoffs",
+    "with_lines",
+]
 
 QUEUE_LIMIT = 20
 """Messages of one thread that may wait for an answer."""

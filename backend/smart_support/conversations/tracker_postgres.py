@@ -109,6 +109,13 @@ class PostgresConversationTracker:
     async def threads(
         self, which: ThreadFilter = EVERY_THREAD, after: ThreadId | None = None, limit: int = 50
     ) -> ThreadPage:
+        rows, next_after = await self.lines(which, after, limit)
+        return ThreadPage(threads=tuple(_summary(row) for row in rows), next_after=next_after)
+
+    async def lines(
+        self, which: ThreadFilter = EVERY_THREAD, after: ThreadId | None = None, limit: int = 50
+    ) -> tuple[Sequence[Row], ThreadId | None]:
+        """The same as they are stored, with whose they are; and what gives the next page."""
         values: dict[str, Any] = {}
         if which.status is not None:
             values["status"] = which.status.value
@@ -120,13 +127,10 @@ class PostgresConversationTracker:
             if after is not None:
                 opened_at = await session.scalar(_OPENED_AT, {"thread_id": after})
                 if opened_at is None:
-                    return ThreadPage(threads=(), next_after=None)
+                    return (), None
                 values |= {"after": after, "opened_before": opened_at}
             rows = await _search(session, values, which.text, limit + 1)
-        return ThreadPage(
-            threads=tuple(_summary(row) for row in rows[:limit]),
-            next_after=rows[limit - 1].thread_id if len(rows) > limit else None,
-        )
+        return rows[:limit], rows[limit - 1]["thread_id"] if len(rows) > limit else None
 
     async def idle_since(self, before: datetime, limit: int) -> list[ThreadId]:
         statement = (
@@ -137,6 +141,20 @@ class PostgresConversationTracker:
         )
         async with self._sessions() as session:
             return list(await session.scalars(statement))
+
+
+def with_lines(page: sa.CTE) -> sa.Select[Any]:
+    """What `lines` has of the threads of a page, beside the page's own columns.
+
+    Nothing of a thread that has no state yet.
+    """
+    told = [column for column in states.c if column.name not in page.c]
+    told += [threads.c.customer_id, threads.c.customer_name]
+    return sa.select(*page.c, *told).select_from(
+        page.outerjoin(states, states.c.thread_id == page.c.thread_id).outerjoin(
+            threads, threads.c.id == states.c.thread_id
+        )
+    )
 
 
 async def _search(
