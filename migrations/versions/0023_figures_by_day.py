@@ -15,7 +15,7 @@ depends_on: str | Sequence[str] | None = None
 
 DAY_KEYS = """
 CREATE OR REPLACE FUNCTION day_keys(hour timestamptz, keys text[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 1000 AS $$
   SELECT coalesce(array_agg(day || ' ' || key), '{}')
   FROM (SELECT (extract(epoch FROM $1)::bigint / 86400)::text) d (day), unnest($2) key
 $$
@@ -35,24 +35,25 @@ _BEFORE = {
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
+        # It waits for whoever is in the middle of something, and keeps nobody waiting meanwhile.
+        op.execute("SET lock_timeout = '10min'")
         op.execute(DAY_KEYS)
         _replace(_BEFORE, _BY_DAY)
+        op.execute("RESET lock_timeout")
 
 
 def downgrade() -> None:
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = '10min'")
         _replace(_BY_DAY, _BEFORE)
         op.execute("DROP FUNCTION IF EXISTS day_keys(timestamptz, text[])")
+        op.execute("RESET lock_timeout")
 
 
 def _replace(these: dict[str, str], those: dict[str, str]) -> None:
-    # It waits for whoever is in the middle of something, and keeps nobody waiting meanwhile.
-    op.execute("SET lock_timeout = '10min'")
     for name, what in those.items():
         # What an attempt before left unfinished would be there, and never be used.
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {what}")
-        op.execute("ANALYZE conversation_hours")
     for name in these:
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-    op.execute("RESET lock_timeout")

@@ -79,7 +79,7 @@ _SAME = (
 FEW = 500
 """Occurrences up to which all conversations behind a figure are gathered and counted."""
 
-TIMES_FULL = 3
+TIMES_FULL = 2
 """Of what is neither rare nor common as much is gathered as fills a page so many times, if it is
 spread evenly."""
 
@@ -465,19 +465,30 @@ _placed = itemgetter("opened_at", "thread_id")
 
 _WITHIN = sa.and_(episode_figures.c.hour >= _SINCE, episode_figures.c.hour < _UNTIL)
 _HAS = sa.and_(_WITHIN, episode_figures.c["keys"].op("&&")(sa.bindparam("keys", type_=_TEXTS)))
-_FOUND = sa.and_(
-    _WITHIN,
-    sa.func.day_keys(episode_figures.c.hour, episode_figures.c["keys"]).op("&&")(
-        sa.bindparam("day_keys", type_=_TEXTS)
-    ),
-)
-"""The same, found by the index: then whatever else was counted on other days is not touched."""
+
+
+def _found() -> sa.CTE:
+    """The conversations in which it has happened, by the index: what others did is not touched."""
+    row = episode_figures.c
+    keys = sa.bindparam("day_keys", type_=_TEXTS)
+    there = (
+        sa.select(row.thread_id, row.hour)
+        .where(sa.func.day_keys(row.hour, row["keys"]).op("&&")(keys))
+        .offset(sa.literal_column("0"))  # the hours decide nothing that the days have not
+        .subquery("there")
+    )
+    return (
+        sa.select(there.c.thread_id)
+        .where(there.c.hour >= _SINCE, there.c.hour < _UNTIL)
+        .distinct()
+        .cte("every")
+    )
 
 
 @lru_cache(maxsize=200)
 def _gathered(form: _Form) -> Prepared:
     """What counts is rare: find all of it, then the page."""
-    every = sa.select(episode_figures.c.thread_id).where(_FOUND).distinct().cte("every")
+    every = _found()
     # A row also where the page has none: how many there are stands in it.
     many = sa.select(sa.func.count().label("conversations")).select_from(every).subquery()
     page = _page_of(every, form.limit, place=form.place).cte("page")
@@ -495,8 +506,8 @@ def _gathered_lately(form: _Form) -> Prepared:
     What such a conversation has counted was counted since then; with a day to spare, for clocks.
     """
     since = sa.bindparam("since", type_=_INSTANT)
-    some = sa.select(episode_figures.c.thread_id).where(_FOUND).distinct().cte("every")
-    return _with_parts(_page_of(some, form.limit, place=form.place, since=since), form)
+    page = _page_of(_found(), form.limit, place=form.place, since=since)
+    return _with_parts(page, form)
 
 
 def _page_of(
