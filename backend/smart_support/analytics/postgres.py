@@ -46,9 +46,10 @@ from smart_support.analytics.sums_postgres import (
     DAY,
     EPOCH,
     HOUR,
-    SUMS,
     Derived,
     SumReader,
+    apart,
+    beside_sums,
     put,
     settle,
 )
@@ -439,22 +440,12 @@ class _Form:
         lines = sa.select(*listed.c) if self.beside is None else self.beside(listed)
         if "conversations" not in listed.c:
             lines = lines.add_columns(sa.cast(sa.null(), sa.BigInteger).label("conversations"))
-        line, sums = lines.subquery("line").c, SUMS.cte("sums").c
-        return Prepared(
-            sa.union_all(sa.select(*sums, *_nothing(line)), sa.select(*_nothing(sums), *line))
-        )
-
-
-def _nothing(columns: Iterable[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[Any]]:
-    return [sa.cast(sa.null(), column.type).label(column.name) for column in columns]
+        return beside_sums(lines)
 
 
 def _apart(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     """The sums, and the conversations in the order of the list."""
-    sums: list[Row] = []
-    page: list[Row] = []
-    for row in rows:
-        (page if row["bucket"] is None else sums).append(row)
+    sums, page = apart(rows)
     if len(page) > 1:  # a single one may be nobody, who only says how many there are
         page.sort(key=_placed, reverse=True)
     return sums, page

@@ -92,20 +92,27 @@ class SumReader:
         span, fresh = await self._read(session, *_whole_and_rest(start, end))
         return _with_each(span.by_day, _day_of, _of(fresh, start, end))
 
-    async def read_and_days(
-        self, session: Session, start: datetime, end: datetime, since: datetime
+    def asked_since(self, start: datetime, end: datetime, since: datetime) -> "Asked":
+        """As `asked`, for `told_since`."""
+        return self._ask(*_since_and_rest(start, end, since))
+
+    def told_since(
+        self, asked: "Asked", rows: Iterable[Row], start: datetime, end: datetime
     ) -> tuple[Counts, dict[datetime, Counts]]:
         """What was counted in [start, end), and the whole days that [since, end) touches.
 
         Both are of one moment, and `since` is not after `start`.
         """
-        first, last = _whole_days(start, end)
-        whole = _day_of(since), _day_of(end - HOUR) + DAY
-        span, fresh = await self._read(session, whole, (start, first), (last, end))
+        span, fresh = self._take(asked, rows)
         return (
-            _with(span.together((first, last)), _of(fresh, start, end)),
-            _with_each(span.days, _day_of, _of(fresh, *whole)),
+            _with(span.together(_whole_days(start, end)), _of(fresh, start, end)),
+            _with_each(span.days, _day_of, _of(fresh, *asked.place[0])),
         )
+
+    def remembered_since(self, start: datetime, end: datetime, since: datetime) -> Counts:
+        """As `remembered`; nothing, if it is not known."""
+        span = self._spans.get(_since_and_rest(start, end, since))
+        return {} if span is None else span.together(_whole_days(start, end))
 
     async def hours(
         self, session: Session, start: datetime, end: datetime
@@ -227,6 +234,27 @@ SUMS = (
 _READ = Prepared(SUMS)
 
 
+def beside_sums(statement: sa.Select[Any] | sa.TextualSelect) -> Prepared:
+    """Both in one statement, and so of one moment. `apart` takes what it gives apart again."""
+    more, sums = statement.subquery("more").c, SUMS.cte("sums").c
+    return Prepared(
+        sa.union_all(sa.select(*sums, *_nothing(more)), sa.select(*_nothing(sums), *more))
+    )
+
+
+def _nothing(columns: Iterable[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[Any]]:
+    return [sa.cast(sa.null(), column.type).label(column.name) for column in columns]
+
+
+def apart(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of the sums, and those of the other statement, in no order."""
+    sums: list[Row] = []
+    more: list[Row] = []
+    for row in rows:
+        (more if row["bucket"] is None else sums).append(row)
+    return sums, more
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
     """A span that is asked for, what was known of it then, and the values that say so."""
@@ -328,6 +356,13 @@ def _whole_days(start: datetime, end: datetime) -> _Range:
 def _whole_and_rest(start: datetime, end: datetime) -> tuple[_Range, _Range, _Range]:
     first, last = _whole_days(start, end)
     return (first, last), (start, first), (last, end)
+
+
+def _since_and_rest(
+    start: datetime, end: datetime, since: datetime
+) -> tuple[_Range, _Range, _Range]:
+    _, before, after = _whole_and_rest(start, end)
+    return (_day_of(since), _day_of(end - HOUR) + DAY), before, after
 
 
 def _day_of(at: datetime) -> datetime:
