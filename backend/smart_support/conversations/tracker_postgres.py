@@ -19,9 +19,9 @@ from smart_support.conversations.lifecycle import (
     ThreadSummary,
     fold_all,
 )
+from smart_support.conversations.tables import HAS_NUMBER, threads
 from smart_support.conversations.tables import conversation_states as states
 from smart_support.conversations.tables import thread_titles as titles
-from smart_support.conversations.tables import threads
 from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.errors import NotFound
 from smart_support.events.consumer import unseen
@@ -34,6 +34,9 @@ TRIGRAM = 3
 PASSED = (200, 2_000, 8_000)
 """How many conversations are passed one by one in search of a text, before it is looked up: a few,
 and more where those had it often enough to fill a page."""
+
+_NUMBER = re.compile("[0-9]{4}")
+"""What makes a number of a text: titles have an index of theirs, by so many digits in a row."""
 
 _KEPT = [field.name for field in fields(Lifecycle) if field.name != "standing"]
 
@@ -177,7 +180,8 @@ async def _search(
         often = passed == PASSED[0] or len(rows) * more >= most * passed
         if not (rows and often):
             break
-    return await _rows(session, {**values, "words": text}, most)
+    found_by = "digits" if _NUMBER.search(text) else "words"
+    return await _rows(session, {**values, found_by: text}, most)
 
 
 async def _rows(
@@ -195,9 +199,9 @@ def _as_pattern(text: str) -> str:
 def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
     """The newest `most` conversations with whose they are, narrowed by what is `given`.
 
-    `words` looks titles up by three characters each. With `passed` only so many of the newest are
-    looked at. Both numbers are written into the statement: only then does PostgreSQL know how
-    little it has to read, and can keep its plan.
+    `words` looks titles up by three characters each, `digits` by four digits each. With `passed`
+    only so many of the newest are looked at. Both numbers are written into the statement: only then
+    does PostgreSQL know how little it has to read, and can keep its plan.
     """
     row: Any = states.c
     statement = sa.select(states)
@@ -213,16 +217,11 @@ def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
             sa.bindparam("after", type_=row.thread_id.type),
         )
         statement = statement.where(sa.tuple_(row.opened_at, row.thread_id) < last)
-    if "words" in given:
-        words = sa.func.trigrams(sa.bindparam("words", type_=sa.Text))
-        found = (
-            sa.select(titles.c.thread_id)
-            .where(sa.func.trigrams(titles.c.title).op("@>")(words), _has_text(titles.c.title))
-            .cte("found")
-            .prefix_with("MATERIALIZED")
-        )
+    looked_up = not given.isdisjoint(("words", "digits"))
+    if looked_up:
+        found = _found("digits" if "digits" in given else "words")
         statement = statement.where(row.thread_id.in_(sa.select(found.c.thread_id)))
-    if passed is not None or "words" in given:
+    if passed is not None or looked_up:
         row = _newest(statement, passed or most).subquery().c
         statement = sa.select(*row)
     statement = statement.add_columns(threads.c.customer_id, threads.c.customer_name).where(
@@ -230,9 +229,23 @@ def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
     )
     if "customer_id" in given:
         statement = statement.where(threads.c.customer_id == sa.bindparam("customer_id"))
-    if "text" in given and "words" not in given:
+    if "text" in given and not looked_up:
         statement = statement.where(_has_text(row.title))
     return Prepared(_newest(statement, most))
+
+
+def _found(by: str) -> sa.CTE:
+    """The threads whose titles have the text, by an index that `by` names the function of."""
+    title, text = titles.c.title, sa.bindparam(by, type_=sa.Text)
+    if by == "digits":
+        has = sa.and_(
+            sa.func.numbers(title).op("@>")(sa.func.numbers(text)),
+            title.regexp_match(sa.literal_column(HAS_NUMBER)),
+        )
+    else:
+        has = sa.func.trigrams(title).op("@>")(sa.func.trigrams(text))
+    statement = sa.select(titles.c.thread_id).where(has, _has_text(title))
+    return statement.cte("found").prefix_with("MATERIALIZED")
 
 
 def _has_text(title: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
