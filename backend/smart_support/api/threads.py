@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,7 +14,6 @@ from smart_support.api.access import Customer, CustomerOrLead, Lead
 from smart_support.api.parts import Parts, Running
 from smart_support.conversations.lifecycle import Lifecycle, ThreadFilter
 from smart_support.conversations.records import Thread as StoredThread
-from smart_support.errors import NotFound
 from smart_support.events.standing import Status
 from smart_support.identity.people import Person, Role
 
@@ -189,13 +189,13 @@ async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:
         NotFound: there is none, or it is somebody else's.
     """
     owner = person.id if person.role is Role.CUSTOMER else None
-    stored = await parts.conversations.thread(thread_id, customer_id=owner)
-    # A client asks when it has seen a turn end, which can be before anybody has derived from it.
-    if await parts.tracker.applied(thread_id) < await parts.log.last_seq(thread_id):
+    standing = partial(parts.conversations.standing, thread_id, customer_id=owner)
+    stored, lifecycle, behind = await standing()
+    if behind:
+        # A client asks when it has seen a turn end, which can be before anybody has derived it.
         await parts.derivation.catch_up(thread_id)
-    try:
-        lifecycle = await parts.tracker.lifecycle(thread_id)
-    except NotFound:
+        stored, lifecycle, _ = await standing()
+    if lifecycle is None:
         return _empty(stored)  # nothing was said yet, or it cannot be derived now
     thread = _of(lifecycle, stored.customer_id, stored.customer_name)
     return thread.model_copy(update={"handling": _handling(stored, lifecycle.handoff_reason)})

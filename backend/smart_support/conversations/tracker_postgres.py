@@ -67,7 +67,7 @@ class PostgresConversationTracker:
             await lock_thread(session, states, thread_id)
             row = (await session.execute(_STATE, {"thread_id": thread_id})).one_or_none()
             fresh = unseen(thread_id, events, row.applied if row else 0)
-            lifecycle = fold_all(_lifecycle(row) if row else None, fresh)
+            lifecycle = fold_all(lifecycle_of(row) if row else None, fresh)
             if fresh and lifecycle is not None:
                 await _store(session, lifecycle, fresh[-1].seq)
                 if lifecycle.title != (row.title if row else ""):
@@ -107,7 +107,7 @@ class PostgresConversationTracker:
             row = (await session.execute(_STATE, {"thread_id": thread_id})).one_or_none()
         if row is None:
             raise NotFound(f"nothing is known of thread {thread_id}")
-        return _lifecycle(row)
+        return lifecycle_of(row)
 
     async def threads(
         self, which: ThreadFilter = EVERY_THREAD, after: ThreadId | None = None, limit: int = 50
@@ -275,7 +275,8 @@ async def _store(session: Session, lifecycle: Lifecycle, applied: int) -> None:
     await session.execute(_STORE, values)
 
 
-def _lifecycle(row: Row) -> Lifecycle:
+def lifecycle_of(row: Row) -> Lifecycle:
+    """How a conversation stands, from a row that has the columns of its state."""
     return Lifecycle(
         standing=Standing(Status(row["status"]), tuple(row["answering"])),
         **{name: row[name] for name in _KEPT},
@@ -284,7 +285,7 @@ def _lifecycle(row: Row) -> Lifecycle:
 
 def _summary(row: Row) -> ThreadSummary:
     return ThreadSummary(
-        lifecycle=_lifecycle(row),
+        lifecycle=lifecycle_of(row),
         customer_id=row["customer_id"],
         customer_name=row["customer_name"],
     )

@@ -94,6 +94,7 @@ def open_engine(
         max_overflow=0,
         pool_timeout=pool_timeout,
         pool_use_lifo=True,
+        pool_reset_on_return=None,  # `Sessions` gives back nothing that would have to be reset
         hide_parameters=True,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
