@@ -461,7 +461,8 @@ _HAS = sa.and_(_WITHIN, episode_figures.c["keys"].op("&&")(sa.bindparam("keys", 
 def _found() -> sa.CTE:
     """The conversations in which it has happened, by the index: what others did is not touched."""
     row = episode_figures.c
-    keys = sa.bindparam("day_keys", type_=_TEXTS)
+    # Behind a SELECT, so that no plan knows the keys: each would be made for one page alone.
+    keys = sa.select(sa.bindparam("day_keys", type_=_TEXTS)).scalar_subquery()
     there = (
         sa.select(row.thread_id, row.hour)
         .where(sa.func.day_keys(row.hour, row["keys"]).op("&&")(keys))

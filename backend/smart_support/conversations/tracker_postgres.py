@@ -203,8 +203,19 @@ def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
     only so many of the newest are looked at. Both numbers are written into the statement: only then
     does PostgreSQL know how little it has to read, and can keep its plan.
     """
+    looked_up = not given.isdisjoint(("words", "digits"))
     row: Any = states.c
     statement = sa.select(states)
+    if looked_up:
+        found = _found("digits" if "digits" in given else "words")
+        there = (
+            sa.select(states)
+            .where(states.c.thread_id == found.c.thread_id)
+            .offset(sa.literal_column("0"))  # looked up for each by its key
+            .lateral("there")
+        )
+        row = there.c
+        statement = sa.select(*row).select_from(found.join(there, sa.true()))
     if "status" in given:
         statement = statement.where(row.status == sa.bindparam("status"))
     if "among" in given:
@@ -217,10 +228,6 @@ def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
             sa.bindparam("after", type_=row.thread_id.type),
         )
         statement = statement.where(sa.tuple_(row.opened_at, row.thread_id) < last)
-    looked_up = not given.isdisjoint(("words", "digits"))
-    if looked_up:
-        found = _found("digits" if "digits" in given else "words")
-        statement = statement.where(row.thread_id.in_(sa.select(found.c.thread_id)))
     if passed is not None or looked_up:
         row = _newest(statement, passed or most).subquery().c
         statement = sa.select(*row)
@@ -237,13 +244,14 @@ def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
 def _found(by: str) -> sa.CTE:
     """The threads whose titles have the text, by an index that `by` names the function of."""
     title, text = titles.c.title, sa.bindparam(by, type_=sa.Text)
+    # Behind a SELECT, so that no plan knows the text: each would be made for one search alone.
     if by == "digits":
         has = sa.and_(
-            sa.func.numbers(title).op("@>")(sa.func.numbers(text)),
+            sa.func.numbers(title).op("@>")(sa.select(sa.func.numbers(text)).scalar_subquery()),
             title.regexp_match(sa.literal_column(HAS_NUMBER)),
         )
     else:
-        has = sa.func.trigrams(title).op("@>")(sa.func.trigrams(text))
+        has = sa.func.trigrams(title).op("@>")(sa.select(sa.func.trigrams(text)).scalar_subquery())
     statement = sa.select(titles.c.thread_id).where(has, _has_text(title))
     return statement.cte("found").prefix_with("MATERIALIZED")
 
