@@ -14,7 +14,7 @@ import httpx
 import sqlalchemy as sa
 import structlog
 from fastapi import Depends, FastAPI
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio.engine import AsyncEngine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_support import __version__
