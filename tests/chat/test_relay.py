@@ -10,7 +10,7 @@ from tests.support.histories import events_of, finished, thread_id
 
 from smart_support.agent.state import LiveText
 from smart_support.chat.follow import Followers, Moved, Waiting
-from smart_support.chat.relay import MAX_PIECE, Relay, _joined
+from smart_support.chat.relay import LOOK_SECONDS, MAX_PIECE, Relay, _joined
 
 ONE = thread_id(1)
 
@@ -41,8 +41,14 @@ class Node:
         async def last_seqs(_: Sequence[str]) -> dict[str, int]:
             return {ONE: 7}
 
+        self.now = 0.0
         self.relay = Relay(
-            wire, self.followers, name=name, stop=self.stopped.append, last_seqs=last_seqs
+            wire,
+            self.followers,
+            name=name,
+            stop=self.stopped.append,
+            last_seqs=last_seqs,
+            monotonic=lambda: self.now,
         )
         wire.relays.append(self.relay)
 
@@ -80,25 +86,51 @@ async def test_words_arrive_whole_wherever_somebody_joins(text: str, cut: int) -
     assert all(len(payload.encode()) < 8_000 for payload in here.wire.sent)
 
 
-async def test_words_go_nowhere_unless_somebody_follows() -> None:
+async def test_nothing_goes_where_nobody_follows() -> None:
     here, there = pair()
 
     here.followers.publish(ONE, [LiveText("m", 0, "Hello")])
     here.followers.publish(ONE, events_of(ONE, [finished()]))
     await here.flush()
 
-    assert [list(orjson.loads(payload)) for payload in here.wire.sent] == [["t", "s", "p"]]
+    assert here.wire.sent == []
     assert there.followers.written(ONE) is None
 
 
 async def test_a_fact_elsewhere_is_a_hint_to_read_the_log() -> None:
     here, there = pair()
     with there.followers.follow(ONE) as follower, here.followers.follow(ONE) as own:
+        await there.flush()
         here.followers.publish(ONE, events_of(ONE, [finished(), finished()]))
         await here.flush()
 
         assert await follower.next() == Moved(2)
         assert own.waiting == 2  # its own facts, and no hint of them
+
+
+async def test_whoever_begins_to_follow_is_told_what_was_written_just_before() -> None:
+    # Its word that it follows, and the fact, may have crossed.
+    here, there = pair()
+    with there.followers.follow(ONE) as follower:
+        here.followers.publish(ONE, events_of(ONE, [finished(), finished()]))
+        await here.flush()
+        await there.flush()
+        await here.flush()
+
+        assert await follower.next() == Moved(2)
+
+
+async def test_what_was_written_is_kept_only_until_everybody_has_looked() -> None:
+    here, there = pair()
+    here.followers.publish(ONE, events_of(ONE, [finished()]))
+    for passed in (LOOK_SECONDS / 2, LOOK_SECONDS):
+        here.now += passed
+        here.relay._forget()
+        with there.followers.follow(ONE) as follower:
+            await there.flush()
+            await here.flush()
+
+            assert follower.waiting == (passed < LOOK_SECONDS)
 
 
 async def test_what_no_hint_told_of_is_found_by_looking() -> None:

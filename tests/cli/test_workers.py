@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 from tests.cli.test_serve import descendants, running, serving
@@ -33,6 +34,25 @@ async def until_there_are(number: int, pid: int) -> list[psutil.Process]:
     return found
 
 
+def address_of(url: str) -> tuple[str, int]:
+    """Host and port."""
+    found = urlsplit(url)
+    assert found.hostname is not None
+    assert found.port is not None
+    return found.hostname, found.port
+
+
+async def difference(workers: list[psutil.Process], url: str) -> int:
+    """How many connections the first of two has more than the second."""
+    await asyncio.sleep(0.1)  # the last one may not have been taken yet
+    _, port = address_of(url)
+    one, other = (
+        sum(1 for each in worker.net_connections("tcp") if each.laddr.port == port and each.raddr)
+        for worker in workers
+    )
+    return one - other
+
+
 async def test_they_share_a_port_come_back_when_killed_and_stop_together(
     environment: Environment, tmp_path: Path
 ) -> None:
@@ -52,6 +72,13 @@ async def test_they_share_a_port_come_back_when_killed_and_stop_together(
             await one.write(thread, "Where is my order 1001?")
             for chat in (one, two):
                 await chat.turn()
+        place = address_of(server.address)
+        idle = [await asyncio.open_connection(*place) for _ in range(10)]
+        async with asyncio.timeout(60):  # until the second serves too, and has caught up
+            while abs(ahead := await difference([first, second], server.address)) > 1:
+                idle.append(await asyncio.open_connection(*place))
+        for _, writer in idle:
+            writer.close()
         second.kill()
         async with asyncio.timeout(60):
             while second.pid in {one.pid for one in await until_there_are(2, server.process.pid)}:
@@ -63,6 +90,7 @@ async def test_they_share_a_port_come_back_when_killed_and_stop_together(
     assert shown.texts == seen.texts
     assert shown.seqs == seen.seqs
     assert "1001" in shown.texts[-1][1]
+    assert abs(ahead) <= 1
     assert first.pid in {process.pid for process in below}
     assert status == 0
     assert [process for process in below if running(process)] == []

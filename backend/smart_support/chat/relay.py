@@ -1,8 +1,8 @@
 """What happens in a thread, told to the followers on other processes.
 
 Notifications are hints: whoever gets one reads the log, which is the truth, and a look at it now
-and then makes up for those that were lost. Words of an unfinished answer go only where somebody
-follows the thread, since those who do say so.
+and then makes up for those that were lost. They go only where somebody follows the thread, since
+those who do say so; mostly that is nobody, because a turn is answered where its customer is.
 """
 
 import asyncio
@@ -67,17 +67,23 @@ class Relay:
         self._wake = asyncio.Event()
         self._broadcasts: dict[str, Callable[[str, Any], None]] = {}
         self._wanted: dict[ThreadId, float] = {}
+        self._written: dict[ThreadId, tuple[int, float]] = {}
+        """The last event that was written here, and when: for whoever began to follow by then,
+        and was not known to yet."""
         followers.when_followed(self._want)
         followers.when_published(self.tell)
 
     def tell(self, thread_id: ThreadId, items: Iterable[Item]) -> None:
         """Hand on what happened in a thread here."""
+        wanted = self._wanted_elsewhere(thread_id)
         for item in items:
             if isinstance(item, Event):
-                self._say({"t": thread_id, "s": item.seq})
-            elif isinstance(item, LiveText) and self._wanted_elsewhere(thread_id):
+                self._written[thread_id] = item.seq, self._monotonic()
+                if wanted:
+                    self._say({"t": thread_id, "s": item.seq})
+            elif isinstance(item, LiveText) and wanted:
                 self._say_text(thread_id, item)
-            elif isinstance(item, Waiting) and self._wanted_elsewhere(thread_id):
+            elif isinstance(item, Waiting) and wanted:
                 waits = {"i": item.turn_id, "r": item.run, "b": item.before}
                 self._say({"t": thread_id, **waits})
 
@@ -136,7 +142,7 @@ class Relay:
         """Look, again and again, whether the log has more than followers were told of."""
         while True:
             await self._sleep(LOOK_SECONDS)
-            self._forget_unwanted()
+            self._forget()
             followed = self._followers.followed()
             for thread_id in followed:
                 self._want(thread_id)
@@ -158,6 +164,8 @@ class Relay:
 
     def _be_wanted(self, thread_id: ThreadId) -> None:
         self._wanted[thread_id] = self._monotonic() + WANTED_SECONDS
+        if (written := self._written.get(thread_id)) is not None:
+            self._say({"t": thread_id, "s": written[0]})
         writing = self._followers.written(thread_id)
         if writing is not None and self._followers.writes_here(thread_id):
             self._say_text(thread_id, writing)
@@ -165,8 +173,14 @@ class Relay:
     def _wanted_elsewhere(self, thread_id: ThreadId) -> bool:
         return self._monotonic() < self._wanted.get(thread_id, 0.0)
 
-    def _forget_unwanted(self) -> None:
+    def _forget(self) -> None:
+        """Forget who did not ask again, and what everybody has looked for since."""
         now = self._monotonic()
+        self._written = {
+            thread: (seq, at)
+            for thread, (seq, at) in self._written.items()
+            if now - at < LOOK_SECONDS
+        }
         self._wanted = {thread: until for thread, until in self._wanted.items() if now < until}
 
     def _say_text(self, thread_id: ThreadId, item: LiveText) -> None:

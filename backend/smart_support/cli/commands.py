@@ -101,11 +101,17 @@ def serve(
 @cli.command(hidden=True)
 def worker(
     listener: Annotated[int, typer.Option(help="The descriptor of the socket to serve on.")],
+    shares: Annotated[int, typer.Option(help="The descriptor of who has how many connections.")],
+    number: Annotated[int, typer.Option(help="Which of the processes this is, from 0.")],
     first: Annotated[bool, typer.Option("--first", help="Whether to welcome people.")] = False,
     document: Annotated[str | None, typer.Option(help="Of the demo company.")] = None,
 ) -> None:
     """One of several processes that serve; started by `serve`, ends with it."""
-    _run(lambda settings: serve_as_worker(settings, listener, first, document, say=_say))
+    _run(
+        lambda settings: serve_as_worker(
+            settings, listener, shares, number, first, document, say=_say
+        )
+    )
 
 
 @cli.command()

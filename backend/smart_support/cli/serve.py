@@ -22,6 +22,7 @@ from smart_support.cli.company import (
     demo_company,
     with_demo_allowed,
 )
+from smart_support.cli.spread import Acceptor, Share, Shares
 from smart_support.cli.wire import Wire
 from smart_support.cli.workers import Say, run_workers
 from smart_support.errors import SetupError, SupportError
@@ -41,11 +42,44 @@ _LARGEST_READ = 4 * MAX_FRAME_BYTES
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that leaves the signals to us, so that all the rest can be stopped after it."""
+    """A uvicorn that leaves the signals to us, so that all the rest can be stopped after it.
+
+    One of several processes takes in its share of the connections, and no more.
+    """
+
+    def __init__(self, config: uvicorn.Config, share: Share | None) -> None:
+        super().__init__(config)
+        self._share = share
+        self._acceptors: list[Acceptor] = []
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._share is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        for listener in sockets or []:
+            acceptor = Acceptor(
+                listener, self._protocol, self._share, lambda: len(self.server_state.connections)
+            )
+            self._acceptors.append(acceptor)
+        self.servers = self._acceptors  # type: ignore[assignment]  # closed by uvicorn as its own
+
+    async def on_tick(self, counter: int) -> bool:
+        for acceptor in self._acceptors:
+            acceptor.tell()
+        return await super().on_tick(counter)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        return made
 
 
 async def serve(settings: Settings, *, demo: bool, say: Say) -> None:
@@ -70,7 +104,10 @@ async def serve(settings: Settings, *, demo: bool, say: Say) -> None:
         say("Starting the agents")
         if settings.smart_support_workers > 1:
             tokens_of(settings)  # makes the signing key, if there is none, before all want it
-            await run_workers(settings, url, listener, document, stop=stop, say=say)
+            shares = stack.enter_context(
+                Shares.made(settings.smart_support_workers, settings.smart_support_data_dir)
+            )
+            await run_workers(settings, url, listener, shares, document, stop=stop, say=say)
         else:
             await work(settings, url, listener, stop=stop, say=say, first=True, document=document)
     say("Stopped")
@@ -87,11 +124,13 @@ async def work(
     document: str | None,
     ready: Callable[[], None] = lambda: None,
     seams: Seams | None = None,
+    share: Share | None = None,
 ) -> None:
     """Serve on `listener` with the database at `url` until `stop`.
 
-    Of several processes the `first` one approves the demo company's API, whose document is at
-    `document`, and welcomes people. `ready` is called once it serves.
+    Of several processes each has a `share` of the connections, and the `first` one approves the
+    demo company's API, whose document is at `document`, and welcomes people. `ready` is called
+    once it serves.
     """
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(settings, url, seams))
@@ -102,7 +141,9 @@ async def work(
         address = f"http://{_host(listener)}:{listener.getsockname()[1]}"
         app = create_app(settings, lambda: contextlib.nullcontext(parts))
         heartbeat = settings.smart_support_heartbeat
-        server = await stack.enter_async_context(serving(app, listener, heartbeat=heartbeat))
+        server = await stack.enter_async_context(
+            serving(app, listener, heartbeat=heartbeat, share=share)
+        )
         for line in _welcome(parts, address, document) if first else ():
             say(line)
         ready()
@@ -171,7 +212,11 @@ def bind(settings: Settings) -> Iterator[socket.socket]:
 
 @asynccontextmanager
 async def serving(
-    app: Callable[..., Any], listener: socket.socket, *, heartbeat: float = 20.0
+    app: Callable[..., Any],
+    listener: socket.socket,
+    *,
+    heartbeat: float = 20.0,
+    share: Share | None = None,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Serve the application on a socket; yields the task that ends when it does.
 
@@ -193,7 +238,8 @@ async def serving(
             ws_ping_interval=heartbeat,
             ws_ping_timeout=heartbeat,
             timeout_graceful_shutdown=SOCKETS_CLOSE_SECONDS,
-        )
+        ),
+        share,
     )
     _settle_garbage()
     task = asyncio.create_task(server.serve(sockets=[listener]), name="server")

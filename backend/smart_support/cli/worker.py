@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from smart_support.cli.serve import stopped_by_signals, work
+from smart_support.cli.spread import Share, Shares
 from smart_support.cli.workers import READY
 from smart_support.errors import SetupError
 from smart_support.settings import Settings
@@ -15,12 +16,16 @@ from smart_support.settings import Settings
 async def serve_as_worker(
     settings: Settings,
     descriptor: int,
+    shares: int,
+    number: int,
     first: bool,
     document: str | None,
     *,
     say: Callable[[str], None],
 ) -> None:
     """Serve on the socket with this descriptor until a signal, or until standard input ends.
+
+    `shares` is the descriptor of what is known of all of them, and `number` this one's place in it.
 
     Raises:
         SetupError: the parent gave no database.
@@ -33,7 +38,7 @@ async def serve_as_worker(
     parent = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(parent), sys.stdin)
     watching = asyncio.create_task(_until_gone(parent, stop), name="parent")
-    with socket.socket(fileno=descriptor) as listener:
+    with socket.socket(fileno=descriptor) as listener, Shares.of(shares) as known:
         try:
             await work(
                 settings,
@@ -44,6 +49,7 @@ async def serve_as_worker(
                 ready=lambda: _repeat(say, READY),
                 first=first,
                 document=document,
+                share=Share(known, number),
             )
         finally:
             watching.cancel()

@@ -1,7 +1,8 @@
 """Several processes behind one port: started, started again when one dies, and stopped together.
 
 They share the listening socket and the database, which are the parent's: it starts the embedded
-PostgreSQL, if there is one, and stops it after the last of them.
+PostgreSQL, if there is one, and stops it after the last of them. Connections are spread evenly
+(`cli/spread`).
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import TypeAlias
 
 import structlog
 
+from smart_support.cli.spread import Share, Shares
 from smart_support.errors import SetupError
 from smart_support.settings import Settings
 from smart_support.telemetry.metrics import for_several_workers, worker_ended
@@ -42,6 +44,7 @@ async def run_workers(
     settings: Settings,
     url: str,
     listener: socket.socket,
+    shares: Shares,
     document: str | None,
     *,
     stop: asyncio.Event,
@@ -56,7 +59,7 @@ async def run_workers(
     environment = {**os.environ, **_lines(settings, url), **for_several_workers(numbers)}
     crews = [
         _Worker(
-            number,
+            Share(shares, number),
             listener,
             environment | _own_lines(settings, number),
             document,
@@ -115,7 +118,7 @@ class _Worker:
 
     def __init__(
         self,
-        number: int,
+        share: Share,
         listener: socket.socket,
         environment: dict[str, str],
         document: str | None,
@@ -124,7 +127,8 @@ class _Worker:
         ended: Callable[[int], None],
     ) -> None:
         self._ended = ended
-        self.number = number
+        self._share = share
+        self.number = share.number
         self._listener = listener
         self._environment = environment
         self._document = document
@@ -163,7 +167,7 @@ class _Worker:
             *self._options(first=first),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            pass_fds=[self._listener.fileno()],
+            pass_fds=[self._listener.fileno(), self._share.shares.descriptor],
             env=self._environment,
             start_new_session=True,  # Ctrl-C is for us, who tell the workers
         )
@@ -179,10 +183,12 @@ class _Worker:
                 log.error("worker_killed", number=self.number)
                 self.tell(signal.SIGKILL)
             await ended
+            self._share.shares.leave(self.number)
             self._ended(process.pid)
         return process.returncode or 0
 
     def _options(self, *, first: bool) -> Iterator[str]:
+        yield from ("--shares", str(self._share.shares.descriptor), "--number", str(self.number))
         if first:
             yield "--first"
         if self._document is not None:
