@@ -1,6 +1,6 @@
 """The log in PostgreSQL: one statement appends, and it alone gives out numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,6 +51,27 @@ _READ = Prepared(
     )
     .order_by(events.c.seq)
     .limit(sa.bindparam("most", type_=sa.BigInteger))
+)
+
+_WANTED = (
+    sa.func.unnest(
+        sa.bindparam("thread_ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False))),
+        sa.bindparam("afters", type_=sa.ARRAY(sa.BigInteger)),
+    )
+    .table_valued("thread_id", "after", name="wanted")
+    .render_derived()
+)
+_FOUND = (
+    sa.select(events)
+    .where(events.c.thread_id == _WANTED.c.thread_id, events.c.seq > _WANTED.c.after)
+    .order_by(events.c.seq)
+    .limit(sa.bindparam("most", type_=sa.BigInteger))
+    .lateral("found")
+)
+_READ_SEVERAL = Prepared(
+    sa.select(_FOUND.c.thread_id, _FOUND.c.seq, _FOUND.c.at, _FOUND.c.type, _FOUND.c.payload)
+    .select_from(_WANTED.join(_FOUND, sa.true()))
+    .order_by(_FOUND.c.thread_id, _FOUND.c.seq)
 )
 
 _READ_TYPES = Prepared(
@@ -173,6 +194,18 @@ class PostgresEventLog:
         values = {"thread_id": thread_id, "after": after, "most": limit}
         async with self._sessions() as session:
             return (await session.execute(_READ, values)).all()
+
+    async def read_several(
+        self, after: Mapping[ThreadId, int], *, limit: int
+    ) -> dict[ThreadId, list[Event]]:
+        """Of each thread the events after the one that is named, oldest first, at most `limit`."""
+        values = {"thread_ids": list(after), "afters": list(after.values()), "most": limit}
+        found: dict[ThreadId, list[Event]] = {thread_id: [] for thread_id in after}
+        async with self._sessions() as session:
+            rows = await session.execute(_READ_SEVERAL, values)
+        for thread_id, seq, at, type_, payload in rows:
+            found[thread_id].append(Event(thread_id, seq, at, fact_of(type_, payload)))
+        return found
 
     async def read_turns(
         self, thread_id: ThreadId, types: Iterable[str], *, last: int, after: int = 0
