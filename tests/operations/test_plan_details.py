@@ -279,6 +279,26 @@ class TestDocuments:
         assert len(spec.operations) == 6
         assert [one.key for one in spec.skipped] == ["POST /p0", "POST /p3", "POST /p6"]
 
+    @pytest.mark.parametrize(
+        "media",
+        [
+            {"schema": {"type": "array"}},
+            {"itemSchema": {"type": "string"}},
+            {"schema": {"$ref": "#/components/schemas/List"}},
+        ],
+    )
+    def test_refuse_a_form_whose_parts_have_no_names(self, media: Any) -> None:
+        """RFC 7578, 4.2; no argument may write the Content-Disposition that would name them."""
+        body = {"requestBody": {"content": {"multipart/form-data": media}}}
+        listed = {"schemas": {"List": {"type": "array"}}}
+
+        reason = skipped_reason(body, method="post", version="3.2.0", components=listed)
+
+        assert "can only be sent as multipart/form-data" in reason
+        also = {"requestBody": {"content": {"multipart/form-data": media, "text/plain": {}}}}
+        draft = operation_of(also, method="post", version="3.2.0", components=listed)
+        assert draft.request_plan["body"]["media_type"] == "text/plain"  # type: ignore[index]
+
     def test_say_which_types_of_body_they_offer_in_vain(self) -> None:
         body = {"requestBody": {"content": {"multipart/mixed": {}, "multipart/related": {}}}}
 

@@ -152,13 +152,16 @@ class BodyReader:
 
     def _kind(self, media_type: str, media: Any) -> Kind | None:
         kind, framed = kind_of(media_type), framing_of(media_type) is not None
-        if kind != Kind.PARTS and not framed:
+        if kind not in {Kind.PARTS, Kind.MULTIPART} and not framed:
             return kind
         media = self._followed(media)
         schema = media.get("schema") if isinstance(media, dict) else None
         items = isinstance(media, dict) and _is_schema(media.get("itemSchema"))
         if framed:
             return Kind.SEQUENCE if items or self._is_list(schema) else kind
+        if kind == Kind.MULTIPART:
+            # The parts of a list have no names, and a form cannot do without (RFC 7578, 4.2).
+            return None if items or self._is_list(schema) else kind
         return kind if items or isinstance(schema, dict) else None
 
     def _is_list(self, schema: Any) -> bool:
