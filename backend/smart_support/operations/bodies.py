@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from smart_support.operations.document import Document, Unresolved, Unusable
-from smart_support.operations.encodings import FILE_SCHEMA, EncodingReader, Found
+from smart_support.operations.encodings import FILE_SCHEMA, EncodingReader
+from smart_support.operations.part_headers import Found
 from smart_support.operations.records import BodyPlan, EncodingPlan, Framing
 from smart_support.operations.schema import Schemas
 from smart_support.operations.text import clean
