@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,27 +22,40 @@ from smart_support.events.records import (
 )
 from smart_support.events.tables import event_logs, events
 
-_APPEND = Prepared(
-    sa.text(
-        """
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def appending(beside: str = "", *values: sa.BindParameter[Any]) -> Prepared:
+    """The statement of `append`, and what else it writes: all of it is written, or nothing.
+
+    `beside` are more parts of its WITH, which have the `values`. They write for each row of `log`:
+    there is none if nothing is appended.
+    """
+    return Prepared(
+        sa.text(
+            f"""
     WITH log AS (
         UPDATE event_logs SET last_seq = last_seq + :n
         WHERE thread_id = :thread_id AND epoch = coalesce(:epoch, epoch)
         RETURNING last_seq - :n AS before
-    )
+    ){", " if beside else ""}{beside}
     INSERT INTO events (thread_id, seq, at, type, payload)
     SELECT :thread_id, log.before + new.place, clock_timestamp(), new.type, new.payload
     FROM log, unnest(:types, :payloads) WITH ORDINALITY AS new (type, payload, place)
     RETURNING seq, at
-    """
-    ).bindparams(
-        sa.bindparam("n", type_=sa.BigInteger),
-        sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
-        sa.bindparam("epoch", type_=sa.BigInteger),
-        sa.bindparam("types", type_=sa.ARRAY(sa.Text)),
-        sa.bindparam("payloads", type_=sa.ARRAY(sa.dialects.postgresql.JSONB)),
+    """  # noqa: S608 - both parts are ours
+        ).bindparams(
+            sa.bindparam("n", type_=sa.BigInteger),
+            sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
+            sa.bindparam("epoch", type_=sa.BigInteger),
+            sa.bindparam("types", type_=sa.ARRAY(sa.Text)),
+            sa.bindparam("payloads", type_=sa.ARRAY(sa.dialects.postgresql.JSONB)),
+            *values,
+        )
     )
-)
+
+
+_APPEND = appending()
 
 _EVENTS = sa.select(events.c.seq, events.c.at, events.c.type, events.c.payload)
 
@@ -101,10 +115,17 @@ async def open_log(session: Session, thread_id: ThreadId) -> None:
     await session.execute(insert(event_logs).values(thread_id=thread_id).on_conflict_do_nothing())
 
 
-async def append(session: Session, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
+async def append(
+    session: Session,
+    thread_id: ThreadId,
+    facts: Sequence[Fact],
+    statement: Prepared = _APPEND,
+    values: Mapping[str, Any] = NOTHING,
+) -> tuple[Event, ...]:
     """Add `facts` to the thread's log, in order, in the caller's transaction.
 
-    The events exist for others only once that transaction is committed.
+    The events exist for others only once that transaction is committed. `statement` is one of
+    `appending`, with the `values` of what it writes beside them.
 
     Raises:
         WriterReplaced: the caller answers a turn (see `fence`) that is another process's by now.
@@ -114,8 +135,9 @@ async def append(session: Session, thread_id: ThreadId, facts: Sequence[Fact]) -
     fence = fence_of(thread_id)
     payloads = [storable(payload_of(fact)) for fact in facts]
     result = await session.execute(
-        _APPEND,
+        statement,
         {
+            **values,
             "n": len(facts),
             "thread_id": thread_id,
             "epoch": fence.epoch if fence else None,
