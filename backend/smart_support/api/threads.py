@@ -193,7 +193,7 @@ async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:
     stored, lifecycle, behind = await standing()
     if behind:
         # A client asks when it has seen a turn end, which can be before anybody has derived it.
-        await parts.derivation.catch_up(thread_id)
+        await parts.derivation.catch_up([thread_id])
         stored, lifecycle, _ = await standing()
     if lifecycle is None:
         return _empty(stored)  # nothing was said yet, or it cannot be derived now

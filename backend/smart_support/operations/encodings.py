@@ -1,14 +1,15 @@
-"""How the parts of a form are written: media types, styles, files, and headers of their own.
+"""How the parts of a form are written: media types, styles, files, and what is inside of them.
 
-Sources: OpenAPI 3.0.4, 3.1.1 and 3.2.0, "Encoding Object" and "Header Object"; RFC 7578.
+Sources: OpenAPI 3.0.4, 3.1.1 and 3.2.0, "Encoding Object"; RFC 7578.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from smart_support.operations.document import Document, Unresolved
-from smart_support.operations.records import EncodingPlan, ParameterPlan
+from smart_support.operations.part_headers import TOP, Found, HeaderReader, Place
+from smart_support.operations.records import EncodingPlan
 from smart_support.operations.schema import Schemas
 from smart_support.operations.text import clean
 
@@ -37,18 +38,6 @@ _SAYS_WHAT = {
 }  # fmt: skip
 _FORM = "application/x-www-form-urlencoded"
 _LISTS = {"items", "prefixItems"}
-_TRANSFER = "content-transfer-encoding"
-# Of a part these are the executor's, as `is_own_header` has them for a request.
-_OWN = {"content-disposition", "content-type", "content-length", _TRANSFER}
-
-
-def is_own_part_header(name: str) -> bool:
-    """Whether no argument may ever set this header of a part."""
-    return name.lower() in _OWN
-
-
-Found = tuple[ParameterPlan, Any, set[str]]
-"""A header that is an argument: how it is sent, its schema, and what that refers to."""
 
 
 class EncodingReader:
@@ -62,7 +51,7 @@ class EncodingReader:
     ) -> None:
         self._document = document
         self._schemas = schemas
-        self._is_own_header = is_own_header
+        self._headers = HeaderReader(schemas, is_own_header, self._followed)
         # Until 3.0 every schema was written for JSON, so that one without a type meant nothing.
         self._raw_without_type = not document.dialect.startswith(("2", "3.0"))
 
@@ -99,21 +88,26 @@ class EncodingReader:
 
     def by_position(self, schema: Any, media: Mapping[str, Any]) -> list[EncodingPlan]:
         """How each item of a list is written whose parts have no names; the last goes on."""
+        listed = self._listed(schema, media)
+        return [self.one(kind, encoding, multipart=True) for kind, encoding in listed]
+
+    def _listed(self, schema: Any, media: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+        """Of each place in such a list its schema and its Encoding Object; the last goes on."""
         schema = self._followed(schema)
         schema = schema if isinstance(schema, dict) else {}
         first, rest = media.get("prefixEncoding"), media.get("itemEncoding")
         first = first if isinstance(first, list) else []
         kinds = schema.get("prefixItems")
         kinds = kinds if isinstance(kinds, list) else []
-        plans = [
-            self.one(
-                kinds[place] if place < len(kinds) else schema.get("items", {}),
+        others = schema.get("items", {})
+        found = [
+            (
+                kinds[place] if place < len(kinds) else others,
                 first[place] if place < len(first) else rest,
-                multipart=True,
             )
             for place in range(max(len(first), len(kinds)))
         ]
-        return [*plans, self.one(schema.get("items", {}), rest, multipart=True)]
+        return [*found, (others, rest)]
 
     def one(
         self, schema: Any, encoding: Any, *, multipart: bool, each: bool = False
@@ -146,7 +140,7 @@ class EncodingReader:
         elif "json" not in plan.get("content_type", "json"):
             # Of several types the one that can be written from any value.
             plan["content_type"] = next((t for t in types if "json" in t), types[0])
-        fixed = self._fixed(encoding) | ({} if inside else self._transfer(schema, plan))
+        fixed = self._headers.fixed(encoding) | ({} if inside else self._transfer(schema, plan))
         if fixed:
             plan["headers"] = fixed
         return plan
@@ -168,9 +162,7 @@ class EncodingReader:
         of_parts = essence.startswith("multipart/")
         if len(types) != 1 or not (of_parts or essence == _FORM):
             return EncodingPlan()
-        schema = self._followed(schema)
-        if each and isinstance(schema, dict) and schema.get("type") == "array":
-            schema = self._followed(schema.get("items"))
+        schema = self._item(schema) if each else self._followed(schema)
         if of_parts and isinstance(schema, dict) and _LISTS & schema.keys():
             return EncodingPlan(positions=self.by_position(schema, encoding))
         if self._is_file(schema, essence):
@@ -183,57 +175,44 @@ class EncodingReader:
 
     def arguments(self, name: str, encoding: Any) -> list[Found]:
         """The headers of the part `name` that the caller gives."""
-        found: list[Found] = []
-        for header, described in self._headers(encoding):
-            content = described.get("content")
-            media_type, source = None, described.get("schema", {"type": "string"})
-            if isinstance(content, dict) and content:
-                media_type, media = next(iter(content.items()))
-                media = self._followed(media)
-                source = media.get("schema") if isinstance(media, dict) else None
-            resolved = self._followed(source)
-            if resolved is False or _only_value(resolved) is not None:
-                continue
-            schema, used = self._schemas.convert(source)
-            if text := clean(described.get("description"), 700):
-                schema = {**schema, "description": text} if isinstance(schema, dict) else schema
-            plan: ParameterPlan = {
-                "argument": header,
-                "name": header,
-                "location": "part",
-                "style": "simple",
-                "explode": described.get("explode") is True,
-                "allow_reserved": False,
-                "media_type": str(media_type).partition(";")[0].lower() if media_type else None,
-                "required": described.get("required") is True,
-                "part": name,
-            }
-            default = resolved.get("default") if isinstance(resolved, dict) else None
-            if plan["required"] and default is not None:
-                plan["default"] = default
-            found.append((plan, schema, used))
-        return found
+        return self._headers.of_name(encoding, name)
 
-    def _headers(self, encoding: Any) -> list[tuple[str, Mapping[str, Any]]]:
-        """The headers of one part that may be sent."""
-        headers = encoding.get("headers") if isinstance(encoding, dict) else None
-        found: list[tuple[str, Mapping[str, Any]]] = []
-        for name, described in headers.items() if isinstance(headers, dict) else ():
-            described = self._followed(described)  # noqa: PLW2901 - what it stands for
-            if is_own_part_header(name) or self._is_own_header(name) or not _TOKEN.fullmatch(name):
-                continue
-            if isinstance(described, dict):
-                found.append((name, described))
-        return found
+    def arguments_inside(
+        self, schema: Any, media: Mapping[str, Any], plan: EncodingPlan
+    ) -> list[Found]:
+        """The same of parts that are inside of others or have no name, as `plan` has them."""
+        return list(self._inside_of(schema, media, plan, TOP))
 
-    def _fixed(self, encoding: Mapping[str, Any]) -> dict[str, str]:
-        """The headers of one part that can have one value only."""
-        fixed = {}
-        for name, described in self._headers(encoding):
-            value = _only_value(self._followed(described.get("schema")))
-            if value is not None:
-                fixed[name] = value
-        return fixed
+    def _inside_of(
+        self, schema: Any, given: Mapping[str, Any], plan: EncodingPlan, at: Place
+    ) -> Iterator[Found]:
+        """Those of a multipart document at `at`, whose Media Type or Encoding Object is `given`."""
+        if plan.get("positions"):
+            listed = self._listed(schema, given)
+            for place, (kind, encoding) in enumerate(listed):
+                each = place == len(listed) - 1
+                inner = at.position(place, each=each)
+                yield from self._of_part(kind, encoding, plan["positions"][place], inner)
+            return
+        encodings = given.get("encoding")
+        encodings = encodings if isinstance(encodings, dict) else {}
+        for name, kind in self.properties(schema).items():
+            item = self._item(kind)
+            inner = at.name(name, each=item is not self._followed(kind))
+            yield from self._of_part(
+                item, encodings.get(name), plan.get("encoding", {}).get(name, {}), inner
+            )
+
+    def _of_part(
+        self, schema: Any, encoding: Any, plan: EncodingPlan, at: Place
+    ) -> Iterator[Found]:
+        if not isinstance(encoding, dict):
+            return
+        if at.further:
+            yield from self._headers.of_place(encoding, at)
+        of_parts = plan.get("content_type", "").lower().startswith("multipart/")
+        if of_parts and ("encoding" in plan or "positions" in plan):
+            yield from self._inside_of(schema, encoding, plan, at)
 
     def _transfer(self, schema: Any, plan: EncodingPlan) -> dict[str, str]:
         """How a part says that it is text that stands for bytes.
@@ -254,6 +233,13 @@ class EncodingReader:
         if kind.get("format") == "byte" and kind.get("type") == "string":
             plan.setdefault("content_type", "application/octet-stream")
         return {}
+
+    def _item(self, schema: Any) -> Any:
+        """What one part is that is named so: of a list each item."""
+        schema = self._followed(schema)
+        if isinstance(schema, dict) and schema.get("type") == "array":
+            return self._followed(schema.get("items"))
+        return schema
 
     def _followed(self, schema: Any) -> Any:
         try:
@@ -376,17 +362,3 @@ def _with_types(types: list[str]) -> dict[str, Any]:
     else:
         named["pattern"] = f"^({'|'.join(patterns)})$".replace(r"\/", "/").replace(r"\-", "-")
     return {"anyOf": [text, {**file, "properties": {**file["properties"], "content_type": named}}]}
-
-
-def _only_value(schema: Any) -> str | None:
-    """The one text that a header can be, None if the caller has a choice."""
-    if not isinstance(schema, dict):
-        return None
-    choices = [schema["const"]] if "const" in schema else schema.get("enum")
-    if not isinstance(choices, list) or len(choices) != 1:
-        return None
-    (value,) = choices
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = str(value) if isinstance(value, (str, int, float)) else ""
-    return text if text and _PRINTABLE.fullmatch(text) else None
