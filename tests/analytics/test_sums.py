@@ -16,6 +16,7 @@ from tests.support.histories import BEGINNING, answered, batches, companies, eve
 from tests.support.sums import counted_sums, kept_sums, recount
 
 from smart_support.analytics.episode import Key, Sum
+from smart_support.analytics.listings import Listing, Selection
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.sums import add, by_hour, flat, keys_of, together
 from smart_support.analytics.sums_postgres import SumReader, put
@@ -205,6 +206,55 @@ async def test_are_of_one_moment_though_others_read_and_settle_meanwhile(
 
         assert await reading == expected
         assert await SumReader("activity").read(another, *span) == expected
+
+
+async def test_are_of_the_same_moment_as_the_list_behind_them(
+    sessions: Sessions, engine: AsyncEngine
+) -> None:
+    """Whatever the reader remembers, and whoever writes and settles meanwhile."""
+    chance = random.Random(23)
+    logs, every = PostgresLogs(engine), [made_up(chance, number) for number in range(1, 31)]
+    for log in every:
+        await logs.open(log[0].thread_id)
+        await logs.write(log)
+    writer, reader = PostgresAnalyticsRecorder(sessions), PostgresAnalyticsRecorder(sessions)
+    wrong, own = PostgresTroubles(sessions), PostgresTroubles(sessions)
+    lists = [
+        Selection(listing=listing, start=START, end=START + timedelta(days=30), dimension=dimension)
+        for listing, dimension in (
+            (Listing.CONVERSATIONS, None),
+            (Listing.MESSAGES, None),
+            (Listing.TOOL_CALLS_FAILED, None),
+            (Listing.TURNS_FAILED, "SYS_INTERNAL"),
+            (Listing.TOKENS, None),
+        )
+    ]
+    seen: set[int] = set()
+
+    async def look(until: asyncio.Event) -> None:
+        while not until.is_set():
+            for which in lists:
+                page = await reader.counted(which, limit=100)
+                assert page.total == sum(each.part for each in page.threads), which
+                seen.add(page.total)
+            found = await own.summary(START, START + timedelta(days=30))
+            assert found.total.troubles == sum(each.troubles for each in found.patterns)
+
+    done = asyncio.Event()
+    looking = [asyncio.create_task(look(done)) for _ in range(2)]
+    for log in every:
+        for end in (len(log) // 2, len(log)):
+            for consumer in (writer, wrong):
+                await consumer.apply({log[0].thread_id: log[:end]})
+        if chance.random() < 0.3:
+            await writer.settle()
+    done.set()
+    await asyncio.gather(*looking)
+
+    assert len(seen) > 2 * len(lists)  # it has looked while things happened
+    for which in lists:
+        afresh = PostgresAnalyticsRecorder(sessions)
+        assert await reader.counted(which, limit=7) == await afresh.counted(which, limit=7)
 
 
 async def test_are_settled_by_one_process_at_a_time(sessions: Sessions) -> None:
