@@ -30,18 +30,12 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 1000 AS $$
   WHERE substr(words, place, 4) ~ '^[0-9]{4}$'
 $$
 """
-_NEW = {
+_INDEXES = {
     "ix_thread_titles_numbers": (
         "thread_titles USING gin (numbers(title)) WHERE title ~ '[0-9]{4}'"
     ),
     "ix_conversation_hours_day_keys": (
         "conversation_hours USING gin (day_keys(hour, keys)) WITH (fastupdate = off)"
-    ),
-}
-_OLD = {
-    "ix_conversation_hours_keys": ("conversation_hours USING gin (keys) WITH (fastupdate = off)"),
-    "ix_conversation_hours_hour": (
-        "conversation_hours USING brin (hour) WITH (pages_per_range = 32)"
     ),
 }
 
@@ -52,23 +46,16 @@ def upgrade() -> None:
         op.execute("SET lock_timeout = '10min'")
         op.execute(DAY_KEYS)
         op.execute(NUMBERS)
-        _replace(_OLD, _NEW)
+        for name, what in _INDEXES.items():
+            # What an attempt before left unfinished would be there, and never be used.
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {what}")
         op.execute("RESET lock_timeout")
 
 
 def downgrade() -> None:
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '10min'")
-        _replace(_NEW, _OLD)
-        op.execute("DROP FUNCTION IF EXISTS day_keys(timestamptz, text[])")
-        op.execute("DROP FUNCTION IF EXISTS numbers(text)")
-        op.execute("RESET lock_timeout")
-
-
-def _replace(these: dict[str, str], those: dict[str, str]) -> None:
-    for name, what in those.items():
-        # What an attempt before left unfinished would be there, and never be used.
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {what}")
-    for name in these:
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    op.execute("SET LOCAL lock_timeout = '2s'")
+    for name in _INDEXES:
+        op.execute(f"DROP INDEX {name}")
+    op.execute("DROP FUNCTION day_keys(timestamptz, text[])")
+    op.execute("DROP FUNCTION numbers(text)")

@@ -64,6 +64,19 @@ episode_figures = sa.Table(
     sa.Column("figures", JSONB, nullable=False),
     # The figures that count something, alone and with their dimension (`sums.keys_of`).
     sa.Column("keys", sa.ARRAY(sa.Text), nullable=False),
+    # For servers of the release before; ours find keys by the day.
+    sa.Index(
+        "ix_conversation_hours_keys",
+        "keys",
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+    ),
+    sa.Index(
+        "ix_conversation_hours_hour",
+        "hour",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32},
+    ),
     # By the day, so that what has a key is found without that of all other days.
     sa.Index(
         "ix_conversation_hours_day_keys",
