@@ -24,6 +24,7 @@ NOT_NEEDED = {
     "mako": "only Alembic writes files from templates",
     "openai.types.beta": "only chat is asked of the model",
     "openai.types.responses.response": "only chat is asked of the model",
+    "opentelemetry.sdk.resources": "nobody asked for traces",
     "psycopg": "LangGraph's saver is connected when a turn first waits for a yes",
     "pygments.lexer": "nobody colours anything",
     "rich.console": "the log's tracebacks are plain",
