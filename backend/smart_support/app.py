@@ -80,7 +80,7 @@ from smart_support.api import (
     turns as turn_routes,
 )
 from smart_support.api.degraded import Degradation
-from smart_support.api.limits import install_limits
+from smart_support.api.limits import count_calls
 from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
@@ -767,7 +767,7 @@ def create_app(
     # Health is asked by machines, and the socket counts messages: they have no limit of calls.
     app.include_router(health.router)
     app.include_router(observability.metrics_router)
-    limited = [Depends(install_limits(app, settings.smart_support_rest_limit))]
+    limited = [Depends(count_calls(settings.smart_support_rest_limit))]
     for room in (
         threads,
         replay,

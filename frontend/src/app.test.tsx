@@ -67,7 +67,7 @@ describe("signing in", () => {
 
     await page.getByRole("button", { name: /Kim Osei/ }).click();
     await page.getByRole("menuitem", { name: "Sign out everywhere" }).click();
-    await expect.element(page.getByText("Not now.")).toBeVisible();
+    await expect.element(page.getByRole("menu").getByText("Not now.")).toBeVisible();
     await page.getByRole("menuitem", { name: "Leave this tab only" }).click();
 
     await expect.element(page.getByRole("heading", { name: "You are signed out" })).toBeVisible();
@@ -156,4 +156,5 @@ test("the offline model explains itself", async () => {
   await page.getByRole("button", { name: "Offline model" }).click();
 
   await expect.element(page.getByText(/No model key is configured/)).toBeVisible();
+  await expectAccessible();
 });

@@ -54,7 +54,7 @@ async def figures(recorder: PostgresAnalyticsRecorder) -> Figures:
 async def known(logs: PostgresLogs, recorder: PostgresAnalyticsRecorder, log: list[Event]) -> None:
     await logs.open(log[0].thread_id)
     await logs.write(log)
-    await recorder.apply(log[0].thread_id, log)
+    await recorder.apply({log[0].thread_id: log})
 
 
 async def test_follows_the_log_as_it_is_written(sessions: Sessions, engine: AsyncEngine) -> None:
@@ -63,9 +63,9 @@ async def test_follows_the_log_as_it_is_written(sessions: Sessions, engine: Asyn
     first = await log.append(ONE, [message()])
     await log.append(ONE, answered()[1:])
 
-    await recorder.apply(ONE, first)
+    await recorder.apply({ONE: first})
     assert await recorder.behind(10) == [ONE]
-    await recorder.apply(ONE, await log.read(ONE, after=await recorder.applied(ONE)))
+    await recorder.apply({ONE: await log.read(ONE, after=(await recorder.applied([ONE]))[ONE])})
 
     assert await recorder.behind(10) == []
     hour = (first[0].at, first[0].at + timedelta(hours=1))
@@ -77,7 +77,7 @@ async def test_stores_what_an_episode_was(sessions: Sessions) -> None:
     recorder = PostgresAnalyticsRecorder(sessions)
     facts = [*answered(), handoff(reason="tool_failure"), resolved("lead"), message("t2")]
 
-    await recorder.apply(ONE, events_of(ONE, facts))
+    await recorder.apply({ONE: events_of(ONE, facts)})
 
     async with sessions() as session:
         row = (await session.execute(sa.select(episodes))).one()
@@ -152,17 +152,17 @@ async def test_forgetting_a_thread_takes_only_its_part_away(
 
 async def test_what_cannot_be_counted_leaves_nothing_half_done(sessions: Sessions) -> None:
     recorder = PostgresAnalyticsRecorder(sessions)
-    await recorder.apply(ONE, LOG[:2])
+    await recorder.apply({ONE: LOG[:2]})
     before = await kept_sums(sessions)
 
     # Each fits into 64 bits, but not all together: what is stored last fails.
     too_much = [attempt(duration_ms=9e18), attempt(duration_ms=9e18), attempt(duration_ms=9e18)]
     with pytest.raises(Exception, match="64-bit"):
-        await recorder.apply(ONE, events_of(ONE, [*answered()[:2], message("t9"), *too_much]))
+        await recorder.apply({ONE: events_of(ONE, [*answered()[:2], message("t9"), *too_much])})
 
-    assert await recorder.applied(ONE) == 2
+    assert (await recorder.applied([ONE]))[ONE] == 2
     assert await kept_sums(sessions) == before
-    await recorder.apply(ONE, LOG[:4])
+    await recorder.apply({ONE: LOG[:4]})
     assert (await figures(recorder)).activity.replies == 1
 
 
@@ -177,7 +177,7 @@ async def test_counts_once_what_several_give_at_the_same_time(
     await logs.write(LOG)
 
     await asyncio.gather(
-        *(recorder.apply(ONE, LOG[:end]) for end in (3, 7, 5, 7)),
+        *(recorder.apply({ONE: LOG[:end]}) for end in (3, 7, 5, 7)),
         *(recorder.rebuild(ONE) for _ in range(3)),
     )
 
@@ -195,7 +195,7 @@ async def test_conversations_that_count_the_same_do_not_lock_each_other_out(
     ]
 
     async with asyncio.timeout(30):
-        await asyncio.gather(*(recorder.apply(log[0].thread_id, log) for log in logs))
+        await asyncio.gather(*(recorder.apply({log[0].thread_id: log}) for log in logs))
 
     found = (await figures(recorder)).activity.operations
     assert [operation.calls for operation in found] == [12] * 40

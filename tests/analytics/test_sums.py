@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import timedelta
+from itertools import zip_longest
 from typing import cast
 
 import sqlalchemy as sa
@@ -50,11 +51,12 @@ async def test_are_what_the_logs_say_however_they_came_in(
     for log in every:
         await logs.open(log[0].thread_id)
         await logs.write(log)
-        for consumer in (recorder, troubles):
-            for piece in data.draw(batches(log)):
-                await consumer.apply(log[0].thread_id, piece)
-                if data.draw(st.booleans()):
-                    await recorder.settle()
+    for consumer in (recorder, troubles):
+        pieces = {log[0].thread_id: data.draw(batches(log)) for log in every}
+        for several in zip_longest(*pieces.values(), fillvalue=()):
+            await consumer.apply(dict(zip(pieces, several, strict=True)))
+            if data.draw(st.booleans()):
+                await recorder.settle()
     expected = counted_sums(every)
 
     assert await kept_sums(sessions) == expected
@@ -90,7 +92,7 @@ async def test_lose_and_double_nothing_while_many_write_settle_and_rebuild(
         while place < len(log):
             place += chance.randint(1, 9)
             for consumer in (chance.choice(recorders), chance.choice(troubles)):
-                await consumer.apply(log[0].thread_id, log[:place])
+                await consumer.apply({log[0].thread_id: log[:place]})
                 if chance.random() < 0.2:
                     await consumer.rebuild(log[0].thread_id)
         if log[0].thread_id in dropped:
@@ -132,7 +134,7 @@ async def test_are_read_the_same_before_and_after_they_are_settled(
     chance = random.Random(7)
     for number in range(1, 30):
         start = START + timedelta(hours=chance.randint(0, 24 * 8))
-        await recorder.apply(thread_id(number), events_of(thread_id(number), answered(), start))
+        await recorder.apply({thread_id(number): events_of(thread_id(number), answered(), start)})
     reader = SumReader("activity")
     ranges = [(0, 24 * 9), (5, 30), (3, 4), (20, 24 * 7 + 1), (24, 48), (0, 1)]
 
@@ -156,7 +158,7 @@ async def test_are_read_the_same_before_and_after_they_are_settled(
     assert await recorder.settle() == 0
     for number in range(30, 40):  # a day that was read already is written anew
         at = START + timedelta(hours=5 * (number - 28))
-        await recorder.apply(thread_id(number), events_of(thread_id(number), answered(), at))
+        await recorder.apply({thread_id(number): events_of(thread_id(number), answered(), at)})
     after = await read()
     assert after != before
     reader = SumReader("activity")
@@ -187,7 +189,7 @@ async def test_are_of_one_moment_though_others_read_and_settle_meanwhile(
     span = (day, day + timedelta(days=1))
 
     async def count(number: int) -> None:
-        await recorder.apply(thread_id(number), events_of(thread_id(number), answered(), START))
+        await recorder.apply({thread_id(number): events_of(thread_id(number), answered(), START)})
 
     async with sessions() as one, sessions() as another, asyncio.timeout(30):
         await count(1)
@@ -207,7 +209,7 @@ async def test_are_of_one_moment_though_others_read_and_settle_meanwhile(
 
 async def test_are_settled_by_one_process_at_a_time(sessions: Sessions) -> None:
     recorder = PostgresAnalyticsRecorder(sessions)
-    await recorder.apply(thread_id(1), events_of(thread_id(1), answered()))
+    await recorder.apply({thread_id(1): events_of(thread_id(1), answered())})
     alone = sa.func.pg_advisory_xact_lock(sa.func.hashtext(figure_sums.name))
 
     async with sessions.begin() as session:

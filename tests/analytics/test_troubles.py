@@ -185,14 +185,14 @@ class TestKept:
     ) -> None:
         log = events_of(ONE, [*failed(), *answered("t2")])
 
-        await troubles.apply(ONE, log[:3])
-        await troubles.apply(ONE, log[1:3])
+        await troubles.apply({ONE: log[:3]})
+        await troubles.apply({ONE: log[1:3]})
         with pytest.raises(EventGap):
-            await troubles.apply(ONE, log[5:])
-        await troubles.apply(ONE, log)
-        await troubles.apply(ONE, [])
+            await troubles.apply({ONE: log[5:]})
+        await troubles.apply({ONE: log})
+        await troubles.apply({ONE: []})
 
-        assert await troubles.applied(ONE) == len(log)
+        assert (await troubles.applied([ONE]))[ONE] == len(log)
         assert (await troubles.summary(START, END)).total.troubles == 1
 
     async def test_knows_what_it_is_behind_and_rebuilds(
@@ -209,7 +209,7 @@ class TestKept:
         assert (await troubles.summary(START, END)).total.troubles == 1
         await logs.drop(ONE)
         await troubles.rebuild(ONE)
-        assert await troubles.applied(ONE) == 0
+        assert (await troubles.applied([ONE]))[ONE] == 0
         assert (await troubles.summary(START, END)).total.troubles == 0
 
     async def test_counts_by_everything_it_knows(self, troubles: PostgresTroubles) -> None:
@@ -223,8 +223,8 @@ class TestKept:
             closed(),
             *failed(turn="t2"),
         ]
-        await troubles.apply(ONE, events_of(ONE, facts))
-        await troubles.apply(TWO, events_of(TWO, failed("CONV_TURN_TIMEOUT")))
+        await troubles.apply({ONE: events_of(ONE, facts)})
+        await troubles.apply({TWO: events_of(TWO, failed("CONV_TURN_TIMEOUT"))})
 
         found = await troubles.summary(START, END)
 
@@ -247,8 +247,8 @@ class TestKept:
     ) -> None:
         for number in range(1, 6):
             name = thread_id(number)
-            await troubles.apply(name, events_of(name, failed()))
-        await troubles.apply(thread_id(6), events_of(thread_id(6), failed("CONV_TURN_TIMEOUT")))
+            await troubles.apply({name: events_of(name, failed())})
+        await troubles.apply({thread_id(6): events_of(thread_id(6), failed("CONV_TURN_TIMEOUT"))})
         which = Which(start=START, end=END, code="MODEL_UNAVAILABLE")
 
         first = await troubles.conversations(which, limit=3)
@@ -275,7 +275,7 @@ class TestKept:
                 number += 1
                 name = thread_id(number)
                 at = noon - timedelta(days=day) + timedelta(minutes=1)
-                await troubles.apply(name, events_of(name, failed(), at))
+                await troubles.apply({name: events_of(name, failed(), at)})
 
         hours = (await troubles.summary(noon - HOUR, noon + HOUR)).hours
 
@@ -298,7 +298,7 @@ class TestKept:
                 for fact in failed(chance.choice(codes), turn=f"t{turn}"):
                     log.append(Event(name, len(log) + 1, at, fact))
             for end in sorted({chance.randint(1, len(log)), len(log)}):
-                await troubles.apply(name, log[:end])
+                await troubles.apply({name: log[:end]})
 
         for first, last in spans:
             span = {"start": start + first * HOUR, "end": start + last * HOUR}
@@ -320,7 +320,7 @@ class TestKept:
     async def test_of_months_only_the_odd_hours_are_told(self, troubles: PostgresTroubles) -> None:
         for number in range(1, 10):
             name, at = thread_id(number), START + timedelta(days=60, minutes=number)
-            await troubles.apply(name, events_of(name, failed(), at if number < 9 else START))
+            await troubles.apply({name: events_of(name, failed(), at if number < 9 else START)})
 
         found = await troubles.summary(START, START + timedelta(days=90))
 
@@ -345,7 +345,7 @@ class TestKept:
             await logs.open(log[0].thread_id)
             await logs.write(log)
             for piece in data.draw(batches(log)):
-                await troubles.apply(log[0].thread_id, piece)
+                await troubles.apply({log[0].thread_id: piece})
             start, end = log[0].at, log[-1].at + HOUR
             kept = await troubles.summary(start, min(end, start + timedelta(days=20)))
             await troubles.rebuild(log[0].thread_id)

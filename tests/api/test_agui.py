@@ -259,6 +259,20 @@ class TestLiveText:
 
         assert frames_of([*log, LiveText("r-t1", 0, "It is")]) == frames_of(log)
 
+    def test_is_in_doubt_for_who_comes_back_until_the_log_was_asked(self) -> None:
+        piece, speaker = LiveText("r-t1", 0, "It is"), Speaker(THREAD, 3)
+        new = LiveText("r-t2", 0, "And")
+
+        assert speaker.doubts(piece)
+        assert not Speaker(THREAD).doubts(piece)
+        speaker.believe(piece, ["r-t1"])
+        speaker.believe(new, [])
+
+        assert not speaker.doubts(piece)
+        assert not speaker.doubts(new)
+        assert list(speaker.frames(piece)) == []
+        assert [frame["event"].get("delta") for frame in speaker.frames(new)] == [None, "And"]
+
     def test_a_fact_that_was_had_is_not_told_again(self) -> None:
         log = events_of(THREAD, [message(), opened()])
 
@@ -306,8 +320,14 @@ class Delivery:
         for event in committed:
             if event.seq > last_seq:
                 yield from speaker.frames(event)
+        had = max([last_seq, *(event.seq for event in committed)])
         while follower.waiting:
-            yield from speaker.frames(follower._items.pop(0))
+            item = follower._items.pop(0)
+            if speaker.doubts(item):
+                answers = [event.fact for event in self.log[:had]]
+                names = [fact.message_id for fact in answers if isinstance(fact, MessageFinished)]
+                speaker.believe(item, names)
+            yield from speaker.frames(item)
 
 
 @given(data=st.data())

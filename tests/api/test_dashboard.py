@@ -74,7 +74,7 @@ async def tell(server: Server, *facts: Fact) -> str:
     """A conversation of Ada in which all this happened just now."""
     thread = await server.thread(ADA)
     await server.parts.log.append(thread, list(facts))
-    await server.parts.derivation.catch_up(thread)
+    await server.parts.derivation.catch_up([thread])
     return thread
 
 

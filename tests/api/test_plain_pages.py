@@ -37,7 +37,7 @@ async def lived_in(server: Server) -> str:
     ):
         name = await server.thread(ADA)
         await server.parts.log.append(name, facts)
-        await server.parts.derivation.catch_up(name)
+        await server.parts.derivation.catch_up([name])
     with server.parts.errors.guarding(ErrorContext(place="job", operation="a job of this test")):
         raise ZeroDivisionError
     await server.parts.outside.store()

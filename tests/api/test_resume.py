@@ -10,6 +10,7 @@ from tests.support.histories import attempt, resolved
 from tests.support.model_endpoint import calls, says, stalled
 from tests.support.server import Server
 
+from smart_support.agent.state import LiveText
 from smart_support.events.tables import events
 
 LONG = "One two three four five six seven eight nine ten eleven twelve."
@@ -166,3 +167,27 @@ async def test_facts_that_are_told_late_or_not_at_all_still_come_in_order(server
 
     assert third.seq == later[0].seq - 1
     assert [frame["seq"] for frame in frames if frame.get("seq")] == [one.seq for one in later]
+
+
+async def test_who_has_had_an_answer_is_not_told_to_begin_it_again(server: Server) -> None:
+    """Words of another process that arrive after the end of the answer was read from the log."""
+    thread = await server.thread()
+    server.model.queue(says(LONG))
+    async with server.chat() as chat:
+        await chat.follow(thread)
+        await chat.write(thread, "Count, please.")
+        await chat.turn()
+        answer, last_seq = list(transcript_of(chat.frames).messages)[-1], 4
+        followers = server.parts.followers
+
+        followers.overhear(thread, LiveText(answer, 0, "One two"))
+        async with server.chat() as again:
+            frames = await again.follow(thread, last_seq)
+            followers.overhear(thread, LiveText(answer, 7, " three"))
+            followers.overhear(thread, LiveText("the next", 0, "And"))
+            frames += await again.until(lambda frame: "offset" in frame)
+
+    told = [frame["event"] for frame in frames if "event" in frame]
+    assert [(event["messageId"], event.get("delta")) for event in told] == [
+        ("the next", None), ("the next", "And"),
+    ]  # fmt: skip

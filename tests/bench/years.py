@@ -127,7 +127,7 @@ class Teller:
         for story in every:
             for place in range(0, len(story.events), PIECE):
                 for consumer in consumers:
-                    await consumer.apply(story.thread_id, story.events[place : place + PIECE])
+                    await consumer.apply({story.thread_id: story.events[place : place + PIECE]})
         self._events += sum(len(story.events) for story in every)
         self._turns += sum(len(story.turns) for story in every)
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
 from unittest.mock import patch
 
 import sqlalchemy as sa
@@ -13,6 +12,7 @@ from tests.support.turns import ADA, Desk
 
 from smart_support.chat.derive import BATCH, SETTLE_SECONDS, Derivation
 from smart_support.conversations.tables import conversation_states
+from smart_support.events.consumer import News
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 
@@ -26,16 +26,22 @@ class Notes:
         self.behind_fails = False
         self.threads: list[ThreadId] = []
         self.batches: list[int] = []
+        self.asked: list[ThreadId] = []
+        self.given: list[list[ThreadId]] = []
+        self.refused: ThreadId = ""
 
-    async def applied(self, thread_id: ThreadId) -> int:
-        return len(self.seen.get(thread_id, ()))
+    async def applied(self, thread_ids: Collection[ThreadId]) -> dict[ThreadId, int]:
+        self.asked.extend(thread_ids)
+        return {name: len(self.seen.get(name, ())) for name in thread_ids}
 
-    async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
-        if self.failures:
-            self.failures -= 1
+    async def apply(self, news: News) -> None:
+        self.given.append(sorted(news))
+        if self.failures or self.refused in news:
+            self.failures = max(0, self.failures - 1)
             raise RuntimeError("not today")
-        self.batches.append(len(events))
-        self.seen.setdefault(thread_id, []).extend(events)
+        for thread_id, events in news.items():
+            self.batches.append(len(events))
+            self.seen.setdefault(thread_id, []).extend(events)
 
     async def behind(self, limit: int) -> list[ThreadId]:
         if self.behind_fails:
@@ -47,12 +53,12 @@ class Notes:
 
 
 async def test_a_failure_breaks_no_turn_and_is_caught_up_later(desk: Desk) -> None:
-    broken, whole = Notes(failures=1), Notes()
+    broken, whole = Notes(failures=2), Notes()  # together with others, and alone
     derivation = Derivation(desk.log, [broken, whole])
     desk.model.queue(says("Hello."))
     await desk.say("Hello?")
 
-    await derivation.catch_up(desk.thread_id)
+    await derivation.catch_up([desk.thread_id])
     assert broken.seen == {}
     assert len(whole.seen[desk.thread_id]) == 4
     broken.threads = [desk.thread_id]
@@ -77,7 +83,7 @@ async def test_a_long_log_is_read_in_pieces(desk: Desk) -> None:
     notes = Notes()
     await desk.log.append(desk.thread_id, [message(f"t{n}") for n in range(BATCH + 1)])
 
-    await Derivation(desk.log, [notes]).catch_up(desk.thread_id)
+    await Derivation(desk.log, [notes]).catch_up([desk.thread_id])
 
     assert notes.batches == [BATCH, 1]
 
@@ -86,16 +92,18 @@ async def test_the_log_is_read_once_for_all_and_on_from_there(desk: Desk) -> Non
     notes = [Notes(), Notes(), Notes()]
     derivation = Derivation(desk.log, notes)
     read: list[int] = []
-    real = PostgresEventLog.read
+    real = PostgresEventLog.read_several
 
-    async def reading(log: PostgresEventLog, *args: Any, **options: Any) -> tuple[Event, ...]:
-        read.append(options["after"])
-        return await real(log, *args, **options)
+    async def reading(
+        log: PostgresEventLog, after: Mapping[ThreadId, int], *, limit: int
+    ) -> dict[ThreadId, list[Event]]:
+        read.extend(after.values())
+        return await real(log, after, limit=limit)
 
-    with patch.object(PostgresEventLog, "read", reading):
+    with patch.object(PostgresEventLog, "read_several", reading):
         for turn in ("t1", "t2"):
             await desk.log.append(desk.thread_id, [message(turn)])
-            await derivation.catch_up(desk.thread_id)
+            await derivation.catch_up([desk.thread_id])
 
     assert read == [0, 1]
     assert [len(each.seen[desk.thread_id]) for each in notes] == [2, 2, 2]
@@ -104,15 +112,96 @@ async def test_the_log_is_read_once_for_all_and_on_from_there(desk: Desk) -> Non
 async def test_one_that_stands_elsewhere_than_remembered_is_asked_where(desk: Desk) -> None:
     derivation = Derivation(desk.log, [desk.tracker])
     await desk.log.append(desk.thread_id, [message("t1")])
-    await derivation.catch_up(desk.thread_id)
+    await derivation.catch_up([desk.thread_id])
     async with desk.sessions.begin() as session:  # a backup was put back, say
         await session.execute(sa.delete(conversation_states))
     await desk.log.append(desk.thread_id, [message("t2")])
 
-    await derivation.catch_up(desk.thread_id)
-    await derivation.catch_up(desk.thread_id)
+    await derivation.catch_up([desk.thread_id])
+    await derivation.catch_up([desk.thread_id])
 
-    assert await desk.tracker.applied(desk.thread_id) == 2
+    assert (await desk.tracker.applied([desk.thread_id]))[desk.thread_id] == 2
+
+
+async def opened(desk: Desk, number: int) -> list[ThreadId]:
+    """New threads with a message each, in the order of their ids."""
+    names = sorted([(await desk.runner.open_thread(ADA)).id for _ in range(number)])
+    for name in names:
+        await desk.log.append(name, [message()])
+    return names
+
+
+async def test_several_threads_are_taken_in_at_once(desk: Desk) -> None:
+    notes = Notes()
+    names = await opened(desk, 3)
+
+    await Derivation(desk.log, [notes]).catch_up(names)
+
+    assert notes.given == [names]
+    assert {name: len(seen) for name, seen in notes.seen.items()} == dict.fromkeys(names, 1)
+
+
+async def test_one_that_cannot_be_taken_in_does_not_hold_up_the_others(desk: Desk) -> None:
+    notes, other = Notes(), Notes()
+    names = await opened(desk, 3)
+    notes.refused = names[1]
+
+    await Derivation(desk.log, [notes, other]).catch_up(names)
+
+    assert sorted(notes.seen) == [names[0], names[2]]
+    assert sorted(other.seen) == names
+
+
+async def test_a_thread_with_much_to_read_is_read_to_its_end_beside_others(desk: Desk) -> None:
+    notes = Notes()
+    names = await opened(desk, 2)
+    await desk.log.append(names[0], [message(f"t{n}") for n in range(2 * BATCH)])
+
+    await Derivation(desk.log, [notes]).catch_up(names)
+
+    assert {name: len(seen) for name, seen in notes.seen.items()} == {
+        names[0]: 2 * BATCH + 1,
+        names[1]: 1,
+    }
+
+
+async def test_what_happens_meanwhile_is_gathered_again(desk: Desk) -> None:
+    # Else a thread that is never quiet would be worked on without an end.
+    notes = Notes()
+    [name] = await opened(desk, 1)
+    slept: list[int] = []
+    begun, rested = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        slept.append(len(notes.given))
+        begun.set()
+        await rested.wait()
+        rested.clear()
+
+    derivation = Derivation(desk.log, [notes], sleep=sleep)
+
+    async def apply(news: News) -> None:
+        await Notes.apply(notes, news)
+        if len(notes.given) < 3:
+            await desk.log.append(name, [message(f"t{len(notes.given)}")])
+            derivation.notice(name)
+
+    with patch.object(notes, "apply", apply):
+        running = asyncio.create_task(derivation.run())
+        derivation.notice(name)
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                await begun.wait()
+                begun.clear()
+                rested.set()
+            while len(notes.given) < 3:
+                await asyncio.sleep(0)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+    assert slept == [0, 1, 2]
+    assert notes.batches == [1, 1, 1]
 
 
 async def test_works_on_what_it_is_told_of_until_it_is_stopped(desk: Desk) -> None:

@@ -47,7 +47,7 @@ async def tell(
     log = events_of(name, facts, BEGINNING + timedelta(hours=hours))
     await kind.logs.open(name, customer_id)
     await kind.logs.write(log)
-    await kind.tracker.apply(name, log)
+    await kind.tracker.apply({name: log})
     return name
 
 
@@ -106,7 +106,7 @@ async def test_a_thread_with_a_gap_stands_as_before(kind: Kind) -> None:
     before = await kind.tracker.lifecycle(ONE)
 
     with pytest.raises(Exception, match="expected event 3, was given 4"):
-        await kind.tracker.apply(ONE, events_of(ONE, answered())[3:])
+        await kind.tracker.apply({ONE: events_of(ONE, answered())[3:]})
 
     assert await kind.tracker.lifecycle(ONE) == before
 
@@ -134,7 +134,7 @@ async def test_what_happens_between_two_pages_hides_no_thread(kind: Kind) -> Non
     first = await kind.tracker.threads(limit=1)
 
     later = events_of(ONE, [*answered("t1"), *answered("t2")], step=100_000)
-    await kind.tracker.apply(ONE, later)
+    await kind.tracker.apply({ONE: later})
     await tell(kind, 4, answered(), hours=9)
     rest = await kind.tracker.threads(after=first.next_after, limit=5)
 
@@ -224,8 +224,8 @@ async def test_postgres_and_memory_agree_on_any_company(
             await kind.logs.open(name)
             await kind.logs.write(log)
         for batch in data.draw(batches(log)):
-            await one.tracker.apply(name, batch)
-        await other.tracker.apply(name, log)
+            await one.tracker.apply({name: batch})
+        await other.tracker.apply({name: log})
         assert await one.tracker.lifecycle(name) == await other.tracker.lifecycle(name)
 
     last = max(event.at for log in logs for event in log)
@@ -245,10 +245,10 @@ async def test_rebuilding_changes_nothing(engine: AsyncEngine, log: list[Event])
     kind = in_postgres(engine)
     await kind.logs.open(ONE)
     await kind.logs.write(log)
-    await kind.tracker.apply(ONE, log)
+    await kind.tracker.apply({ONE: log})
     before = await kind.tracker.lifecycle(ONE)
 
     await kind.tracker.rebuild(ONE)
 
     assert await kind.tracker.lifecycle(ONE) == before
-    assert await kind.tracker.applied(ONE) == len(log)
+    assert (await kind.tracker.applied([ONE]))[ONE] == len(log)

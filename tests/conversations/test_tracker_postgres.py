@@ -27,9 +27,9 @@ async def test_follows_the_log_as_it_is_written(sessions: Sessions, engine: Asyn
     first = await log.append(ONE, [message()])
     await log.append(ONE, answered()[1:])
 
-    await tracker.apply(ONE, first)
+    await tracker.apply({ONE: first})
     assert await tracker.behind(10) == [ONE]
-    await tracker.apply(ONE, await log.read(ONE, after=await tracker.applied(ONE)))
+    await tracker.apply({ONE: await log.read(ONE, after=(await tracker.applied([ONE]))[ONE])})
 
     assert await tracker.behind(10) == []
     found = await tracker.lifecycle(ONE)
@@ -44,7 +44,7 @@ async def test_all_that_was_derived_can_be_derived_again(
         log = events_of(name, answered())
         await logs.open(name)
         await logs.write(log)
-        await tracker.apply(name, log)
+        await tracker.apply({name: log})
     before = await tracker.threads()
     async with sessions.begin() as session:
         await session.execute(sa.delete(states))
@@ -60,7 +60,7 @@ async def test_mends_what_is_wrong(sessions: Sessions, engine: AsyncEngine) -> N
     tracker, logs = PostgresConversationTracker(sessions), PostgresLogs(engine)
     await logs.open(ONE)
     await logs.write(LOG)
-    await tracker.apply(ONE, LOG)
+    await tracker.apply({ONE: LOG})
     before = await tracker.lifecycle(ONE)
     async with sessions.begin() as session:
         await session.execute(sa.update(states).values(turns=99, status="opened", applied=3))
@@ -68,7 +68,7 @@ async def test_mends_what_is_wrong(sessions: Sessions, engine: AsyncEngine) -> N
     await tracker.rebuild(ONE)
 
     assert await tracker.lifecycle(ONE) == before
-    assert await tracker.applied(ONE) == len(LOG)
+    assert (await tracker.applied([ONE]))[ONE] == len(LOG)
 
 
 async def test_what_cannot_be_stored_changes_nothing(sessions: Sessions) -> None:
@@ -76,11 +76,11 @@ async def test_what_cannot_be_stored_changes_nothing(sessions: Sessions) -> None
     unstorable = events_of(ONE, [message(text="\x00"), *answered("t2")])
 
     with pytest.raises(Exception, match="0x00"):
-        await tracker.apply(ONE, unstorable)
+        await tracker.apply({ONE: unstorable})
 
-    assert await tracker.applied(ONE) == 0
-    await tracker.apply(ONE, LOG)
-    assert await tracker.applied(ONE) == len(LOG)
+    assert (await tracker.applied([ONE]))[ONE] == 0
+    await tracker.apply({ONE: LOG})
+    assert (await tracker.applied([ONE]))[ONE] == len(LOG)
 
 
 async def test_rebuilding_beside_new_events_loses_none(
@@ -91,10 +91,10 @@ async def test_rebuilding_beside_new_events_loses_none(
     await logs.write(LOG)
 
     await asyncio.gather(
-        *(tracker.apply(ONE, LOG) for _ in range(4)), *(tracker.rebuild(ONE) for _ in range(4))
+        *(tracker.apply({ONE: LOG}) for _ in range(4)), *(tracker.rebuild(ONE) for _ in range(4))
     )
 
-    assert await tracker.applied(ONE) == len(LOG)
+    assert (await tracker.applied([ONE]))[ONE] == len(LOG)
     assert (await tracker.lifecycle(ONE)).turns == 2
 
 
@@ -115,7 +115,7 @@ async def test_finds_a_text_wherever_it_stands_in_a_title(
     for number, title in enumerate(titles, start=1):
         name = thread_id(number)
         await logs.open(name)
-        await tracker.apply(name, events_of(name, [message(text=title)]))
+        await tracker.apply({name: events_of(name, [message(text=title)])})
         if text.lower() in " ".join(title.split()).lower():
             wanted.insert(0, name)
 
@@ -145,7 +145,7 @@ async def test_titles_of_the_release_before_are_found_after_the_next_start(
     tracker, logs = PostgresConversationTracker(sessions), PostgresLogs(engine)
     for name in (ONE, TWO):
         await logs.open(name)
-        await tracker.apply(name, events_of(name, [message(text="A zebra")]))
+        await tracker.apply({name: events_of(name, [message(text="A zebra")])})
     async with engine.begin() as connection:
         await connection.execute(sa.text("DELETE FROM thread_titles"))
     assert (await tracker.threads(ThreadFilter(text="zebra"), limit=5)).threads == ()
@@ -161,7 +161,7 @@ async def test_finds_what_is_rare_or_common_among_thousands(
 ) -> None:
     tracker, logs = PostgresConversationTracker(sessions), PostgresLogs(engine)
     await logs.open(ONE)
-    await tracker.apply(ONE, events_of(ONE, [message(text="Hello 1")]))
+    await tracker.apply({ONE: events_of(ONE, [message(text="Hello 1")])})
     # Told once, then copied: the newest are those with the highest numbers. Each tenth names an
     # apple, each 60th a pear, and what is named a plum is beyond those that are looked at.
     async with engine.begin() as connection:

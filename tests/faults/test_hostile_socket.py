@@ -1,8 +1,10 @@
 """Whatever is written on a socket, the others go on, memory stays bounded, nothing leaks."""
 
 import asyncio
+import contextlib
 import json
 import os
+import re
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -163,6 +165,66 @@ async def test_a_bad_handshake_gets_no_socket(server: Server, name: str) -> None
 
     assert b" 101 " not in answer.split(b"\r\n", 1)[0]
     assert await still_serves(server)
+
+
+LONG = b"x" * 60_000
+HEADS: dict[str, list[bytes]] = {
+    "a header without an end": [b"GET /api/health HTTP/1.1\r\nX: ", *[LONG] * 20],
+    "headers without an end": [b"GET /api/health HTTP/1.1\r\n", *[b"X: " + LONG + b"\r\n"] * 20],
+    "an address without an end": [b"GET /", *[LONG] * 20],
+    "a long header": [b"GET /api/health HTTP/1.1\r\nX: " + LONG + LONG + b"\r\n\r\n"],
+    "many headers": [b"GET /api/health HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n"],
+    "a long address": [b"GET /" + LONG + LONG + b" HTTP/1.1\r\n\r\n"],
+    "headers behind a body": [
+        b"POST /api/threads HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        *[b"X: " + LONG + b"\r\n"] * 20,
+    ],
+    "two lengths": [b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"],
+    "a length and pieces": [
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ],
+    "a length below zero": [b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"],
+    "a header in two lines": [b"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n"],
+    "a name with a space": [b"GET / HTTP/1.1\r\nX : a\r\n\r\n"],
+    "a header with a NUL": [b"GET / HTTP/1.1\r\nX: a\0b\r\n\r\n"],
+    "an address with a NUL": [b"GET /\0 HTTP/1.1\r\n\r\n"],
+    "an address of no ASCII": [b"GET /\xff HTTP/1.1\r\n\r\n"],
+    "no address": [b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n"],
+    "an unknown method": [b"FROB / HTTP/1.1\r\nHost: x\r\n\r\n"],
+    "another protocol": [b"GET / HTTP/3.0\r\nHost: x\r\n\r\n"],
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+async def test_a_bad_request_is_refused_and_its_connection_closed(
+    server: Server, name: str
+) -> None:
+    async with raw_socket(server.address) as hostile:
+        for piece in HEADS[name]:
+            with contextlib.suppress(ConnectionError):
+                await hostile.send(piece)
+        async with asyncio.timeout(15):
+            # What is left unread resets the connection, which can overtake the answer.
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                answer = await hostile.reader.read()
+
+    assert answer[:13] in {b"HTTP/1.1 400 ", b"HTTP/1.1 404 ", b""}
+    assert await still_serves(server)
+
+
+async def test_requests_one_behind_the_other_are_answered_in_turn(server: Server) -> None:
+    """Also where one begins in the middle of what was read with a long body before it."""
+    body = b"x" * 150_000
+    long = b"POST /api/threads HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+    live = b"GET /api/health/live HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 40_000 + b"\r\n"
+    async with raw_socket(server.address) as client:
+        await client.send(long % (len(body), body) + live)
+        await client.send(b"Connection: close\r\n\r\n")
+        async with asyncio.timeout(15):
+            answers = await client.reader.read()
+
+    assert re.findall(rb"HTTP/1.1 (\d+) ", answers) == [b"401", b"200"]
 
 
 THREAD = "01900000-0000-7000-8000-000000000000"

@@ -15,6 +15,7 @@ from tests.support.histories import BEGINNING, asked, thread_id
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.database import Sessions
 from smart_support.errors import NotFound
+from smart_support.events.fence import Fence, WriterReplaced, fenced
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import ApprovalAsked, AttemptMade, ToolReturned
 from smart_support.ledger.postgres import PostgresLedger
@@ -386,6 +387,36 @@ class TestFinishing:
             (2, "done", None),
         ]
         assert finished == LATER
+
+    async def test_of_two_who_made_a_read_one_writes_it_down(
+        self, ledger: PostgresLedger, sessions: Sessions
+    ) -> None:
+        planned = call(access="read")
+
+        outcomes = await asyncio.gather(
+            *(
+                ledger.finish(planned, CallState.DONE, [attempt()], returned(planned), now=NOW)
+                for _ in range(4)
+            ),
+            return_exceptions=True,
+        )
+
+        known = [each.known.id for each in outcomes if isinstance(each, CallMade)]
+        assert known == [planned.id] * 3
+        log = await PostgresEventLog(sessions).read(THREAD)
+        assert [type(event.fact) for event in log] == [AttemptMade, ToolReturned]
+        assert await PostgresEventLog(sessions).last_seq(THREAD) == 2
+
+    async def test_whose_turn_is_taken_over_writes_no_read_down(
+        self, ledger: PostgresLedger, sessions: Sessions
+    ) -> None:
+        planned = call(access="read")
+
+        with fenced(Fence(THREAD, 7, lambda: True)), pytest.raises(WriterReplaced):
+            await ledger.finish(planned, CallState.DONE, [attempt()], returned(planned), now=NOW)
+
+        assert await ledger.call_content(planned.id) is None
+        assert await PostgresEventLog(sessions).last_seq(THREAD) == 0
 
     async def test_a_write_must_have_been_sent(self, ledger: PostgresLedger) -> None:
         planned = call()

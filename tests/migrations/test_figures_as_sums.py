@@ -57,7 +57,7 @@ async def test_what_was_counted_before_is_taken_over_and_the_rest_read_from_the_
         await logs.open(log[0].thread_id)
         await logs.write(log)
         for consumer in (recorder, troubles):
-            await consumer.apply(log[0].thread_id, log[: len(log) // 2])
+            await consumer.apply({log[0].thread_id: log[: len(log) // 2]})
     before, sums = await rows(engine), await kept_sums(on)
     async with engine.begin() as connection:
         for statement in _AS_BEFORE.split(";"):

@@ -13,7 +13,8 @@ from tests.operations.documents import (
     spec_of,
 )
 
-from smart_support.operations.plan import FILE_SCHEMA, is_own_header
+from smart_support.operations.encodings import FILE_SCHEMA
+from smart_support.operations.plan import is_own_header
 
 
 def body_of(content: Any, **more: Any) -> tuple[Any, Any]:

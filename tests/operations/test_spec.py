@@ -12,7 +12,8 @@ from tests.operations.documents import (
     spec_of,
 )
 
-from smart_support.operations.plan import FILE_SCHEMA, is_own_header
+from smart_support.operations.encodings import FILE_SCHEMA
+from smart_support.operations.plan import is_own_header
 from smart_support.operations.records import Location, ParameterPlan
 from smart_support.operations.spec import base_url_of, read_operations
 

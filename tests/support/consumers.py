@@ -1,7 +1,7 @@
 """The trackers kept in memory, and where both kinds find their logs: for the contract suites."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import ceil
@@ -42,7 +42,7 @@ from smart_support.conversations.lifecycle import (
 )
 from smart_support.conversations.tables import threads
 from smart_support.errors import NotFound
-from smart_support.events.consumer import unseen
+from smart_support.events.consumer import News, unseen
 from smart_support.events.records import Event, ThreadId, payload_of
 from smart_support.events.standing import Status
 from smart_support.events.tables import event_logs, events
@@ -128,13 +128,16 @@ class _MemoryConsumer:
         self._logs = logs
         self._seen: dict[ThreadId, list[Event]] = {}
 
-    async def applied(self, thread_id: ThreadId) -> int:
-        return len(self._seen.get(thread_id, ()))
+    async def applied(self, thread_ids: Collection[ThreadId]) -> dict[ThreadId, int]:
+        return {thread_id: len(self._seen.get(thread_id, ())) for thread_id in thread_ids}
 
-    async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
-        seen = self._seen.get(thread_id, [])
-        if fresh := unseen(thread_id, events, len(seen)):
-            self._seen[thread_id] = seen + fresh
+    async def apply(self, news: News) -> None:
+        moved: dict[ThreadId, list[Event]] = {}
+        for thread_id, new in news.items():
+            seen = self._seen.get(thread_id, [])
+            if fresh := unseen(thread_id, new, len(seen)):
+                moved[thread_id] = seen + fresh
+        self._seen |= moved
 
     async def behind(self, limit: int) -> list[ThreadId]:
         logs = sorted(self._logs.logs.items())

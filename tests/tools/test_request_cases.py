@@ -90,10 +90,11 @@ def named(operation: DraftOperation, args: dict[str, Any]) -> dict[str, Any]:
     arguments = {
         found[location, name]: value
         for location, given in args.items()
-        if location != "body"
+        if location not in {"argument", "body"}
         for name, value in given.items()
         if (location, name) in found
     }
+    arguments |= args.get("argument", {})
     return arguments | ({"body": args["body"]} if "body" in args else {})
 
 

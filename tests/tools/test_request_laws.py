@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 import httpx
 import jsonschema_rs
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.operations.documents import operation_of, parameter
@@ -45,7 +46,31 @@ PART_WITH_HEADER = {
         }
     }
 }
+PARTS_INSIDE_WITH_HEADER = {
+    "requestBody": {
+        "content": {
+            "multipart/mixed": {
+                "itemSchema": {"type": "array", "items": {"type": "string"}},
+                "itemEncoding": {
+                    "contentType": "multipart/mixed",
+                    "itemEncoding": {"headers": {"X-A": {"schema": {"type": "string"}}}},
+                },
+            }
+        }
+    }
+}
 URLENCODED = "application/x-www-form-urlencoded"
+
+
+SEQUENCES = [
+    "application/jsonl", "application/x-ndjson", "application/json-seq", "application/a+json-seq",
+]  # fmt: skip
+
+
+def whole_of(request: httpx.Request) -> Message:
+    """The body, with its type, as a reader of RFC 2046 has it."""
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    return BytesParser(policy=HTTP).parsebytes(head + request.content)
 
 
 def pairs_of(query: str) -> list[tuple[str, str]]:
@@ -247,6 +272,76 @@ class TestBodies:
         assert parts_of(request) == [("a", None, "text/plain", b"text")]
         assert request.content.lower().count(name.lower().encode()) <= 1
 
+    @given(
+        st.sampled_from(["Content-Disposition", "content-type", "Content-Transfer-Encoding",
+                         "Authorization", "Content-Length"]),
+        TEXTS,
+    )  # fmt: skip
+    def test_of_parts_inside_keep_what_frames_them(self, name: str, value: str) -> None:
+        plan = operation_of(PARTS_INSIDE_WITH_HEADER, method="post", version="3.2.0").request_plan
+        forged = {**plan, "parameters": [{**plan["parameters"][0], "name": name}]}
+
+        request = build_request(
+            forged,  # type: ignore[arg-type]
+            {"body": [["x"]], "X-A": value},
+            base_url=BASE,
+        )
+
+        outer, inner, leaf = whole_of(request).walk()
+        assert [part.keys() for part in (outer, inner, leaf)] == [["Content-Type"]] * 3
+        assert leaf["Content-Type"] == "text/plain"
+
+    @given(st.lists(st.lists(st.none() | TEXTS, max_size=3), max_size=3))
+    def test_of_parts_inside_have_each_its_own_header(self, values: list[list[str | None]]) -> None:
+        plan = operation_of(PARTS_INSIDE_WITH_HEADER, method="post", version="3.2.0").request_plan
+        body = [["text"] * len(inner) for inner in values]
+        given_ = [value for inner in values for value in inner]
+
+        try:
+            request = build_request(plan, {"body": body, "X-A": given_}, base_url=BASE)
+        except ArgumentsInvalid:
+            assert any(ord(c) < 32 or ord(c) == 127 for value in given_ for c in value or "")
+            return
+        heads = [
+            head.partition(b"X-A: ")[1:] if b"X-A" in head else None
+            for head in request.content.split(b"\r\n\r\ntext\r\n")[:-1]
+        ]
+        assert [head and head[1].decode() for head in heads] == [
+            None if value is None else value.strip() for value in given_
+        ]
+
+    @given(st.lists(JSON, max_size=5), st.sampled_from(SEQUENCES))
+    def test_of_sequences_are_the_items(self, value: list[Any], media_type: str) -> None:
+        content = {media_type: {"itemSchema": {}}}
+        operation = operation_of(
+            {"requestBody": {"content": content}}, method="post", version="3.2.0"
+        )
+
+        request = build_request(operation.request_plan, {"body": value}, base_url=BASE)
+
+        assert jsonschema_rs.is_valid(operation.schema, {"body": value})
+        assert request.headers["content-type"] == media_type
+        *texts, end = request.content.split(b"\n")
+        assert end == b""
+        if media_type.endswith("json-seq"):
+            assert all(text.startswith(b"\x1e") for text in texts)
+            assert request.content.count(b"\x1e") == len(texts)
+            texts = [text[1:] for text in texts]
+        assert [orjson.loads(text) for text in texts] == value
+
+    @given(JSON.filter(lambda value: not isinstance(value, list)), st.sampled_from(SEQUENCES))
+    def test_of_sequences_are_never_made_of_something_else(
+        self, value: Any, media_type: str
+    ) -> None:
+        content = {media_type: {"itemSchema": {}}}
+        operation = operation_of(
+            {"requestBody": {"content": content}}, method="post", version="3.2.0"
+        )
+
+        assert not jsonschema_rs.is_valid(operation.schema, {"body": value})
+        with pytest.raises(ArgumentsInvalid, match="body: must be a list"):
+            build_request(operation.request_plan, {"body": value}, base_url=BASE)
+
     @given(OBJECTS)
     def test_of_parts_are_the_fields_or_nothing_is_sent(self, value: dict[str, str]) -> None:
         def plain(text: str) -> bool:
@@ -303,6 +398,4 @@ def test_parts_inside_of_parts_are_brought_back(document: tuple[Any, Any, Any]) 
     request = build_request(operation.request_plan, {"body": value}, base_url=BASE)
 
     assert jsonschema_rs.is_valid(operation.schema, {"body": value})
-    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
-    whole = BytesParser(policy=HTTP).parsebytes(head + request.content)
-    assert read_part(whole) == value
+    assert read_part(whole_of(request)) == value

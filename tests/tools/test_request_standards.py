@@ -12,9 +12,11 @@ from tests.operations.documents import json_body, operation_of, parameter, store
 from tests.tools.test_request import BASE, form_of, parts_of, path_of, query_of, target_of
 
 from smart_support.operations.binding import fill
-from smart_support.operations.records import Classification
+from smart_support.operations.changes import changes_between
+from smart_support.operations.records import Classification, Operation
 from smart_support.operations.schema import tool_schema
 from smart_support.tools.arguments import MAX_PROBLEMS, ArgumentsInvalid, validate_arguments
+from smart_support.tools.dry_run import dry_run
 from smart_support.tools.request import build_request
 
 # RFC 6570, 3.2: the variables of its examples.
@@ -374,6 +376,61 @@ class TestBodies:
 
         assert "X-Customer" not in tool_schema(operation)["properties"]
         assert b"\r\nX-Customer: c-1\r\n" in request.content
+
+    def test_of_parts_inside_take_a_header_from_who_is_signed_in(self) -> None:
+        headers = {"X-Customer": {"required": True, "schema": {"type": "string"}}}
+        inside = {"contentType": "multipart/mixed", "itemEncoding": {"headers": headers}}
+        media = {"itemSchema": {"type": "array"}, "itemEncoding": inside}
+        content = {"multipart/mixed": media}
+        draft = operation_of({"requestBody": {"content": content}}, method="post", version="3.2.0")
+        bound = replace(draft.suggestion, bindings={"X-Customer": "customer_id"})
+        operation = stored(draft, classification=bound)
+
+        filled = fill({"body": [["x", "y"], ["z"]]}, bound.bindings, {"customer_id": "c-1"})
+        request = build_request(operation.request_plan, filled, base_url=BASE)
+
+        assert "X-Customer" not in tool_schema(operation)["properties"]
+        assert request.content.count(b"\r\nX-Customer: c-1\r\n") == 3
+
+
+class TestSequences:
+    """A body of JSON texts, in all that other bodies are in."""
+
+    def operation(self, item: Any, media_type: str = "application/jsonl") -> Operation:
+        content = {media_type: {"itemSchema": item}}
+        body = {"description": "The rows.", "required": True, "content": content}
+        draft = operation_of(
+            {"operationId": "load", "requestBody": body}, method="post", version="3.2.0"
+        )
+        return stored(draft)
+
+    def test_are_offered_as_a_list_with_its_words(self) -> None:
+        operation = self.operation({"type": "integer"})
+
+        assert tool_schema(operation)["properties"]["body"] == {
+            "type": "array", "items": {"type": "integer"}, "description": "The rows.",
+        }  # fmt: skip
+        assert tool_schema(operation)["required"] == ["body"]
+
+    def test_are_validated_item_by_item(self) -> None:
+        with pytest.raises(ArgumentsInvalid, match=r"body\[1\]: \"x\" is not of type"):
+            validate_arguments(self.operation({"type": "integer"}), {"body": [1, "x"]})
+
+    def test_are_shown_as_they_are_sent(self) -> None:
+        shown = dry_run(self.operation({"type": "integer"}), BASE, {"body": [1, 2]})
+
+        assert (shown.body, shown.body_bytes) == ("1\n2\n", 4)
+        assert ("content-type", "application/jsonl") in [(n.lower(), v) for n, v in shown.headers]
+
+    def test_that_are_framed_in_another_way_wait_for_a_person_again(self) -> None:
+        before = self.operation({})
+        after = self.operation({}, "application/json-seq")
+
+        assert before.schema_hash != after.schema_hash
+        (change,) = changes_between(before, after)
+        assert (change.field, change.before, change.after, change.breaking) == (
+            "media type of the body", "application/jsonl", "application/json-seq", True,
+        )  # fmt: skip
 
 
 class TestValidation:

@@ -1,6 +1,6 @@
-"""Analytics in PostgreSQL. A transaction changes one episode and puts down what that counts."""
+"""Analytics in PostgreSQL. A transaction changes episodes and puts down what that counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -39,13 +39,30 @@ from smart_support.analytics.records import (
     points,
     widen,
 )
-from smart_support.analytics.sums import AMOUNT, Counts, add, by_hour, flat, key_of, keys_of, number
+from smart_support.analytics.sums import (
+    AMOUNT,
+    Changes,
+    Counts,
+    add,
+    by_hour,
+    flat,
+    key_of,
+    keys_of,
+    number,
+)
 from smart_support.analytics.sums_postgres import EPOCH, Derived, SumReader, put, settle
 from smart_support.analytics.tables import episode_figures, episodes
 from smart_support.database import Prepared, Row, Session, Sessions, upsert
-from smart_support.events.consumer import unseen
-from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
-from smart_support.events.records import Event, ThreadId
+from smart_support.events.consumer import News, unseen
+from smart_support.events.consumer_postgres import (
+    lock_threads,
+    places,
+    places_of_threads,
+    read_log,
+    rows_of_threads,
+    threads_behind,
+)
+from smart_support.events.records import ThreadId
 from smart_support.events.standing import Standing, Status
 
 _SAME = (
@@ -81,24 +98,29 @@ class PostgresAnalyticsRecorder:
         self._by_day: Derived[datetime, Counts, Activity] = Derived(_activity)
         self._in_all: Derived[tuple[datetime, datetime], Counts, Activity] = Derived(_activity)
 
-    async def applied(self, thread_id: ThreadId) -> int:
-        async with self._sessions() as session:
-            found = await session.scalar(_APPLIED, {"thread_id": thread_id})
-        return found or 0
+    async def applied(self, thread_ids: Collection[ThreadId]) -> dict[ThreadId, int]:
+        return await places(self._sessions, _PLACES, thread_ids)
 
-    async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
+    async def apply(self, news: News) -> None:
         async with self._sessions.begin() as session:
-            await lock_thread(session, episodes, thread_id)
-            row = await _find(session, thread_id)
-            fresh = unseen(thread_id, events, row.applied if row else 0)
-            # What was counted before stays where it is: this counts the fresh events alone.
-            before = _episode(row) if row else None
-            after = tally(before, fresh)
-            if fresh and after is not None:
-                await _store(session, after, fresh[-1].seq)
-                await _add_parts(session, thread_id, after.counted)
-                cohort = difference(cohort_part(after), cohort_part(before))
-                await put(session, {"activity": after.counted, "cohort": cohort})
+            await lock_threads(session, episodes, news)
+            rows = await session.execute(_EPISODES, {"thread_ids": list(news)})
+            known = {row.thread_id: row for row in rows}
+            moved: list[tuple[Episode, int]] = []
+            activity, cohort = Changes(), Changes()
+            for thread_id, events in news.items():
+                row = known.get(thread_id)
+                fresh = unseen(thread_id, events, row.applied if row else 0)
+                # What was counted before stays where it is: this counts the fresh events alone.
+                before = _episode(row) if row else None
+                after = tally(before, fresh)
+                if fresh and after is not None:
+                    moved.append((after, fresh[-1].seq))
+                    activity.add(after.counted)
+                    cohort.add(difference(cohort_part(after), cohort_part(before)))
+            await _store(session, moved)
+            await _add_parts(session, {after.thread_id: after.counted for after, _ in moved})
+            await put(session, {"activity": activity.sums, "cohort": cohort.sums})
 
     async def behind(self, limit: int) -> list[ThreadId]:
         async with self._sessions() as session:
@@ -107,22 +129,23 @@ class PostgresAnalyticsRecorder:
     async def rebuild(self, thread_id: ThreadId) -> None:
         own = episode_figures.c.thread_id == thread_id
         async with self._sessions.begin() as session:
-            await lock_thread(session, episodes, thread_id)
-            row = await _find(session, thread_id)
-            rows = await session.execute(
+            await lock_threads(session, episodes, [thread_id])
+            rows = await session.execute(_EPISODES, {"thread_ids": [thread_id]})
+            row = rows.one_or_none()
+            gone = await session.execute(
                 sa.delete(episode_figures)
                 .where(own)
                 .returning(episode_figures.c.hour, episode_figures.c.figures)
             )
             # What was counted is remembered, so that this mends what an older version counted.
-            before = flat({row.hour: row.figures for row in rows})
+            before = flat({part.hour: part.figures for part in gone})
             log = await read_log(session, thread_id)
             after = tally(None, log)
             if after is None:
                 await session.execute(sa.delete(episodes).where(episodes.c.thread_id == thread_id))
             else:
-                await _store(session, after, log[-1].seq)
-                await _add_parts(session, thread_id, after.counted)
+                await _store(session, [(after, log[-1].seq)])
+                await _add_parts(session, {thread_id: after.counted})
             counted = after.counted if after else {}
             stood = cohort_part(_episode(row) if row else None)
             await put(
@@ -181,20 +204,28 @@ def _activity(_: object, counts: Counts) -> Activity:
     return activity_of(counts)
 
 
-_APPLIED = Prepared(
-    sa.select(episodes.c.applied).where(episodes.c.thread_id == sa.bindparam("thread_id"))
-)
-_EPISODE = Prepared(sa.select(episodes).where(episodes.c.thread_id == sa.bindparam("thread_id")))
+_PLACES = places_of_threads(episodes)
+_EPISODES = rows_of_threads(episodes)
 _STORE = upsert(
     episodes,
     (*_SAME, "applied", "status", "answering", "handled", "resolved_alone", "unanswered"),
     "thread_id",
 )
+_WANTED = (
+    sa.func.unnest(
+        sa.bindparam("thread_ids", type_=sa.ARRAY(episode_figures.c.thread_id.type)),
+        sa.bindparam("hours", type_=sa.ARRAY(episode_figures.c.hour.type)),
+    )
+    .table_valued("thread_id", "hour", name="wanted")
+    .render_derived()
+)
 _PARTS = Prepared(
-    sa.select(episode_figures.c.hour, episode_figures.c.figures).where(
-        episode_figures.c.thread_id == sa.bindparam("thread_id"),
-        episode_figures.c.hour
-        == sa.any_(sa.bindparam("hours", type_=sa.ARRAY(episode_figures.c.hour.type))),
+    sa.select(episode_figures.c.thread_id, episode_figures.c.hour, episode_figures.c.figures).join(
+        _WANTED,
+        sa.and_(
+            episode_figures.c.thread_id == _WANTED.c.thread_id,
+            episode_figures.c.hour == _WANTED.c.hour,
+        ),
     )
 )
 _STORE_PARTS = upsert(
@@ -202,37 +233,43 @@ _STORE_PARTS = upsert(
 )
 
 
-async def _find(session: Session, thread_id: ThreadId) -> Row | None:
-    return (await session.execute(_EPISODE, {"thread_id": thread_id})).one_or_none()
-
-
-async def _store(session: Session, episode: Episode, applied: int) -> None:
-    values: dict[str, Any] = {name: getattr(episode, name) for name in _SAME}
-    values |= {
-        "applied": applied,
-        "status": episode.standing.status.value,
-        "answering": list(episode.standing.answering),
-        "handled": episode.handled,
-        "resolved_alone": episode.resolved_alone,
-        "unanswered": {turn: at.isoformat() for turn, at in episode.unanswered.items()},
-    }
+async def _store(session: Session, moved: Iterable[tuple[Episode, int]]) -> None:
+    values: list[dict[str, Any]] = [
+        {name: getattr(episode, name) for name in _SAME}
+        | {
+            "applied": applied,
+            "status": episode.standing.status.value,
+            "answering": list(episode.standing.answering),
+            "handled": episode.handled,
+            "resolved_alone": episode.resolved_alone,
+            "unanswered": {turn: at.isoformat() for turn, at in episode.unanswered.items()},
+        }
+        for episode, applied in moved
+    ]
     await session.execute(_STORE, values)
 
 
-async def _add_parts(session: Session, thread_id: ThreadId, counted: Mapping[Key, Sum]) -> None:
-    """Add to what the thread has counted. The caller holds its lock."""
-    hours = by_hour(counted)
-    if not hours:
+async def _add_parts(session: Session, counted: Mapping[ThreadId, Mapping[Key, Sum]]) -> None:
+    """Add to what threads have counted. The caller holds their locks."""
+    parts = {
+        (thread_id, hour): figures
+        for thread_id, sums in counted.items()
+        for hour, figures in by_hour(sums).items()
+    }
+    if not parts:
         return
-    known = await session.execute(_PARTS, {"thread_id": thread_id, "hours": list(hours)})
-    for hour, figures in known:
-        add(figures, hours[hour])
-        hours[hour] = figures
+    wanted = {
+        "thread_ids": [thread_id for thread_id, _ in parts],
+        "hours": [hour for _, hour in parts],
+    }
+    for thread_id, hour, figures in await session.execute(_PARTS, wanted):
+        add(figures, parts[thread_id, hour])
+        parts[thread_id, hour] = figures
     await session.execute(
         _STORE_PARTS,
         [
             {"thread_id": thread_id, "hour": hour, "figures": figures, "keys": keys_of(figures)}
-            for hour, figures in hours.items()
+            for (thread_id, hour), figures in parts.items()
         ],
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from smart_support.analytics.episode import Key, Sum
+from smart_support.analytics.episode import NOTHING, Key, Sum
 
 AMOUNT = " amount"
 """Behind a figure's name: how much, where its name alone says how often."""
@@ -40,6 +40,27 @@ def together(parts: Iterable[Counts]) -> Counts:
     for part in parts:
         add(found, part)
     return found
+
+
+class Changes:
+    """What sums change by, added up."""
+
+    def __init__(self) -> None:
+        self.sums: dict[Key, Sum] = {}
+
+    def add(self, more: Mapping[Key, Sum], times: int = 1) -> None:
+        """Add `more`, so many times; what comes to nothing is left out."""
+        for key, (count, total) in more.items():
+            before = self.sums.get(key, NOTHING)
+            change = Sum(before.times + times * count, before.amount + times * total)
+            if change == NOTHING:
+                self.sums.pop(key, None)
+            else:
+                self.sums[key] = change
+
+    def take_away(self, more: Mapping[Key, Sum]) -> None:
+        """The opposite of `add`."""
+        self.add(more, -1)
 
 
 def by_hour(counted: Mapping[Key, Sum]) -> dict[datetime, Counts]:

@@ -1,6 +1,6 @@
 """Troubles in PostgreSQL: taken from the log as it grows, and added up on request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from smart_support.analytics.episode import NOTHING, Key, Sum, hour_of
+from smart_support.analytics.episode import hour_of
 from smart_support.analytics.records import BUCKETS, check_days, floor, widen
-from smart_support.analytics.sums import AMOUNT, Counts, number
+from smart_support.analytics.sums import AMOUNT, Changes, Counts, number
 from smart_support.analytics.sums_postgres import Derived, SumReader, put
 from smart_support.analytics.tables import trouble_readings, troubles
 from smart_support.analytics.troubles import (
@@ -38,8 +38,15 @@ from smart_support.analytics.troubles import (
     restored,
 )
 from smart_support.database import Prepared, Row, Session, Sessions, upsert
-from smart_support.events.consumer import unseen
-from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
+from smart_support.events.consumer import News, unseen
+from smart_support.events.consumer_postgres import (
+    lock_threads,
+    places,
+    places_of_threads,
+    read_log,
+    rows_of_threads,
+    threads_behind,
+)
 from smart_support.events.records import Event, ThreadId
 
 DAYS_BEFORE = 7
@@ -51,9 +58,8 @@ _ROW = ("seq", "at", "turn_id", "kind", "code", "operation", "upstream", "agent"
 _MORE = ("correlation_id", "fingerprint")
 
 
-_OWN = trouble_readings.c.thread_id == sa.bindparam("thread_id")
-_APPLIED = Prepared(sa.select(trouble_readings.c.applied).where(_OWN))
-_READING = Prepared(sa.select(trouble_readings).where(_OWN))
+_PLACES = places_of_threads(trouble_readings)
+_READINGS = rows_of_threads(trouble_readings)
 _STORE = upsert(trouble_readings, ("thread_id", "applied", "reading"), "thread_id")
 
 
@@ -65,19 +71,23 @@ class PostgresTroubles:
         self._sums = SumReader("troubles")
         self._hours = Derived(_hours)
 
-    async def applied(self, thread_id: ThreadId) -> int:
-        async with self._sessions() as session:
-            return await session.scalar(_APPLIED, {"thread_id": thread_id}) or 0
+    async def applied(self, thread_ids: Collection[ThreadId]) -> dict[ThreadId, int]:
+        return await places(self._sessions, _PLACES, thread_ids)
 
-    async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
+    async def apply(self, news: News) -> None:
         async with self._sessions.begin() as session:
-            await lock_thread(session, trouble_readings, thread_id)
-            row = (await session.execute(_READING, {"thread_id": thread_id})).one_or_none()
-            fresh = unseen(thread_id, events, row.applied if row else 0)
-            if fresh:
-                reading, counted = restored(row.reading) if row else Reading(), _Counted()
-                await _take_in(session, thread_id, reading, fresh, counted)
-                await put(session, {"troubles": counted.sums})
+            await lock_threads(session, trouble_readings, news)
+            rows = await session.execute(_READINGS, {"thread_ids": list(news)})
+            known = {row.thread_id: row for row in rows}
+            counted = Changes()
+            moved: list[dict[str, Any]] = []
+            for thread_id, events in news.items():
+                row = known.get(thread_id)
+                if fresh := unseen(thread_id, events, row.applied if row else 0):
+                    reading = restored(row.reading) if row else Reading()
+                    moved.append(await _take_in(session, thread_id, reading, fresh, counted))
+            await session.execute(_STORE, moved)
+            await put(session, {"troubles": counted.sums})
 
     async def behind(self, limit: int) -> list[ThreadId]:
         async with self._sessions() as session:
@@ -85,18 +95,19 @@ class PostgresTroubles:
 
     async def rebuild(self, thread_id: ThreadId) -> None:
         async with self._sessions.begin() as session:
-            await lock_thread(session, trouble_readings, thread_id)
+            await lock_threads(session, trouble_readings, [thread_id])
             gone = await session.execute(
                 sa.delete(troubles).where(troubles.c.thread_id == thread_id).returning(troubles)
             )
-            counted = _Counted()
+            counted = Changes()
             for row in gone:
                 counted.take_away(increments(_kept(row)))
                 counted.take_away(recovery(_kept(row)))
             own = trouble_readings.c.thread_id == thread_id
             await session.execute(sa.delete(trouble_readings).where(own))
             if log := await read_log(session, thread_id):
-                await _take_in(session, thread_id, Reading(), log, counted)
+                moved = await _take_in(session, thread_id, Reading(), log, counted)
+                await session.execute(_STORE, moved)
             await put(session, {"troubles": counted.sums})
 
     async def summary(self, start: datetime, end: datetime) -> Troubles:
@@ -166,33 +177,17 @@ _SINCE = sa.bindparam("start", type_=troubles.c.at.type)
 _UNTIL = sa.bindparam("end", type_=troubles.c.at.type)
 
 
-class _Counted:
-    """Changes of the sums, added up."""
-
-    def __init__(self) -> None:
-        self.sums: dict[Key, Sum] = {}
-
-    def add(self, more: Mapping[Key, Sum], times: int = 1) -> None:
-        for key, (count, total) in more.items():
-            before = self.sums.get(key, NOTHING)
-            change = Sum(before.times + times * count, before.amount + times * total)
-            if change == NOTHING:
-                del self.sums[key]
-            else:
-                self.sums[key] = change
-
-    def take_away(self, more: Mapping[Key, Sum]) -> None:
-        self.add(more, -1)
-
-
 async def _take_in(
     session: Session,
     thread_id: ThreadId,
     reading: Reading,
     events: Sequence[Event],
-    counted: _Counted,
-) -> None:
-    """Keep the troubles that the events tell of; adds what they count to `counted`."""
+    counted: Changes,
+) -> dict[str, Any]:
+    """Keep the troubles that the events tell of; adds what they count to `counted`.
+
+    What is to be stored of the thread.
+    """
     found = list(read(reading, events))
     fresh = [each for each in found if isinstance(each, Trouble)]
     if fresh:
@@ -218,8 +213,7 @@ async def _take_in(
             )
             for row in over:
                 counted.add(recovery(_kept(row)))
-    values = {"applied": events[-1].seq, "reading": reading.plain()}
-    await session.execute(_STORE, values | {"thread_id": thread_id})
+    return {"thread_id": thread_id, "applied": events[-1].seq, "reading": reading.plain()}
 
 
 async def _last_seen(

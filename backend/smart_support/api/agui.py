@@ -5,7 +5,7 @@ and the reasons of failed attempts stay out of these events.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ag_ui.core import (
@@ -76,8 +76,29 @@ class Speaker:
         self._asked: dict[str, ApprovalAsked] = {}
         self._shown: dict[str, str] = {}
         self._finished: set[str] = set()
+        self._unfinished: set[str] = set()
+        self._resumed = last_seq > 0
         self._last_seq = last_seq
         self._last_run: tuple[TurnId, int] | None = None
+
+    def doubts(self, item: Event | Live) -> bool:
+        """Whether it may be a piece of a message that the client has had finished.
+
+        Words of another process arrive a moment after what was read from the log, and a process
+        still has the words of its own for a moment after the end of them was committed. Who has
+        read that, and comes back in this moment, would be told to begin the message again.
+        """
+        return (
+            self._resumed
+            and isinstance(item, LiveText)
+            and item.message_id not in self._shown.keys() | self._finished | self._unfinished
+        )
+
+    def believe(self, item: Event | Live, finished: Iterable[str]) -> None:
+        """Take the log's word for a piece in doubt: `finished` are the newest of its messages."""
+        self._finished.update(finished)
+        if isinstance(item, LiveText) and item.message_id not in self._finished:
+            self._unfinished.add(item.message_id)
 
     def frames(self, item: Event | Live) -> Iterator[dict[str, Any]]:
         """The frames of one item; nothing for what this connection has had already."""

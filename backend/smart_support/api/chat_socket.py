@@ -33,7 +33,7 @@ from smart_support.errors import (
     RateLimited,
     SupportError,
 )
-from smart_support.events.records import Event
+from smart_support.events.records import Event, MessageFinished
 from smart_support.identity.people import Person, Role
 from smart_support.identity.tokens import SignIn
 from smart_support.telemetry import metrics
@@ -57,6 +57,7 @@ PASSES = 3
 
 CLOSE_SECONDS = 2.0
 PAGE = 500
+NEWEST = 20
 MAX_FOLLOWED = 200
 """Threads that one socket may follow."""
 BURST_SECONDS = 10
@@ -465,6 +466,8 @@ class _Conversation:
                         # stopped turn leaves is told by nobody: the log has it all, in order.
                         seq = await self._say_past(speaker, thread_id, seq)
                     elif not isinstance(item, Event) or item.seq == seq + 1:
+                        if speaker.doubts(item):
+                            speaker.believe(item, await self._finished(thread_id))
                         await self._say_all(speaker, item)
                         seq += isinstance(item, Event)
         except WebSocketDisconnect:
@@ -503,6 +506,12 @@ class _Conversation:
                 await self._say_all(speaker, event)
             seq = events[-1].seq
         return seq
+
+    async def _finished(self, thread_id: str) -> list[str]:
+        """The thread's newest answers: more than can be finished while a word is on its way."""
+        newest = await self._parts.log.read_turns(thread_id, [MessageFinished.type], last=NEWEST)
+        facts = [event.fact for event in newest]
+        return [fact.message_id for fact in facts if isinstance(fact, MessageFinished)]
 
     async def _say_all(self, speaker: Speaker, item: Any) -> None:
         for frame in speaker.frames(item):

@@ -1,7 +1,6 @@
 """Every failure of a request as one form: a problem document (RFC 9457) with a code."""
 
 import math
-import time
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from slowapi.errors import RateLimitExceeded
 from starlette.exceptions import HTTPException
 
 from smart_support.errors import (
@@ -96,7 +94,6 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(SupportError, _support_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RateLimitExceeded, rate_limit_exceeded)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -164,7 +161,7 @@ def _support_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SupportError)
     # What an operator did wrong is said in full; what failed inside stays inside.
     detail = str(error) if error.status < 500 or error.code.startswith("FILE_") else None
-    if isinstance(error, NotFound | NotAllowed):
+    if isinstance(error, NotFound | NotAllowed | RateLimited):
         detail = None
     return problem(request, error, detail)
 
@@ -188,14 +185,6 @@ def _http_exception(request: Request, error: Exception) -> JSONResponse:
     answer = problem(request, refused, str(error.detail))
     answer.headers.update(error.headers or {})
     return answer
-
-
-def rate_limit_exceeded(request: Request, error: Exception) -> JSONResponse:
-    """Say when there is room again, as slowapi's window has it."""
-    assert isinstance(error, RateLimitExceeded)
-    limit, keys = request.state.view_rate_limit
-    window = request.app.state.limiter.limiter.get_window_stats(limit, *keys)
-    return problem(request, RateLimited(max(0.001, window.reset_time - time.time())))
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:

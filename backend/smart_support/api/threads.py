@@ -183,8 +183,9 @@ async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:
     owner = person.id if person.role is Role.CUSTOMER else None
     stored = await parts.conversations.thread(thread_id, customer_id=owner)
     # A client asks when it has seen a turn end, which can be before anybody has derived from it.
-    if await parts.tracker.applied(thread_id) < await parts.log.last_seq(thread_id):
-        await parts.derivation.catch_up(thread_id)
+    taken_in = (await parts.tracker.applied([thread_id]))[thread_id]
+    if taken_in < await parts.log.last_seq(thread_id):
+        await parts.derivation.catch_up([thread_id])
     try:
         lifecycle = await parts.tracker.lifecycle(thread_id)
     except NotFound:

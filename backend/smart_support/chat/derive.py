@@ -3,16 +3,24 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from smart_support.events.consumer import EventConsumer
+import structlog
+
+from smart_support.events.consumer import EventConsumer, News
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
 
+log = structlog.get_logger()
+
 BATCH = 500
-"""Events read at once."""
+"""Events of a thread read at once."""
+
+TOGETHER = 16
+"""Threads that are brought up to date in one go: each alone costs several times as much."""
+
 SETTLE_SECONDS = 5.0
 """Between two times that what was counted is added to the sums."""
 
@@ -65,8 +73,9 @@ class Derivation:
             self._wake.clear()
             # A turn writes several times within a moment; that is one piece of work here.
             await self._sleep(GATHER_SECONDS)
-            while self._waiting:
-                await self.catch_up(self._waiting.pop())
+            gathered, self._waiting = list(self._waiting), set()
+            for place in range(0, len(gathered), TOGETHER):
+                await self.catch_up(gathered[place : place + TOGETHER])
                 if self._clock() - self._settled_at >= SETTLE_SECONDS:
                     await self._settle_some()
 
@@ -76,8 +85,8 @@ class Derivation:
             behind: list[ThreadId] = []
             with self._errors.guarding(_context(consumer)):
                 behind = await consumer.behind(limit)
-            for thread_id in behind:
-                await self._feed(consumer, thread_id)
+            for place in range(0, len(behind), TOGETHER):
+                await self._feed_all(consumer, behind[place : place + TOGETHER], {})
         while await self._settle_some():
             pass
 
@@ -90,34 +99,82 @@ class Derivation:
                 settled = await self._settle()
         return settled
 
-    async def catch_up(self, thread_id: ThreadId) -> None:
-        """Bring one thread up to date, each consumer by itself."""
-        read: _Read | None = None
+    async def catch_up(self, thread_ids: Collection[ThreadId]) -> None:
+        """Bring a few threads up to date, each consumer by itself."""
+        logs: dict[ThreadId, _Read] = {}
         for consumer in self._consumers:
-            read = await self._feed(consumer, thread_id, read)
+            await self._feed_all(consumer, thread_ids, logs)
+
+    async def _feed_all(
+        self,
+        consumer: EventConsumer,
+        thread_ids: Collection[ThreadId],
+        logs: "dict[ThreadId, _Read]",
+    ) -> None:
+        """Bring one consumer up to date with all of these threads.
+
+        `logs` is what was read just before: consumers mostly stand at the same place, and then a
+        log is read once for all. What cannot be done together is done thread by thread, so that
+        none holds up the others.
+        """
+        if not await self._fed_together(consumer, thread_ids, logs):
+            for thread_id in thread_ids:
+                with self._errors.guarding(_context(consumer, thread_id)):
+                    more = True
+                    while more:
+                        news = await self._feed(consumer, [thread_id], {})
+                        more = len(news.get(thread_id, ())) == BATCH
+
+    async def _fed_together(
+        self,
+        consumer: EventConsumer,
+        thread_ids: Collection[ThreadId],
+        logs: "dict[ThreadId, _Read]",
+    ) -> bool:
+        """Whether the consumer is up to date with all of them now."""
+        try:
+            news = await self._feed(consumer, thread_ids, logs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it comes again and is told then
+            log.info("derived_one_by_one", threads=len(thread_ids), reason=type(error).__name__)
+            return False
+        return all(len(events) < BATCH for events in news.values())
 
     async def _feed(
-        self, consumer: EventConsumer, thread_id: ThreadId, read: "_Read | None" = None
-    ) -> "_Read | None":
-        """Bring one consumer up to date; `read` is what was read of the log just before, if it was.
+        self,
+        consumer: EventConsumer,
+        thread_ids: Collection[ThreadId],
+        logs: "dict[ThreadId, _Read]",
+    ) -> News:
+        """Have the consumer take in what is next of each thread, `BATCH` at most; what that was."""
+        places = await self._places(consumer, thread_ids)
+        unread = {
+            thread_id: after
+            for thread_id, after in places.items()
+            if (read := logs.get(thread_id)) is None or read.after != after
+        }
+        if unread:
+            found = await self._log.read_several(unread, limit=BATCH)
+            logs.update({name: _Read(after, found[name]) for name, after in unread.items()})
+        news = {name: events for name in places if (events := logs[name].events)}
+        if news:
+            await consumer.apply(news)
+        for thread_id, after in places.items():
+            events = news.get(thread_id, ())
+            self._at[consumer, thread_id] = events[-1].seq if events else after
+        while len(self._at) > REMEMBERED:
+            self._at.popitem(last=False)
+        return news
 
-        Consumers mostly stand at the same place, and then the log is read once for all.
-        """
-        with self._errors.guarding(_context(consumer, thread_id)):
-            while True:
-                after = self._at.pop((consumer, thread_id), None)
-                if after is None:
-                    after = await consumer.applied(thread_id)
-                if read is None or read.after != after:
-                    events = await self._log.read(thread_id, after=after, limit=BATCH)
-                    read = _Read(after, events)
-                if read.events:
-                    await consumer.apply(thread_id, read.events)
-                self._at[consumer, thread_id] = read.events[-1].seq if read.events else after
-                if len(self._at) > REMEMBERED:
-                    self._at.popitem(last=False)
-                if len(read.events) < BATCH:
-                    return read
+    async def _places(
+        self, consumer: EventConsumer, thread_ids: Collection[ThreadId]
+    ) -> dict[ThreadId, int]:
+        """Where the consumer stands, as it is remembered, until it is fed."""
+        known = {name: self._at.pop((consumer, name), None) for name in thread_ids}
+        places = {name: at for name, at in known.items() if at is not None}
+        if len(places) < len(known):
+            unknown = [name for name in known if name not in places]
+            places |= await consumer.applied(unknown)
+        return places
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ async def _hold(parts: Parts, told: _Told) -> None:
         silence = ThreadAbandoned(idle_seconds=_SILENCE.total_seconds())
         await parts.runner.record(thread.id, [silence])
         ago -= _SILENCE
-    await parts.derivation.catch_up(thread.id)
+    await parts.derivation.catch_up([thread.id])
     await _backdate(parts, thread.id, ago)
     for derived in (parts.tracker, parts.recorder):
         await derived.rebuild(thread.id)

@@ -23,7 +23,7 @@ from smart_support.cli.company import (
     with_demo_allowed,
 )
 from smart_support.cli.spread import Acceptor, Share, Shares
-from smart_support.cli.wire import Wire
+from smart_support.cli.wire import Requests, Wire
 from smart_support.cli.workers import Say, run_workers
 from smart_support.errors import SetupError, SupportError
 from smart_support.identity.people import Person, Role
@@ -232,6 +232,7 @@ async def serving(
             log_config=None,
             access_log=False,
             server_header=False,
+            http=Requests,
             ws=Wire,
             ws_max_size=_LARGEST_READ,
             ws_per_message_deflate=False,

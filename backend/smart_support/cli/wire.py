@@ -1,14 +1,15 @@
-"""The wire of the chat socket: uvicorn's, held to bounds that a peer cannot leave.
+"""The wires of requests and of the chat socket: uvicorn's, held to bounds that no peer can leave.
 
-uvicorn leaves two things to the peer. What was written to one that does not read is waited for
-before its connection is let go, without end. And pings, pongs and pieces of messages are taken as
-they come, though each costs what a message does and an answer to a ping takes memory until it is
-read.
+uvicorn leaves three things to the peer. How long the head of a request is. What was written to a
+socket that does not read is waited for before its connection is let go, without end. And pings,
+pongs and pieces of messages are taken as they come, though each costs what a message does and an
+answer to a ping takes memory until it is read.
 """
 
 import asyncio
 from typing import Any
 
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -20,9 +21,67 @@ CLOSE_TOO_MANY = 4429
 LINGER_SECONDS = 12.0
 """How long a connection may take to end: longer than uvicorn waits for the answer to a close."""
 
+MOST_HEAD = 64 * 1024
+"""Bytes of a request's line and headers. Of one that came together with the end of the request
+before it, what was read at once with that (at most a quarter of a megabyte) may be beside them."""
+
+
+class Requests(HttpToolsProtocol):
+    """One connection on which requests come, until it becomes a socket."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head = 0
+        self._unread = 0
+        self._reading_head = self._ended = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next bytes, and no more of a head that has no end."""
+        self._ended = False
+        super().data_received(data)
+        if not self._reading_head or self._ended:  # it was another's body for the most part
+            self._unread = 0
+            return
+        # A header is counted when it is whole; until then the parser keeps what there is of it.
+        self._unread += len(data)
+        if self._unread > MOST_HEAD and not self.transport.is_closing():
+            self.send_400_response("Invalid HTTP request received.")
+
+    def on_message_begin(self) -> None:
+        """Count anew: another request begins."""
+        super().on_message_begin()
+        self._head = 0
+        self._reading_head = True
+
+    def on_url(self, url: bytes) -> None:
+        """Count a piece of the address."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header; those behind a body are among them."""
+        super().on_header(name, value)
+        self._count(len(name) + len(value) + 4)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        self._reading_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Take note that the request is whole."""
+        self._ended = True
+        super().on_message_complete()
+
+    def _count(self, more: int) -> None:
+        self._head += more
+        if self._head > MOST_HEAD:
+            # The parser calls this, and what it calls can only raise: it is answered with 400.
+            raise ValueError("the head of the request is too long")
+
 
 class Wire(WebSocketsSansIOProtocol):
-    """One connection."""
+    """One socket."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

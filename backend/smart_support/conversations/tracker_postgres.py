@@ -1,7 +1,7 @@
 """How each conversation stands, in PostgreSQL: one row per thread, locked while it is moved on."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from functools import lru_cache
@@ -24,9 +24,16 @@ from smart_support.conversations.tables import thread_titles as titles
 from smart_support.conversations.tables import threads
 from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.errors import NotFound
-from smart_support.events.consumer import unseen
-from smart_support.events.consumer_postgres import lock_thread, read_log, threads_behind
-from smart_support.events.records import Event, ThreadId
+from smart_support.events.consumer import News, unseen
+from smart_support.events.consumer_postgres import (
+    lock_threads,
+    places,
+    places_of_threads,
+    read_log,
+    rows_of_threads,
+    threads_behind,
+)
+from smart_support.events.records import ThreadId
 from smart_support.events.standing import Standing, Status
 
 TRIGRAM = 3
@@ -38,12 +45,11 @@ and more where those had it often enough to fill a page."""
 _KEPT = [field.name for field in fields(Lifecycle) if field.name != "standing"]
 
 
-_APPLIED = Prepared(
-    sa.select(states.c.applied).where(states.c.thread_id == sa.bindparam("thread_id"))
-)
 _OPENED_AT = Prepared(
     sa.select(states.c.opened_at).where(states.c.thread_id == sa.bindparam("thread_id"))
 )
+_STATES = rows_of_threads(states)
+_PLACES = places_of_threads(states)
 _STATE = Prepared(sa.select(states).where(states.c.thread_id == sa.bindparam("thread_id")))
 _STORED = [*_KEPT, "applied", "status", "answering"]
 _STORE_TITLE = upsert(titles, ("thread_id", "title"), "thread_id")
@@ -54,21 +60,31 @@ class PostgresConversationTracker:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def applied(self, thread_id: ThreadId) -> int:
-        async with self._sessions() as session:
-            found = await session.scalar(_APPLIED, {"thread_id": thread_id})
-        return found or 0
+    async def applied(self, thread_ids: Collection[ThreadId]) -> dict[ThreadId, int]:
+        return await places(self._sessions, _PLACES, thread_ids)
 
-    async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
+    async def apply(self, news: News) -> None:
         async with self._sessions.begin() as session:
-            await lock_thread(session, states, thread_id)
-            row = (await session.execute(_STATE, {"thread_id": thread_id})).one_or_none()
-            fresh = unseen(thread_id, events, row.applied if row else 0)
-            lifecycle = fold_all(_lifecycle(row) if row else None, fresh)
-            if fresh and lifecycle is not None:
-                await _store(session, lifecycle, fresh[-1].seq)
-                if lifecycle.title != (row.title if row else ""):
-                    await _store_title(session, lifecycle)
+            await lock_threads(session, states, news)
+            rows = await session.execute(_STATES, {"thread_ids": list(news)})
+            known = {row.thread_id: row for row in rows}
+            moved: list[tuple[Lifecycle, int]] = []
+            for thread_id, events in news.items():
+                row = known.get(thread_id)
+                fresh = unseen(thread_id, events, row.applied if row else 0)
+                lifecycle = fold_all(_lifecycle(row) if row else None, fresh)
+                if fresh and lifecycle is not None:
+                    moved.append((lifecycle, fresh[-1].seq))
+            await _store(session, moved)
+            await _store_titles(
+                session,
+                [
+                    lifecycle
+                    for lifecycle, _ in moved
+                    if lifecycle.title
+                    != (row.title if (row := known.get(lifecycle.thread_id)) else "")
+                ],
+            )
 
     async def behind(self, limit: int) -> list[ThreadId]:
         async with self._sessions() as session:
@@ -76,15 +92,15 @@ class PostgresConversationTracker:
 
     async def rebuild(self, thread_id: ThreadId) -> None:
         async with self._sessions.begin() as session:
-            await lock_thread(session, states, thread_id)
+            await lock_threads(session, states, [thread_id])
             log = await read_log(session, thread_id)
             lifecycle = fold_all(None, log)
             await session.execute(sa.delete(titles).where(titles.c.thread_id == thread_id))
             if lifecycle is None:
                 await session.execute(sa.delete(states).where(states.c.thread_id == thread_id))
             else:
-                await _store(session, lifecycle, log[-1].seq)
-                await _store_title(session, lifecycle)
+                await _store(session, [(lifecycle, log[-1].seq)])
+                await _store_titles(session, [lifecycle])
 
     async def complete_titles(self) -> None:
         """Let titles be found that a server of the release before has stored, beside ours."""
@@ -228,19 +244,25 @@ def _newest(statement: sa.Select[Any], most: int) -> sa.Select[Any]:
     )
 
 
-async def _store_title(session: Session, lifecycle: Lifecycle) -> None:
-    if lifecycle.title:
-        values = {"thread_id": lifecycle.thread_id, "title": lifecycle.title}
-        await session.execute(_STORE_TITLE, values)
+async def _store_titles(session: Session, lifecycles: Iterable[Lifecycle]) -> None:
+    titled = [
+        {"thread_id": lifecycle.thread_id, "title": lifecycle.title}
+        for lifecycle in lifecycles
+        if lifecycle.title
+    ]
+    await session.execute(_STORE_TITLE, titled)
 
 
-async def _store(session: Session, lifecycle: Lifecycle, applied: int) -> None:
-    values: dict[str, Any] = {name: getattr(lifecycle, name) for name in _KEPT}
-    values |= {
-        "applied": applied,
-        "status": lifecycle.status.value,
-        "answering": list(lifecycle.standing.answering),
-    }
+async def _store(session: Session, moved: Iterable[tuple[Lifecycle, int]]) -> None:
+    values: list[dict[str, Any]] = [
+        {name: getattr(lifecycle, name) for name in _KEPT}
+        | {
+            "applied": applied,
+            "status": lifecycle.status.value,
+            "answering": list(lifecycle.standing.answering),
+        }
+        for lifecycle, applied in moved
+    ]
     await session.execute(_STORE, values)
 
 

@@ -1,10 +1,13 @@
 """Reading the log into something else, exactly once."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 from smart_support.errors import Severity, SupportError
 from smart_support.events.records import Event, ThreadId
+
+News: TypeAlias = Mapping[ThreadId, Sequence[Event]]
+"""What happened in threads."""
 
 
 class EventGap(SupportError):
@@ -30,15 +33,17 @@ class EventConsumer(Protocol):
     counts once, however often it is given, and after a failure nothing is half counted.
     """
 
-    async def applied(self, thread_id: ThreadId) -> int:
-        """The `seq` of the last event taken in; 0 if none was."""
+    async def applied(self, thread_ids: Collection[ThreadId]) -> dict[ThreadId, int]:
+        """The `seq` of the last event taken in of each of these threads; 0 if none was."""
         ...
 
-    async def apply(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
-        """Take in `events`, in order; those taken in before change nothing.
+    async def apply(self, news: News) -> None:
+        """Take in the events of each thread, in order; those taken in before change nothing.
+
+        All of it is taken in, or nothing.
 
         Raises:
-            EventGap: an event is missing before or between them.
+            EventGap: an event is missing before or between those of a thread.
             ValueError: one of them belongs to another thread.
         """
         ...

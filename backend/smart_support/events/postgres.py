@@ -1,7 +1,8 @@
 """The log in PostgreSQL: one statement appends, and it alone gives out numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,27 +22,40 @@ from smart_support.events.records import (
 )
 from smart_support.events.tables import event_logs, events
 
-_APPEND = Prepared(
-    sa.text(
-        """
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def appending(beside: str = "", *values: sa.BindParameter[Any]) -> Prepared:
+    """The statement of `append`, and what else it writes: all of it is written, or nothing.
+
+    `beside` are more parts of its WITH, which have the `values`. They write for each row of `log`:
+    there is none if nothing is appended.
+    """
+    return Prepared(
+        sa.text(
+            f"""
     WITH log AS (
         UPDATE event_logs SET last_seq = last_seq + :n
         WHERE thread_id = :thread_id AND epoch = coalesce(:epoch, epoch)
         RETURNING last_seq - :n AS before
-    )
+    ){", " if beside else ""}{beside}
     INSERT INTO events (thread_id, seq, at, type, payload)
     SELECT :thread_id, log.before + new.place, clock_timestamp(), new.type, new.payload
     FROM log, unnest(:types, :payloads) WITH ORDINALITY AS new (type, payload, place)
     RETURNING seq, at
-    """
-    ).bindparams(
-        sa.bindparam("n", type_=sa.BigInteger),
-        sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
-        sa.bindparam("epoch", type_=sa.BigInteger),
-        sa.bindparam("types", type_=sa.ARRAY(sa.Text)),
-        sa.bindparam("payloads", type_=sa.ARRAY(sa.dialects.postgresql.JSONB)),
+    """  # noqa: S608 - both parts are ours
+        ).bindparams(
+            sa.bindparam("n", type_=sa.BigInteger),
+            sa.bindparam("thread_id", type_=sa.Uuid(as_uuid=False)),
+            sa.bindparam("epoch", type_=sa.BigInteger),
+            sa.bindparam("types", type_=sa.ARRAY(sa.Text)),
+            sa.bindparam("payloads", type_=sa.ARRAY(sa.dialects.postgresql.JSONB)),
+            *values,
+        )
     )
-)
+
+
+_APPEND = appending()
 
 _EVENTS = sa.select(events.c.seq, events.c.at, events.c.type, events.c.payload)
 
@@ -51,6 +65,27 @@ _READ = Prepared(
     )
     .order_by(events.c.seq)
     .limit(sa.bindparam("most", type_=sa.BigInteger))
+)
+
+_WANTED = (
+    sa.func.unnest(
+        sa.bindparam("thread_ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False))),
+        sa.bindparam("afters", type_=sa.ARRAY(sa.BigInteger)),
+    )
+    .table_valued("thread_id", "after", name="wanted")
+    .render_derived()
+)
+_FOUND = (
+    sa.select(events)
+    .where(events.c.thread_id == _WANTED.c.thread_id, events.c.seq > _WANTED.c.after)
+    .order_by(events.c.seq)
+    .limit(sa.bindparam("most", type_=sa.BigInteger))
+    .lateral("found")
+)
+_READ_SEVERAL = Prepared(
+    sa.select(_FOUND.c.thread_id, _FOUND.c.seq, _FOUND.c.at, _FOUND.c.type, _FOUND.c.payload)
+    .select_from(_WANTED.join(_FOUND, sa.true()))
+    .order_by(_FOUND.c.thread_id, _FOUND.c.seq)
 )
 
 _READ_TYPES = Prepared(
@@ -80,10 +115,17 @@ async def open_log(session: Session, thread_id: ThreadId) -> None:
     await session.execute(insert(event_logs).values(thread_id=thread_id).on_conflict_do_nothing())
 
 
-async def append(session: Session, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
+async def append(
+    session: Session,
+    thread_id: ThreadId,
+    facts: Sequence[Fact],
+    statement: Prepared = _APPEND,
+    values: Mapping[str, Any] = NOTHING,
+) -> tuple[Event, ...]:
     """Add `facts` to the thread's log, in order, in the caller's transaction.
 
-    The events exist for others only once that transaction is committed.
+    The events exist for others only once that transaction is committed. `statement` is one of
+    `appending`, with the `values` of what it writes beside them.
 
     Raises:
         WriterReplaced: the caller answers a turn (see `fence`) that is another process's by now.
@@ -93,8 +135,9 @@ async def append(session: Session, thread_id: ThreadId, facts: Sequence[Fact]) -
     fence = fence_of(thread_id)
     payloads = [storable(payload_of(fact)) for fact in facts]
     result = await session.execute(
-        _APPEND,
+        statement,
         {
+            **values,
             "n": len(facts),
             "thread_id": thread_id,
             "epoch": fence.epoch if fence else None,
@@ -173,6 +216,18 @@ class PostgresEventLog:
         values = {"thread_id": thread_id, "after": after, "most": limit}
         async with self._sessions() as session:
             return (await session.execute(_READ, values)).all()
+
+    async def read_several(
+        self, after: Mapping[ThreadId, int], *, limit: int
+    ) -> dict[ThreadId, list[Event]]:
+        """Of each thread the events after the one that is named, oldest first, at most `limit`."""
+        values = {"thread_ids": list(after), "afters": list(after.values()), "most": limit}
+        found: dict[ThreadId, list[Event]] = {thread_id: [] for thread_id in after}
+        async with self._sessions() as session:
+            rows = await session.execute(_READ_SEVERAL, values)
+        for thread_id, seq, at, type_, payload in rows:
+            found[thread_id].append(Event(thread_id, seq, at, fact_of(type_, payload)))
+        return found
 
     async def read_turns(
         self, thread_id: ThreadId, types: Iterable[str], *, last: int, after: int = 0

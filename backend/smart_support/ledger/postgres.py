@@ -5,12 +5,13 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
+import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound
-from smart_support.events.postgres import append, hold, storable
+from smart_support.events.postgres import append, appending, hold, storable
 from smart_support.events.records import (
     ApprovalAsked,
     ApprovalDecided,
@@ -491,24 +492,20 @@ class PostgresLedger(PostgresConsents):
             CallMade: this read has its result already; nothing is written.
             CallMoved: the write is not on its way any more.
         """
+        values = {
+            "content": storable(returned.content),
+            "code": returned.code,
+            "finished_at": now,
+            "url": call.url,
+            "etag": storable(etag),
+            "accepted": storable(accepted),
+            "check_at": now if state is CallState.AMBIGUOUS else None,
+        }
+        facts = [*attempt_facts(call.turn_id, call.id, attempts), returned]
+        if call.access == "read" and not call.asks:
+            return await self._finish_read(call, _planned(call, state) | values, attempts, facts)
         async with self._sessions.begin() as session:
-            values = {
-                "content": storable(returned.content),
-                "code": returned.code,
-                "finished_at": now,
-                "url": call.url,
-                "etag": storable(etag),
-                "accepted": storable(accepted),
-                "check_at": now if state is CallState.AMBIGUOUS else None,
-            }
-            if call.access == "read" and not call.asks:
-                made = await session.scalar(_ADD_READ, _planned(call, state) | values)
-                if made is None:
-                    known = await _known(session, tool_calls.c.id == call.id)
-                    assert known is not None
-                    raise CallMade(known)
-            else:
-                await _end(session, call, state, values)
+            await _end(session, call, state, values)
             if attempts:
                 await session.execute(
                     _ADD_ATTEMPT,
@@ -517,8 +514,26 @@ class PostgresLedger(PostgresConsents):
                         for attempt in attempts
                     ],
                 )
-            facts = [*attempt_facts(call.turn_id, call.id, attempts), returned]
             return await append(session, call.thread_id, facts)
+
+    async def _finish_read(
+        self,
+        call: PlannedCall,
+        values: dict[str, Any],
+        attempts: Sequence[Attempt],
+        facts: Sequence[Fact],
+    ) -> tuple[Event, ...]:
+        """One statement, which stands for itself: a read is written down only here."""
+        values["attempts"] = [storable(_columns(attempt)) for attempt in attempts]
+        try:
+            async with self._sessions() as session:
+                return await append(session, call.thread_id, facts, _ADD_READ, values)
+        except asyncpg.UniqueViolationError:
+            async with self._sessions() as session:
+                known = await _known(session, tool_calls.c.id == call.id)
+            if known is None:
+                raise
+            raise CallMade(known) from None
 
     async def tell(self, thread_id: ThreadId, facts: Sequence[Fact]) -> tuple[Event, ...]:
         """Add facts about calls whose rows stay as they are."""
@@ -761,12 +776,33 @@ _PLANNED = (
 )
 _ENDED = ("content", "code", "finished_at", "url", "etag", "accepted", "check_at")
 
-_ADD_READ = Prepared(
-    insert(tool_calls).on_conflict_do_nothing().returning(tool_calls.c.id), (*_PLANNED, *_ENDED)
+_TRIED = tuple(field.name for field in fields(Attempt))
+_ADD_ATTEMPT = Prepared(insert(tool_attempts), ("tool_call_id", *_TRIED))
+
+
+def _listed(names: Sequence[str], before: str = "") -> str:
+    return ", ".join(before + name for name in names)
+
+
+_OF_READ = tuple(name for name in (*_PLANNED, *_ENDED) if name != "thread_id")
+
+_ADD_READ = appending(
+    f"""
+    made AS (
+        INSERT INTO tool_calls (thread_id, {_listed(_OF_READ)})
+        SELECT :thread_id, {_listed(_OF_READ, ":")} FROM log
+        RETURNING id
+    ),
+    tried AS (
+        INSERT INTO tool_attempts (tool_call_id, {_listed(_TRIED)})
+        SELECT made.id, {_listed(_TRIED, "attempt.")}
+        FROM made, jsonb_populate_recordset(null::tool_attempts, :attempts) AS attempt
+    )
+    """,  # noqa: S608 - names of columns
+    *(sa.bindparam(name, type_=tool_calls.c[name].type) for name in _OF_READ),
+    sa.bindparam("attempts", type_=JSONB),
 )
-_ADD_ATTEMPT = Prepared(
-    insert(tool_attempts), ("tool_call_id", *(field.name for field in fields(Attempt)))
-)
+"""A read that has ended, unless there is one with this id: then a `UniqueViolationError`."""
 
 
 async def _end(

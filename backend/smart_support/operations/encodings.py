@@ -4,8 +4,11 @@ Sources: OpenAPI 3.0.4, 3.1.1 and 3.2.0, "Encoding Object" and "Header Object"; 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from smart_support.operations.document import Document, Unresolved
 from smart_support.operations.records import EncodingPlan, ParameterPlan
@@ -47,8 +50,50 @@ def is_own_part_header(name: str) -> bool:
     return name.lower() in _OWN
 
 
+def part_name(plan: ParameterPlan) -> str:
+    """How a part's header is told from another's of its name; places count from 1."""
+    part = plan["part"]
+    steps = [part] if isinstance(part, str) else part
+    return "__".join(str(step + 1) if isinstance(step, int) else step for step in steps)
+
+
 Found = tuple[ParameterPlan, Any, set[str]]
 """A header that is an argument: how it is sent, its schema, and what that refers to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a part stands in a body: the way to it, in plan and in words."""
+
+    way: tuple[str | int, ...] = ()
+    words: str = ""
+    each: bool = False
+    """There may be several: somewhere on the way is a list of parts."""
+    many: bool = False
+    """The last name on the way is that of a list, so that what is inside of it is repeated."""
+
+    @property
+    def further(self) -> bool:
+        """Whether it is more than a name of the first level."""
+        return len(self.way) > 1 or isinstance(self.way[0], int)
+
+    def position(self, place: int, *, each: bool) -> "_Place":
+        """The part at `place`; from there on each, if `each`."""
+        words = f"part {place + 1}"
+        if each:
+            words = f"each part from {place + 1} on" if place else "each part"
+        return self._inner(place, words, each=self.each or self.many or each, many=False)
+
+    def name(self, name: str, *, each: bool) -> "_Place":
+        """The part that is called so; if `each`, all of them."""
+        return self._inner(name, f"“{clean(name, 80)}”", each=self.each or self.many, many=each)
+
+    def _inner(self, step: str | int, words: str, *, each: bool, many: bool) -> "_Place":
+        words = f"{words} of {self.words}" if self.words else words
+        return _Place((*self.way, step), words, each, many)
+
+
+_TOP = _Place()
 
 
 class EncodingReader:
@@ -99,21 +144,26 @@ class EncodingReader:
 
     def by_position(self, schema: Any, media: Mapping[str, Any]) -> list[EncodingPlan]:
         """How each item of a list is written whose parts have no names; the last goes on."""
+        listed = self._listed(schema, media)
+        return [self.one(kind, encoding, multipart=True) for kind, encoding in listed]
+
+    def _listed(self, schema: Any, media: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+        """Of each place in such a list its schema and its Encoding Object; the last goes on."""
         schema = self._followed(schema)
         schema = schema if isinstance(schema, dict) else {}
         first, rest = media.get("prefixEncoding"), media.get("itemEncoding")
         first = first if isinstance(first, list) else []
         kinds = schema.get("prefixItems")
         kinds = kinds if isinstance(kinds, list) else []
-        plans = [
-            self.one(
-                kinds[place] if place < len(kinds) else schema.get("items", {}),
+        others = schema.get("items", {})
+        found = [
+            (
+                kinds[place] if place < len(kinds) else others,
                 first[place] if place < len(first) else rest,
-                multipart=True,
             )
             for place in range(max(len(first), len(kinds)))
         ]
-        return [*plans, self.one(schema.get("items", {}), rest, multipart=True)]
+        return [*found, (others, rest)]
 
     def one(
         self, schema: Any, encoding: Any, *, multipart: bool, each: bool = False
@@ -168,9 +218,7 @@ class EncodingReader:
         of_parts = essence.startswith("multipart/")
         if len(types) != 1 or not (of_parts or essence == _FORM):
             return EncodingPlan()
-        schema = self._followed(schema)
-        if each and isinstance(schema, dict) and schema.get("type") == "array":
-            schema = self._followed(schema.get("items"))
+        schema = self._item(schema) if each else self._followed(schema)
         if of_parts and isinstance(schema, dict) and _LISTS & schema.keys():
             return EncodingPlan(positions=self.by_position(schema, encoding))
         if self._is_file(schema, essence):
@@ -183,36 +231,92 @@ class EncodingReader:
 
     def arguments(self, name: str, encoding: Any) -> list[Found]:
         """The headers of the part `name` that the caller gives."""
-        found: list[Found] = []
+        return [self._argument(*each, name) for each in self._free(encoding)]
+
+    def arguments_inside(
+        self, schema: Any, media: Mapping[str, Any], plan: EncodingPlan
+    ) -> list[Found]:
+        """The same of parts that are inside of others or have no name, as `plan` has them."""
+        return list(self._inside_of(schema, media, plan, _TOP))
+
+    def _inside_of(
+        self, schema: Any, given: Mapping[str, Any], plan: EncodingPlan, at: "_Place"
+    ) -> Iterator[Found]:
+        """Those of a multipart document at `at`, whose Media Type or Encoding Object is `given`."""
+        if plan.get("positions"):
+            listed = self._listed(schema, given)
+            for place, (kind, encoding) in enumerate(listed):
+                each = place == len(listed) - 1
+                inner = at.position(place, each=each)
+                yield from self._of_part(kind, encoding, plan["positions"][place], inner)
+            return
+        encodings = given.get("encoding")
+        encodings = encodings if isinstance(encodings, dict) else {}
+        for name, kind in self.properties(schema).items():
+            item = self._item(kind)
+            inner = at.name(name, each=item is not self._followed(kind))
+            yield from self._of_part(
+                item, encodings.get(name), plan.get("encoding", {}).get(name, {}), inner
+            )
+
+    def _of_part(
+        self, schema: Any, encoding: Any, plan: EncodingPlan, at: "_Place"
+    ) -> Iterator[Found]:
+        if not isinstance(encoding, dict):
+            return
+        if at.further:
+            for header, described in self._free(encoding):
+                yield self._listed_argument(header, described, at)
+        of_parts = plan.get("content_type", "").lower().startswith("multipart/")
+        if of_parts and ("encoding" in plan or "positions" in plan):
+            yield from self._inside_of(schema, encoding, plan, at)
+
+    def _listed_argument(self, header: str, described: Mapping[str, Any], at: "_Place") -> Found:
+        """A header of a part that a name alone does not tell; of several such parts, for each."""
+        plan, schema, used = self._argument(header, described, list(at.way))
+        words = f"Header {clean(header, 80)} of {at.words}."
+        if at.each:
+            plan["each"] = True
+            words += " One value for each of them, in their order."
+            item = schema if plan["required"] else {"anyOf": [schema, {"type": "null"}]}
+            schema = {"type": "array", "items": item}
+        elif isinstance(schema, dict):
+            words = f"{words} {schema.get('description', '')}".rstrip()
+        else:
+            schema = {}
+        return plan, {**schema, "description": words}, used
+
+    def _free(self, encoding: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The headers of one part that can have more than one value."""
         for header, described in self._headers(encoding):
-            content = described.get("content")
-            media_type, source = None, described.get("schema", {"type": "string"})
-            if isinstance(content, dict) and content:
-                media_type, media = next(iter(content.items()))
-                media = self._followed(media)
-                source = media.get("schema") if isinstance(media, dict) else None
+            media_type, source = self._content(described)
             resolved = self._followed(source)
-            if resolved is False or _only_value(resolved) is not None:
-                continue
-            schema, used = self._schemas.convert(source)
-            if text := clean(described.get("description"), 700):
-                schema = {**schema, "description": text} if isinstance(schema, dict) else schema
-            plan: ParameterPlan = {
-                "argument": header,
-                "name": header,
-                "location": "part",
-                "style": "simple",
-                "explode": described.get("explode") is True,
-                "allow_reserved": False,
-                "media_type": str(media_type).partition(";")[0].lower() if media_type else None,
-                "required": described.get("required") is True,
-                "part": name,
-            }
-            default = resolved.get("default") if isinstance(resolved, dict) else None
-            if plan["required"] and default is not None:
-                plan["default"] = default
-            found.append((plan, schema, used))
-        return found
+            if resolved is not False and _only_value(resolved, media_type) is None:
+                yield header, described
+
+    def _argument(
+        self, header: str, described: Mapping[str, Any], part: str | list[str | int]
+    ) -> Found:
+        media_type, source = self._content(described)
+        schema, used = self._schemas.convert(source)
+        if text := clean(described.get("description"), 700):
+            schema = {**schema, "description": text} if isinstance(schema, dict) else schema
+        plan: ParameterPlan = {
+            "argument": header,
+            "name": header,
+            "location": "part",
+            "style": "simple",
+            "explode": described.get("explode") is True,
+            "allow_reserved": False,
+            "media_type": media_type,
+            "required": described.get("required") is True,
+            "part": part,
+        }
+        resolved = self._followed(source)
+        default = resolved.get("default") if isinstance(resolved, dict) else None
+        if plan["required"] and default is not None:
+            plan["default"] = default
+        return plan, schema, used
 
     def _headers(self, encoding: Any) -> list[tuple[str, Mapping[str, Any]]]:
         """The headers of one part that may be sent."""
@@ -226,11 +330,22 @@ class EncodingReader:
                 found.append((name, described))
         return found
 
+    def _content(self, described: Mapping[str, Any]) -> tuple[str | None, Any]:
+        """The media type of a header's value, if it has one, and its schema."""
+        content = described.get("content")
+        if not isinstance(content, dict) or not content:
+            return None, described.get("schema", {"type": "string"})
+        media_type, media = next(iter(content.items()))
+        media = self._followed(media)
+        source = media.get("schema") if isinstance(media, dict) else None
+        return str(media_type).partition(";")[0].lower(), source
+
     def _fixed(self, encoding: Mapping[str, Any]) -> dict[str, str]:
         """The headers of one part that can have one value only."""
         fixed = {}
         for name, described in self._headers(encoding):
-            value = _only_value(self._followed(described.get("schema")))
+            media_type, source = self._content(described)
+            value = _only_value(self._followed(source), media_type)
             if value is not None:
                 fixed[name] = value
         return fixed
@@ -254,6 +369,13 @@ class EncodingReader:
         if kind.get("format") == "byte" and kind.get("type") == "string":
             plan.setdefault("content_type", "application/octet-stream")
         return {}
+
+    def _item(self, schema: Any) -> Any:
+        """What one part is that is named so: of a list each item."""
+        schema = self._followed(schema)
+        if isinstance(schema, dict) and schema.get("type") == "array":
+            return self._followed(schema.get("items"))
+        return schema
 
     def _followed(self, schema: Any) -> Any:
         try:
@@ -378,7 +500,7 @@ def _with_types(types: list[str]) -> dict[str, Any]:
     return {"anyOf": [text, {**file, "properties": {**file["properties"], "content_type": named}}]}
 
 
-def _only_value(schema: Any) -> str | None:
+def _only_value(schema: Any, media_type: str | None) -> str | None:
     """The one text that a header can be, None if the caller has a choice."""
     if not isinstance(schema, dict):
         return None
@@ -386,7 +508,7 @@ def _only_value(schema: Any) -> str | None:
     if not isinstance(choices, list) or len(choices) != 1:
         return None
     (value,) = choices
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if isinstance(value, bool) or (isinstance(value, str) and "json" in (media_type or "")):
+        value = orjson.dumps(value).decode()
     text = str(value) if isinstance(value, (str, int, float)) else ""
     return text if text and _PRINTABLE.fullmatch(text) else None

@@ -4,24 +4,27 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, cast
 
 import orjson
 
+from smart_support.operations.bodies import (
+    BODY,
+    FORM,
+    Body,
+    BodyReader,
+    collection_style,
+    described,
+    essence_of,
+)
 from smart_support.operations.document import Document, Unusable
-from smart_support.operations.encodings import FILE_SCHEMA, EncodingReader
+from smart_support.operations.encodings import EncodingReader, part_name
 from smart_support.operations.records import BodyPlan, EncodingPlan, Location, ParameterPlan
 from smart_support.operations.schema import Schemas
 from smart_support.operations.text import clean
 
-BODY = "body"
-"""The argument that becomes the request's body, whatever its shape."""
 IDEMPOTENCY_HEADERS = {"idempotency-key", "x-idempotency-key"}
 
-_FORM = "application/x-www-form-urlencoded"
-_MULTIPART = "multipart/form-data"
-_JSON = "application/json"
 _SENT = {"query", "cookie", "querystring"}
 _PLACES = {
     place.lower(): place
@@ -35,10 +38,6 @@ _STYLES = {
     "cookie": {"form", "cookie"},
 }
 _DEFAULT_STYLE = {"path": "simple", "query": "form", "header": "simple", "cookie": "form"}
-_COLLECTION_STYLES = {
-    "csv": "form", "multi": "form", "ssv": "spaceDelimited", "tsv": "tabDelimited",
-    "pipes": "pipeDelimited",
-}  # fmt: skip
 
 # Headers that say who speaks, to whom and how the message is framed, or that turn one method
 # into another. They are the executor's alone.
@@ -54,13 +53,9 @@ _CREDENTIAL_HEADER = re.compile(
     r"(?:.*[-_])?(?:api[-_]?(?:key|token|secret)|(?:auth|access|security|session)[-_]?(?:token|key)"
     r"|(?:client|app)[-_]?secret|authorization)"
 )
-_PARTS = 7
-"""The rank of bodies of several parts that are no form."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEMPLATE = re.compile(r"\{([?&+#./;])([^{}/]+)\}|\{()([^{}/]+\*)\}")
 _VARIABLE = re.compile(r"\{([^{}/]+)\}")
-_PRINTABLE = re.compile(r"[\x20-\x7e]+")
-_TEXTUAL = re.compile(r"xml|json|yaml|csv|javascript|graphql|html|sql|text")
 _MINOR = re.compile(r"3\.(\d+)")
 
 
@@ -112,6 +107,7 @@ class ArgumentReader:
         self._credentials = credentials
         self._swagger = document.swagger
         self._encodings = EncodingReader(document, schemas, self._is_executors)
+        self._bodies = BodyReader(document, schemas, self._encodings)
         # Until 3.1 `allowReserved` spoke of the query alone.
         minor = _MINOR.match(document.dialect)
         self._reserved = (
@@ -157,9 +153,11 @@ class ArgumentReader:
             self._add_parameter(arguments, at, argument, sent[at])
         body = operation.get("requestBody")
         if (body is None or self._swagger) and ("body" in places or "formData" in places):
-            self._add_swagger_body(arguments, operation, merged)
-        elif body is not None:
-            self._add_body(arguments, body)
+            found = self._bodies.read_swagger(operation, merged)
+        else:
+            found = self._bodies.read(body) if body is not None else None
+        if found is not None:
+            self._add_body(arguments, found)
         return arguments
 
     def _parameters(self, listed: Any) -> dict[tuple[str, str], Mapping[str, Any]]:
@@ -231,7 +229,7 @@ class ArgumentReader:
         media_type, source = self._parameter_schema(parameter)
         schema, used = self._schemas.convert(source)
         if "description" in parameter:
-            schema = _described(schema, parameter["description"])
+            schema = described(schema, parameter["description"])
         style, explode = self._style(place, parameter)
         plan: ParameterPlan = {
             "argument": name,
@@ -248,7 +246,7 @@ class ArgumentReader:
         if plan["required"] and not versioned and (default := self._default(source)) is not None:
             plan["required"], plan["default"] = False, default
         if place == "querystring":
-            plan["style"], plan["media_type"] = "querystring", media_type or _FORM
+            plan["style"], plan["media_type"] = "querystring", media_type or FORM
             if encodings := self._query_encodings(parameter, source):
                 plan["encoding"] = encodings
         return parameter, schema, used, plan
@@ -282,16 +280,16 @@ class ArgumentReader:
         if isinstance(content, dict) and content:
             media_type, media = next(iter(content.items()))
             media = self._document.resolved(media)
-            return _essence(media_type), media.get("schema") if isinstance(media, dict) else None
+            return essence_of(str(media_type)), media.get("schema") if isinstance(
+                media, dict
+            ) else None
         return None, parameter.get("schema", {"type": "string"})
 
     def _style(self, place: str, parameter: Mapping[str, Any]) -> tuple[str, bool]:
         style, explode = parameter.get("style"), parameter.get("explode")
         style = style if isinstance(style, str) else None
         if self._swagger:
-            how = parameter.get("collectionFormat", "csv")
-            style = _COLLECTION_STYLES.get(how) if isinstance(how, str) else None
-            explode = how == "multi"
+            style, explode = collection_style(parameter)
             if place in {"path", "header"} and style == "form":
                 style = "simple"
         elif place in _STYLES and style not in _STYLES[place]:
@@ -301,148 +299,27 @@ class ArgumentReader:
         # (3.2 adds its style cookie).
         return style, explode if isinstance(explode, bool) else style in {"form", "cookie"}
 
-    def _add_body(self, arguments: Arguments, source: Any) -> None:
-        body = self._document.resolved(source)
-        content = body.get("content") if isinstance(body, dict) else None
-        if not isinstance(content, dict) or not content:
-            return
-        ranked = [
-            (rank, t)
-            for t, media in content.items()
-            if (rank := _rank(str(t))) is not None and (rank != _PARTS or _describes(media))
-        ]
-        if not ranked:
-            offered = ", ".join(clean(t, 80) for t in content)
-            raise Unusable(f"its body can only be sent as {offered}, which is not supported")
-        media_type = min(ranked, key=_by_rank)[1]
-        media = self._document.resolved(content[media_type])
-        media = media if isinstance(media, dict) else {}
-        self._set_body(
-            arguments,
-            media_type=str(media_type),
-            source=media.get("schema"),
-            required=body.get("required") is True,
-            description=body.get("description"),
-            media=media,
-        )
+    def _add_body(self, arguments: Arguments, body: Body) -> None:
+        arguments.definitions |= body.used
+        arguments.body = body.plan
+        for header in body.headers:
+            self._add_part_header(arguments, *header)
+        arguments.add(BODY, body.schema, required=body.plan["required"])
 
-    def _add_swagger_body(
-        self,
-        arguments: Arguments,
-        operation: Mapping[str, Any],
-        parameters: Mapping[tuple[str, str], Mapping[str, Any]],
+    def _add_part_header(
+        self, arguments: Arguments, plan: ParameterPlan, schema: Any, used: set[str]
     ) -> None:
-        fields = {name: part for (place, name), part in parameters.items() if place == "formData"}
-        bodies = [part for (place, _), part in parameters.items() if place == "body"]
-        if fields and bodies:
-            raise Unusable("it has both a body parameter and form fields")
-        consumes = operation.get("consumes", self._document.root.get("consumes"))
-        offered = [t for t in consumes if isinstance(t, str)] if isinstance(consumes, list) else []
-        if bodies:
-            ranked = [(rank, t) for t in offered if (rank := _rank(t)) is not None]
-            ranked = [pair for pair in ranked if _essence(pair[1]) not in {_FORM, _MULTIPART}]
-            if offered and not ranked:
-                # Bodies are never forms in 2.0; documents that say so mean their form fields only.
-                ranked = [(0, _JSON)]
-            self._set_body(
-                arguments,
-                media_type=min(ranked, key=_by_rank)[1] if ranked else _JSON,
-                source=bodies[0].get("schema"),
-                required=bodies[0].get("required") is True,
-                description=bodies[0].get("description"),
-                media={},
-            )
-        elif fields:
-            files = any(part.get("type") == "file" for part in fields.values())
-            multipart = files or (
-                _MULTIPART in map(_essence, offered) and _FORM not in map(_essence, offered)
-            )
-            self._set_body(
-                arguments,
-                media_type=_MULTIPART if multipart else _FORM,
-                source={
-                    "type": "object",
-                    "properties": {n: _form_field(part) for n, part in fields.items()},
-                    "required": [n for n, part in fields.items() if part.get("required") is True],
-                },
-                required=any(part.get("required") is True for part in fields.values()),
-                description=None,
-                media={
-                    "encoding": {
-                        name: dict(
-                            zip(("style", "explode"), self._style("query", part), strict=True)
-                        )
-                        for name, part in fields.items()
-                        if part.get("type") == "array" and part.get("items") != {"type": "file"}
-                    }
-                },
-            )
-
-    def _set_body(
-        self,
-        arguments: Arguments,
-        *,
-        media_type: str,
-        source: Any,
-        required: bool,
-        description: Any,
-        media: Mapping[str, Any],
-    ) -> None:
-        rank = _rank(media_type)
-        plan = BodyPlan(
-            argument=BODY,
-            media_type=_JSON if rank == 2 else media_type,
-            required=required,
-            binary=False,
-            encoding={},
-        )
-        schema, used = self._schemas.convert(source if source is not None else {})
-        if hidden := self._schemas.read_only(source):
-            plan["read_only"] = sorted(hidden)
-        if inside := self._schemas.read_only_inside(source):
-            plan["read_only_inside"] = inside
-        if rank in {3, 4, _PARTS}:
-            multipart = rank != 3
-            encodings = media.get("encoding")
-            encodings = encodings if isinstance(encodings, dict) else {}
-            properties = self._encodings.properties(source)
-            plan["encoding"] = self._encodings.by_name(properties, encodings, multipart=multipart)
-            written = EncodingPlan(encoding=plan["encoding"])
-            if multipart:
-                self._add_part_headers(arguments, properties, encodings)
-            if rank == _PARTS and not properties:
-                plan["positions"] = self._encodings.by_position(source, media)
-                written["positions"] = plan["positions"]
-            schema, used = self._encodings.with_files(source, schema, used, written)
-        elif rank == 5 or (rank == 6 and _is_textual(media_type)):
-            if not (isinstance(schema, dict) and schema.get("type") == "string"):
-                schema, used = (
-                    {"type": "string", "description": f"Text of type {media_type}."},
-                    set(),
-                )
-        elif rank == 6:
-            plan["binary"] = True
-            schema, used = dict(FILE_SCHEMA), set()
+        """Offer a header of one of the body's parts."""
+        argument = plan["argument"]
+        if argument in arguments.properties or argument == BODY:
+            argument = f"{argument}__{part_name(plan)}"
+        while argument in arguments.properties:
+            argument += "_"
+        plan["argument"] = argument
         arguments.definitions |= used
-        arguments.body = plan
-        arguments.add(BODY, _described(schema, description), required=required)
-
-    def _add_part_headers(
-        self, arguments: Arguments, properties: Mapping[str, Any], encodings: Mapping[str, Any]
-    ) -> None:
-        """Offer the headers of a body's parts that have more than one possible value."""
-        for name in properties:
-            for plan, schema, used in self._encodings.arguments(name, encodings.get(name)):
-                argument = plan["argument"]
-                if argument in arguments.properties or argument == BODY:
-                    argument = f"{argument}__{name}"
-                while argument in arguments.properties:
-                    argument += "_"
-                plan["argument"] = argument
-                arguments.definitions |= used
-                # Whether it is needed depends on whether its part is sent.
-                arguments.add(argument, schema, required=False)
-                arguments.parameters.append(plan)
+        # Whether it is needed depends on whether its part is sent.
+        arguments.add(argument, schema, required=False)
+        arguments.parameters.append(plan)
 
 
 def _plain_template(path: str, merged: dict[tuple[str, str], Mapping[str, Any]]) -> str:
@@ -477,53 +354,3 @@ def _argument_names(sent: Mapping[tuple[str, str], Any]) -> dict[tuple[str, str]
         taken.add(argument)
         names[at] = argument
     return names
-
-
-def _described(schema: Any, description: Any) -> Any:
-    text = clean(description, 700)
-    if not text or not isinstance(schema, dict):
-        return schema
-    return {**schema, "description": text}
-
-
-@lru_cache(maxsize=1024)
-def _essence(media_type: Any) -> str:
-    return str(media_type).partition(";")[0].strip().lower()
-
-
-def _by_rank(ranked: tuple[int, str]) -> int:
-    return ranked[0]
-
-
-@lru_cache(maxsize=1024)
-def _rank(media_type: str) -> int | None:
-    """How gladly a body of this type is built from arguments; lower is better, None is never."""
-    essence = _essence(media_type)
-    if essence == _JSON:
-        return 0
-    if essence.endswith("+json"):
-        return 1
-    if essence in {"*/*", "application/*"}:
-        return 2
-    if essence == _FORM:
-        return 3
-    if essence == _MULTIPART:
-        return 4
-    if essence in {"multipart/mixed", "multipart/related"}:
-        return _PARTS
-    if essence.startswith("multipart/") or not _PRINTABLE.fullmatch(media_type):
-        return None
-    return 5 if essence.startswith("text/") else 6
-
-
-def _describes(media: Any) -> bool:
-    return isinstance(media, dict) and isinstance(media.get("schema"), dict)
-
-
-def _form_field(part: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in part.items() if key != "required"}
-    return {**kept, "type": "string", "format": "binary"} if part.get("type") == "file" else kept
-
-
-def _is_textual(media_type: str) -> bool:
-    return _TEXTUAL.search(media_type) is not None

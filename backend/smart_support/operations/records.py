@@ -155,8 +155,12 @@ class ParameterPlan(TypedDict):
     """Of a part's header: it must be there where its part is."""
     default: NotRequired[Any]
     """Sent if no argument is given: of what is required, and so need not be said."""
-    part: NotRequired[str]
-    """Of a part's header: the property that is that part."""
+    part: NotRequired[str | list[str | int]]
+    """Of a part's header: the property that is that part; or, of one inside of another or without
+    a name, the way to it through `encoding` (names) and `positions` (places)."""
+    each: NotRequired[bool]
+    """Of a part's header: there may be several such parts, and a list has a value for each, in
+    the order in which they are sent. What is no list counts for all of them."""
     encoding: NotRequired[dict[str, "EncodingPlan"]]
     """How the fields of a query are written that is one parameter (`querystring`)."""
 
@@ -180,6 +184,11 @@ class EncodingPlan(TypedDict, total=False):
     """The same where its parts have no names, as in BodyPlan."""
 
 
+Framing = Literal["lines", "records"]
+"""How JSON texts that are sent one after the other are told apart: each ends its line, or is a
+record of RFC 7464."""
+
+
 class BodyPlan(TypedDict):
     """How the argument `argument` becomes the request's body."""
 
@@ -196,6 +205,8 @@ class BodyPlan(TypedDict):
     positions: NotRequired[list[EncodingPlan]]
     """Of a multipart body whose parts have no names: how each is written; the last one counts for
     all that follow."""
+    framing: NotRequired[Framing]
+    """Of a body that is a sequence of JSON texts, one for each item of the argument."""
 
 
 class RequestPlan(TypedDict):

@@ -1,22 +1,28 @@
 """The model's `body` argument into the bytes of a request: JSON, forms, parts, text, files.
 
-Sources: OpenAPI 3.1.1 and 3.2.0, "Encoding Object"; RFC 7578; RFC 2046, 5.1.
+Sources: OpenAPI 3.1.1 and 3.2.0, "Encoding Object"; RFC 7578; RFC 2046, 5.1; RFC 7464.
 """
 
 import base64
 import binascii
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote_plus, unquote
 
 import orjson
 
-from smart_support.operations.records import INSIDE_LIST, BodyPlan, EncodingPlan, ParameterPlan
+from smart_support.operations.records import (
+    INSIDE_LIST,
+    BodyPlan,
+    EncodingPlan,
+    Framing,
+    ParameterPlan,
+)
 from smart_support.tools.arguments import ArgumentsInvalid
 from smart_support.tools.styles import CONTROL, Pair, encode, in_header, one_line, pairs_of, text_of
 
@@ -67,9 +73,14 @@ def written(
     essence = media_type.partition(";")[0].strip().lower()
     if plan["binary"]:
         return _file(plan["argument"], value).content, media_type
+    if "framing" in plan:
+        return _sequence(plan["argument"], value, plan["framing"]), media_type
     if essence == FORM or essence.startswith("multipart/"):
         inside = EncodingPlan(encoding=plan["encoding"], positions=plan.get("positions", []))
-        return _of_parts(plan["argument"], value, inside, media_type, headers, values)
+        given = _PartHeaders(headers, values)
+        content, media_type = _of_parts(plan["argument"], value, inside, media_type, given, ())
+        given.require_all_sent()
+        return content, media_type
     if essence == "application/json" or essence.endswith("+json") or not isinstance(value, str):
         return orjson.dumps(value), media_type
     if essence.startswith("text/") and "charset" not in media_type.lower():
@@ -82,17 +93,17 @@ def _of_parts(
     value: Any,
     plan: EncodingPlan,
     media_type: str,
-    headers: Sequence[ParameterPlan] = (),
-    values: Given = MappingProxyType({}),
+    headers: "_PartHeaders",
+    way: tuple[str | int, ...],
 ) -> tuple[bytes, str]:
-    """A form or a multipart document, a body or a part of one, and its media type."""
+    """A form or a multipart document, a body or the part at `way`, and its media type."""
     essence = media_type.partition(";")[0].strip().lower()
     if essence == FORM:
         pairs = form_pairs(_object(place, value), plan.get("encoding", {}))
         return "&".join(
             f"{quote_plus(n)}={t.replace('%20', '+')}" for n, t in pairs
         ).encode(), media_type
-    parts = _parts(place, value, plan, headers, values, named=essence == _FORM_DATA)
+    parts = _parts(place, value, plan, headers, way, named=essence == _FORM_DATA)
     return _multipart(parts, media_type)
 
 
@@ -130,70 +141,134 @@ def form_pairs(value: Mapping[str, Any], encoding: Mapping[str, EncodingPlan]) -
     return pairs
 
 
+def _sequence(place: str, value: Any, framing: Framing) -> bytes:
+    """JSON texts one after the other: RFC 7464, 2.2; ndjson-spec 1.0.0, 3.1; jsonlines.org.
+
+    None of them holds a line break or a record separator: in JSON's strings both are escaped.
+    """
+    if not isinstance(value, list):
+        raise ArgumentsInvalid(f"{place}: must be a list, it is sent as a sequence")
+    before = b"\x1e" if framing == "records" else b""
+    return b"".join(before + orjson.dumps(item) + b"\n" for item in value)
+
+
+class _PartHeaders:
+    """The headers of parts that arguments set, by the way to the part."""
+
+    def __init__(self, plans: Sequence[ParameterPlan], values: Given) -> None:
+        self._values = values
+        self._sent: Counter[str] = Counter()
+        self._by_way: dict[tuple[str | int, ...], list[ParameterPlan]] = {}
+        for plan in plans:
+            part = plan["part"]
+            way = (part,) if isinstance(part, str) else tuple(part)
+            self._by_way.setdefault(way, []).append(plan)
+
+    def of(self, way: tuple[str | int, ...]) -> dict[str, str]:
+        """Those of one part that is sent, the next one at `way` if there are several.
+
+        Raises:
+            ArgumentsInvalid: one is missing, or cannot be a header.
+        """
+        found = {}
+        for plan in self._by_way.get(way, ()):
+            value = self._next(plan)
+            text = None if value is None else in_header(plan, value)
+            if text is not None:
+                found[plan["name"]] = text
+            elif plan["required"]:
+                which = _words(way) + (
+                    f", number {self._sent[plan['argument']]}" * ("each" in plan)
+                )
+                raise ArgumentsInvalid(f"{plan['argument']}: is required together with {which}")
+        return found
+
+    def _next(self, plan: ParameterPlan) -> Any:
+        argument = plan["argument"]
+        value = self._values.get(argument)
+        if plan.get("each") and isinstance(value, list):
+            place = self._sent[argument]
+            value = value[place] if place < len(value) else None
+        self._sent[argument] += 1
+        return plan.get("default") if value is None else value
+
+    def require_all_sent(self) -> None:
+        """Refuse values for more parts than there were: whoever gave them meant something."""
+        for plan in (plan for plans in self._by_way.values() for plan in plans):
+            value, sent = self._values.get(plan["argument"]), self._sent[plan["argument"]]
+            if plan.get("each") and isinstance(value, list) and len(value) > sent:
+                raise ArgumentsInvalid(
+                    f"{plan['argument']}: has {len(value)} values for {sent} parts"
+                )
+
+
+def _words(way: tuple[str | int, ...]) -> str:
+    steps = [f"part {step + 1}" if isinstance(step, int) else step for step in reversed(way)]
+    return " of ".join(steps)
+
+
 def _parts(
     place: str,
     value: Any,
     plan: EncodingPlan,
-    headers: Sequence[ParameterPlan],
-    values: Given,
+    headers: _PartHeaders,
+    way: tuple[str | int, ...],
     *,
     named: bool,
 ) -> Iterator[_Part]:
     """The parts of a multipart body: an object gives named ones, a list those without a name."""
     if isinstance(value, list) and not named:
-        encodings = plan.get("positions", [])
+        encodings = plan.get("positions") or [EncodingPlan()]
         for number, item in enumerate(value):
-            encoding = encodings[min(number, len(encodings) - 1)] if encodings else EncodingPlan()
-            yield _part(None, item, encoding, dict(encoding.get("headers", {})))
+            at = min(number, len(encodings) - 1)
+            inner = (*way, at)
+            own = {**encodings[at].get("headers", {}), **headers.of(inner)}
+            yield _part(None, item, encodings[at], own, headers, inner)
         return
     for name, item in _object(place, value).items():
         encoding = plan.get("encoding", {}).get(name, EncodingPlan())
         if CONTROL.search(name):
             raise ArgumentsInvalid(f"{CONTROL.sub('', name)[:80]}: its name must be one line")
-        if item is None:
+        items = [one for one in (item if isinstance(item, list) else [item]) if one is not None]
+        if not items:
             continue
-        own = {**encoding.get("headers", {}), **dict(_given_headers(headers, name, values))}
+        inner = (*way, name)
+        own = {**encoding.get("headers", {}), **headers.of(inner)}
         if "style" in encoding and not encoding.get("binary"):
             for key, text in pairs_of(encoding, item, name):
                 yield _Part(one_line(name, key), unquote(text).encode(), "text/plain", headers=own)
             continue
-        for one in item if isinstance(item, list) else [item]:
-            if one is not None:
-                yield _part(name, one, encoding, own)
+        for one in items:
+            yield _part(name, one, encoding, own, headers, inner)
 
 
-def _given_headers(headers: Sequence[ParameterPlan], part: str, values: Given) -> Iterator[Pair]:
-    """The headers that arguments set for one part."""
-    for header in headers:
-        if header.get("part") != part:
-            continue
-        value = values.get(header["argument"], header.get("default"))
-        text = None if value is None else in_header(header, value)
-        if text is not None:
-            yield header["name"], text
-        elif header["required"]:
-            raise ArgumentsInvalid(f"{header['argument']}: is required together with {part}")
-
-
-def _part(name: str | None, value: Any, plan: EncodingPlan, headers: dict[str, str]) -> _Part:
+def _part(
+    name: str | None,
+    value: Any,
+    plan: EncodingPlan,
+    own: dict[str, str],
+    headers: _PartHeaders,
+    way: tuple[str | int, ...],
+) -> _Part:
+    """One part with its `own` headers; `headers` has those of the parts inside of it."""
     content_type = plan.get("content_type", "")
     place = name or "body"
     if plan.get("binary"):
         file = _file(place, value)
         chosen = _chosen(place, file.content_type, plan)
-        return _Part(name, file.content, chosen, file.filename or name, headers)
+        return _Part(name, file.content, chosen, file.filename or name, own)
     if "encoding" in plan or "positions" in plan:
-        content, content_type = _of_parts(place, value, plan, content_type)
-        return _Part(name, content, content_type, headers=headers)
+        content, content_type = _of_parts(place, value, plan, content_type, headers, way)
+        return _Part(name, content, content_type, headers=own)
     if "json" in content_type:
-        return _Part(name, orjson.dumps(value), content_type, headers=headers)
+        return _Part(name, orjson.dumps(value), content_type, headers=own)
     if isinstance(value, (dict, list)):
         if content_type and "*" not in content_type:
             raise ArgumentsInvalid(f"{place}: must be the text of its {content_type}")
-        return _Part(name, orjson.dumps(value), "application/json", headers=headers)
+        return _Part(name, orjson.dumps(value), "application/json", headers=own)
     known = content_type and "*" not in content_type
     return _Part(
-        name, text_of(value).encode(), content_type if known else "text/plain", headers=headers
+        name, text_of(value).encode(), content_type if known else "text/plain", headers=own
     )
 
 

@@ -136,6 +136,8 @@ describe("credentials", () => {
 
     await button("Set login").click();
     await page.getByRole("combobox", { name: "Who is signed in" }).click();
+    await expect.element(page.getByRole("option", { name: /Each customer/ })).toBeVisible();
+    await expectAccessible();
     await page.getByRole("option", { name: /Each customer/ }).click();
     await page.getByLabelText("Client id").fill("shop-client");
     await button("Save").click();

@@ -1,22 +1,15 @@
 import {
   ActionIcon,
-  Button,
-  Menu,
   Popover,
   Text,
   useComputedColorScheme,
   useMantineColorScheme,
 } from "@mantine/core";
 import { Link } from "@tanstack/react-router";
-import { problemOf, type Role, useSession } from "../api/client";
+import { useSession } from "../api/client";
 import classes from "./frame.module.css";
 import { Icon } from "./icons";
-
-const ROLES: Record<Role, string> = {
-  customer: "Customer",
-  lead: "Support lead",
-  operator: "Operator",
-};
+import { PersonMenu } from "./PersonMenu";
 
 /** Where one can go, who one is, and what answers. */
 export function NavBar() {
@@ -62,65 +55,9 @@ export function NavBar() {
       <div className={classes.right}>
         <ModelBadge />
         <SchemeSwitch />
-        <Menu position="bottom-end" width={220}>
-          <Menu.Target>
-            <Button
-              variant="subtle"
-              color="gray"
-              px={8}
-              c="var(--text)"
-              leftSection={<Icon name="person" size={20} />}
-            >
-              <span className={classes.person}>
-                <span>{me.name}</span>
-                <span className={classes.role}>{ROLES[me.role]}</span>
-              </span>
-            </Button>
-          </Menu.Target>
-          <Menu.Dropdown>
-            <div style={{ padding: "8px 12px" }}>
-              <Text size="sm" fw={600}>
-                {me.name}
-              </Text>
-              <Text size="xs" c="var(--text-quiet)">
-                {ROLES[me.role]}
-                {me.email ? ` · ${me.email}` : ""}
-              </Text>
-            </div>
-            <Menu.Divider />
-            <SignOut />
-          </Menu.Dropdown>
-        </Menu>
+        <PersonMenu />
       </div>
     </header>
-  );
-}
-
-/** The token ends too, here or everywhere; whoever cannot be reached for that stays signed in. */
-function SignOut() {
-  const { api, signOut } = useSession();
-  const end = api.query.useMutation("post", "/api/me/sign-out", { onSuccess: signOut });
-  const leave = (everywhere: boolean) => end.mutate({ body: { everywhere } });
-  const shared = {
-    closeMenuOnClick: false,
-    disabled: end.isPending,
-    leftSection: <Icon name="out" size={16} />,
-  };
-  return (
-    <>
-      <Menu.Item {...shared} onClick={() => leave(false)}>
-        Sign out
-      </Menu.Item>
-      <Menu.Item {...shared} onClick={() => leave(true)}>
-        Sign out everywhere
-      </Menu.Item>
-      {end.isError && (
-        <>
-          <Menu.Label role="alert">{problemOf(end.error).title}</Menu.Label>
-          <Menu.Item onClick={signOut}>Leave this tab only</Menu.Item>
-        </>
-      )}
-    </>
   );
 }
 

@@ -30,4 +30,10 @@ export const theme = createTheme({
   },
   respectReducedMotion: true,
   cursorType: "pointer",
+  // What opens stays in the landmark or dialog that it belongs to: outside of one it is not part of
+  // the page for a screen reader. Of a menu the first item has the focus, not something unnamed.
+  components: {
+    Menu: { defaultProps: { withinPortal: false, withInitialFocusPlaceholder: false } },
+    Select: { defaultProps: { comboboxProps: { withinPortal: false } } },
+  },
 });
