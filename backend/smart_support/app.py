@@ -85,6 +85,7 @@ from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
 from smart_support.api.problems import PROBLEMS, install_problems
 from smart_support.api.sockets import Sockets
+from smart_support.chat.answering import MAX_RECOVERIES, TurnInterrupted, TurnLimits, TurnParts
 from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.desk import Desk
@@ -97,13 +98,7 @@ from smart_support.chat.places import Places
 from smart_support.chat.recovery import Recovery
 from smart_support.chat.relay import Relay
 from smart_support.chat.remember import Remembering
-from smart_support.chat.turn import (
-    MAX_RECOVERIES,
-    TurnInterrupted,
-    TurnLimits,
-    TurnParts,
-    TurnRunner,
-)
+from smart_support.chat.turn import TurnRunner
 from smart_support.chat.webhook import HandoffWebhook
 from smart_support.conversations.interrupted_postgres import PostgresInterruptions
 from smart_support.conversations.memory_postgres import PostgresMemories

@@ -311,7 +311,7 @@ async def measure_workers(scene: Scene) -> list[Figure]:
         pass  # only so that they have an API that they may call
     say("Measuring two processes")
     customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
-    return [await several(scene, customer)]
+    return await several(scene, customer)
 
 
 def _rest() -> Figure:
@@ -366,7 +366,7 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
     used = await measure_used(scene, own)
     figures += [rest, used, warm, growth, sockets, inserted, commits, *more.figures, *over.figures]
     customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
-    return [*figures, await several(scene, customer)]
+    return [*figures, *await several(scene, customer)]
 
 
 async def started_all(pid: int) -> None:
@@ -379,6 +379,9 @@ async def started_all(pid: int) -> None:
             return
     raise RuntimeError("the server does not come to rest")
 
+
+_DERIVED_SECONDS = 3.0
+"""How long it takes until what is derived of the last turns is."""
 
 _OPENED = {"floor": 0, "ours": 2}
 """Rows of opening a thread, which is not of a turn."""
@@ -418,9 +421,11 @@ class Beyond:
         self._refused.ours.append(len(refused))
 
 
-async def several(scene: Scene, customer: str) -> Figure:
-    """Turns per second of two worker processes beside one, each with both CPUs."""
-    figure = Figure(SEVERAL, "32 sessions: turns per second", "1/s", "more")
+async def several(scene: Scene, customer: str) -> list[Figure]:
+    """Turns per second of two worker processes beside one, each with both CPUs, and their CPU."""
+    speed = Figure(SEVERAL, "32 sessions: turns per second", "1/s", "more")
+    cpu = Figure(SEVERAL, "32 sessions: CPU of the processes per turn", "ms")
+    load = Scenario(32, 10)
     both = scene.measured | scene.others
     pin(0, both)
     pin_family(postmaster(scene.folder), both)
@@ -436,8 +441,12 @@ async def several(scene: Scene, customer: str) -> Figure:
                 target = Target(pid, postmaster(scene.folder), session)
                 await started_all(pid)
                 await run(target, Scenario(32, 3))
-                getattr(figure, side).append((await run(target, Scenario(32, 10))).per_second)
-    return figure
+                before = cpu_of_family(pid)
+                getattr(speed, side).append((await run(target, load)).per_second)
+                await asyncio.sleep(_DERIVED_SECONDS)
+                spent = cpu_of_family(pid) - before
+                getattr(cpu, side).append(spent * 1000 / (load.sessions * load.turns))
+    return [speed, cpu]
 
 
 async def main(arguments: argparse.Namespace) -> None:

@@ -7,8 +7,8 @@ from tests.support.turns import ADA, ORDER_1, REFUND, Desk
 
 from smart_support.agent.agents import parse_agents
 from smart_support.agent.prompts import FIND_TOOLS
+from smart_support.chat.answering import TurnLimits
 from smart_support.chat.offer import FOUND, PER_TURN, offer_tools
-from smart_support.chat.turn import TurnLimits
 from smart_support.events.records import ToolCalled, ToolReturned
 from smart_support.operations.records import ReviewState
 from smart_support.operations.review import Verdict, decide_all

@@ -12,8 +12,8 @@ from tests.support.model_endpoint import calls, says, stalled
 from tests.support.turns import ADA, NOTE, ORDER_1, REFUND, Desk, wire_problems
 from tests.support.upstream import waits
 
+from smart_support.chat.answering import MAX_RECOVERIES, RESUME_WITHIN
 from smart_support.chat.recovery import Recovery
-from smart_support.chat.turn import MAX_RECOVERIES, RESUME_WITHIN
 from smart_support.conversations.records import TurnNotOpen, TurnStatus
 from smart_support.conversations.tables import turns
 from smart_support.errors import DatabaseUnavailable

@@ -1,6 +1,7 @@
 """What goes from one process to another: in few and short pieces, and never twice or garbled."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import orjson
@@ -133,6 +134,34 @@ async def test_what_was_written_is_kept_only_until_everybody_has_looked() -> Non
             assert follower.waiting == (passed < LOOK_SECONDS)
 
 
+async def test_all_that_is_followed_is_said_again_in_few_words() -> None:
+    here, there = pair()
+    names = [thread_id(number) for number in range(1, 1_001)]
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(there.followers.follow(name))
+        there.relay._waiting.clear()
+        looked = asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            if looked.is_set():
+                await asyncio.Event().wait()
+            looked.set()
+
+        there.relay._sleep = sleep
+        task = asyncio.create_task(there.relay.look())
+        await looked.wait()
+        await asyncio.sleep(0)
+        await there.flush()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    assert len(there.wire.sent) == 7
+    assert all(len(payload.encode()) < 8_000 for payload in there.wire.sent)
+    assert all(here.relay._wanted_elsewhere(name) for name in names)
+
+
 async def test_what_no_hint_told_of_is_found_by_looking() -> None:
     _, there = pair()
     with there.followers.follow(ONE) as follower:
@@ -153,7 +182,7 @@ async def test_a_stop_reaches_the_others_and_not_itself() -> None:
 def test_noise_on_the_wire_is_left_alone() -> None:
     here, _ = pair()
 
-    for payload in ("", "{", "[]", "7", '{"x": 1}', "null"):
+    for payload in ("", "{", "[]", "7", '{"x": 1}', "null", '{"f": 1}', '{"f": [[]]}'):
         here.relay.take(payload)
 
     assert here.stopped == []

@@ -12,7 +12,7 @@ from tests.support.upstream import answers, waits
 
 from smart_support.agent.prompts import AT_A_CAP
 from smart_support.agent.state import LiveText
-from smart_support.chat.turn import TurnLimits
+from smart_support.chat.answering import TurnLimits
 from smart_support.conversations.records import TurnStatus
 from smart_support.database import Sessions
 from smart_support.events.records import Event, HandoffAsked, ToolReturned, TurnClosed, TurnOpened

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.operations.documents import (
     body_schema,
     json_body,
@@ -279,6 +281,26 @@ class TestDocuments:
         assert len(spec.operations) == 6
         assert [one.key for one in spec.skipped] == ["POST /p0", "POST /p3", "POST /p6"]
 
+    @pytest.mark.parametrize(
+        "media",
+        [
+            {"schema": {"type": "array"}},
+            {"itemSchema": {"type": "string"}},
+            {"schema": {"$ref": "#/components/schemas/List"}},
+        ],
+    )
+    def test_refuse_a_form_whose_parts_have_no_names(self, media: Any) -> None:
+        """RFC 7578, 4.2; no argument may write the Content-Disposition that would name them."""
+        body = {"requestBody": {"content": {"multipart/form-data": media}}}
+        listed = {"schemas": {"List": {"type": "array"}}}
+
+        reason = skipped_reason(body, method="post", version="3.2.0", components=listed)
+
+        assert "can only be sent as multipart/form-data" in reason
+        also = {"requestBody": {"content": {"multipart/form-data": media, "text/plain": {}}}}
+        draft = operation_of(also, method="post", version="3.2.0", components=listed)
+        assert draft.request_plan["body"]["media_type"] == "text/plain"  # type: ignore[index]
+
     def test_say_which_types_of_body_they_offer_in_vain(self) -> None:
         body = {"requestBody": {"content": {"multipart/mixed": {}, "multipart/related": {}}}}
 
@@ -288,3 +310,37 @@ class TestDocuments:
             "It cannot be used: its body can only be sent as multipart/mixed, multipart/related, "
             "which is not supported."
         )
+
+
+WORDS = [
+    "schema", "itemSchema", "encoding", "prefixEncoding", "itemEncoding", "headers",
+    "contentType", "content", "type", "items", "prefixItems", "properties", "required", "const",
+    "default", "style", "$ref", "a", "X-A", "Content-Type", "multipart/mixed", "text/plain",
+    "array", "object", "string",
+]  # fmt: skip
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(WORDS),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+KINDS_OF_BODY = [
+    "multipart/form-data", "multipart/mixed", "application/jsonl", "application/a+json-seq",
+    "application/x-www-form-urlencoded", "application/json",
+]  # fmt: skip
+
+
+@given(st.sampled_from(KINDS_OF_BODY), ANYTHING)
+def test_whatever_a_document_says_of_a_body_it_is_an_operation_or_a_reason(
+    media_type: str, media: Any
+) -> None:
+    content = {media_type: media}
+    paths = {"/p": {"post": {"requestBody": {"content": content}}}}
+
+    spec = spec_of(openapi(paths, "3.2.0"))
+
+    assert len(spec.operations) + len(spec.skipped) == 1
+    assert all(skipped.reason for skipped in spec.skipped)
+    for operation in spec.operations:
+        assert not {"Content-Type", "content-type"} & operation.schema["properties"].keys()

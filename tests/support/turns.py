@@ -32,6 +32,7 @@ from smart_support.agent.agents import Agents, read_agents
 from smart_support.agent.checkpoints import StoredCheckpoints, forget, stored_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.model import StreamingChatOpenAI, open_model
+from smart_support.chat.answering import TURNS_AT_ONCE, TURNS_WAITING, TurnLimits, TurnParts
 from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
 from smart_support.chat.follow import Followers
@@ -39,14 +40,7 @@ from smart_support.chat.limits import MessageLimiter
 from smart_support.chat.past import PastEvents
 from smart_support.chat.places import Places
 from smart_support.chat.recovery import Recovery
-from smart_support.chat.turn import (
-    TURNS_AT_ONCE,
-    TURNS_WAITING,
-    Accepted,
-    TurnLimits,
-    TurnParts,
-    TurnRunner,
-)
+from smart_support.chat.turn import Accepted, TurnRunner
 from smart_support.conversations.postgres import (
     PostgresConversations,
     PostgresConversationTracker,

@@ -13,7 +13,7 @@ from tests.support.turns import NOTE, REFUND, Desk, open_desk
 from tests.support.upstream import answers, waits
 from tests.tools.test_call import LIMITS, until_blocked, write
 
-from smart_support.chat.turn import TurnInterrupted
+from smart_support.chat.answering import TurnInterrupted
 from smart_support.conversations.tables import turns
 from smart_support.database.engine import open_engine, psycopg_dsn
 from smart_support.database.engine import sessions as sessions_on

@@ -422,6 +422,11 @@ class TestSequences:
         assert (shown.body, shown.body_bytes) == ("1\n2\n", 4)
         assert ("content-type", "application/jsonl") in [(n.lower(), v) for n, v in shown.headers]
 
+    def test_are_shown_with_the_separators_that_nobody_sees(self) -> None:
+        shown = dry_run(self.operation({}, "application/json-seq"), BASE, {"body": [1, {}]})
+
+        assert (shown.body, shown.body_bytes) == ("‹U+001E›1\n‹U+001E›{}\n", 7)
+
     def test_that_are_framed_in_another_way_wait_for_a_person_again(self) -> None:
         before = self.operation({})
         after = self.operation({}, "application/json-seq")

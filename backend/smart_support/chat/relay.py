@@ -32,6 +32,9 @@ LOOK_SECONDS = 5.0
 MAX_PIECE = 1_200
 """Characters in one notification: at most 8,000 bytes however they are escaped."""
 
+MOST_FOLLOWED = 150
+"""Threads that one notification says are followed: of 36 characters each, with their quotes."""
+
 MAX_WAITING = 5_000
 
 
@@ -112,6 +115,10 @@ class Relay:
                 if (take := self._broadcasts.get(told["k"])) is not None:
                     take(str(told["p"]), told["d"])
                 return
+            if "f" in told:
+                for followed in told["f"]:
+                    self._be_wanted(str(followed))
+                return
             thread_id = str(told["t"])
         except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
             log.warning("hint_not_understood")
@@ -144,8 +151,8 @@ class Relay:
             await self._sleep(LOOK_SECONDS)
             self._forget()
             followed = self._followers.followed()
-            for thread_id in followed:
-                self._want(thread_id)
+            for place in range(0, len(followed), MOST_FOLLOWED):
+                self._say({"f": followed[place : place + MOST_FOLLOWED]})
             await self.catch_up()
 
     async def catch_up(self) -> None:
@@ -199,7 +206,7 @@ def _joined(waiting: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     joined: list[dict[str, Any]] = []
     of_thread: dict[ThreadId, dict[str, Any]] = {}
     for told in waiting:
-        if "k" in told:
+        if "t" not in told:
             joined.append(told)
             continue
         last = of_thread.get(told["t"])

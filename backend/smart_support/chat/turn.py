@@ -4,44 +4,21 @@ A turn is a task of the application. Sockets come and go; the turn goes on.
 """
 
 import asyncio
-import contextlib
-import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
 from uuid_utils import uuid7
 
-from smart_support.agent.agents import Agents, read_agents
-from smart_support.agent.caps import DEFAULT_CAPS, Caps
-from smart_support.agent.graph import TurnGraph
-from smart_support.agent.history import past_messages, turn_so_far
-from smart_support.agent.prompts import PROMPT_VERSION
-from smart_support.agent.routing import choose_agent
-from smart_support.agent.run import Asked, Step, Thought, run_turn
-from smart_support.agent.state import (
-    Answer,
-    ChatModel,
-    LiveText,
-    ToolCallState,
-    TurnContext,
-)
-from smart_support.agent.work import at_work, last_agent
-from smart_support.chat.calls import CallRecovery
+from smart_support.chat.answering import Answerer, Run, TurnParts
 from smart_support.chat.customers import Customers
-from smart_support.chat.follow import Followers, Waiting
-from smart_support.chat.limits import FewAtOnce, MessageLimiter
-from smart_support.chat.offer import PER_TURN, offer_tools
-from smart_support.chat.past import PastEvents
-from smart_support.chat.places import Busy, Place, Places
+from smart_support.chat.follow import Waiting
+from smart_support.chat.limits import FewAtOnce
+from smart_support.chat.places import Busy, Place
 from smart_support.chat.questions import Asking
-from smart_support.chat.remember import Remembering
-from smart_support.conversations.postgres import PostgresConversations, PostgresHandoffs
 from smart_support.conversations.records import Thread, Turn, TurnNotOpen, TurnStatus
 from smart_support.errors import (
-    ClientAction,
     DatabaseUnavailable,
     ErrorCategory,
     NotAllowed,
@@ -49,10 +26,7 @@ from smart_support.errors import (
     SupportError,
 )
 from smart_support.events.fence import Fence, WriterReplaced, fenced
-from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import (
-    AgentChanged,
-    ApprovalAsked,
     Event,
     Fact,
     HandoffAsked,
@@ -60,38 +34,21 @@ from smart_support.events.records import (
     ThreadId,
     TurnClosed,
     TurnId,
-    TurnOpened,
     TurnParked,
-    TurnTakenOver,
 )
 from smart_support.identity.people import Person, Role
-from smart_support.ledger.consent import Verdict
-from smart_support.ledger.postgres import Decided, PostgresLedger
+from smart_support.ledger.postgres import Decided
 from smart_support.ledger.records import Approval
-from smart_support.operations.postgres import PostgresOperations
 from smart_support.telemetry import metrics
-from smart_support.telemetry.handler import ERROR_HANDLER, ErrorContext, ErrorHandler
+from smart_support.telemetry.handler import ErrorContext
 from smart_support.telemetry.logs import new_correlation_id
 from smart_support.telemetry.tracing import Attributes, span
-from smart_support.tools.build import Tool
-from smart_support.tools.call import ToolCaller
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
 
-_ONE_AGENT = read_agents(None)
-
-MAX_RECOVERIES = 3
-"""How often a turn is taken over before it is given up: what it does may be what kills us."""
-
 STORED_AT_ONCE = 4
 """Messages of one thread that this process stores at the same time, each on a connection."""
-
-TURNS_AT_ONCE, TURNS_WAITING = 128, 64
-"""Turns that a process answers at once, and how many more it takes in that wait for that."""
-
-RESUME_WITHIN = 900.0
-"""Seconds after which a turn is not gone on with any more: nobody waits for its answer."""
 
 
 class TurnTimeout(SupportError):
@@ -106,102 +63,12 @@ class TurnTimeout(SupportError):
     )
 
 
-class TurnInterrupted(SupportError):
-    """The process that answered stopped before it was done."""
-
-    code = "REC_TURN_INTERRUPTED"
-    status = 503
-    severity = Severity.HIGH
-    user_message = (
-        "I was interrupted while answering. Anything that I had already done is listed above; "
-        "please ask again if something is missing."
-    )
-    close_code = 1001
-    action = ClientAction.RETRY
-
-
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """What became of a message: which turn answers it, and whether it was known or has to wait."""
 
     turn_id: TurnId
     status: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnLimits:
-    """How long a turn may take, in seconds, and how often it may ask the model."""
-
-    timeout: float = 180.0
-    max_model_calls: int = 8
-    approval_ttl: float = 86_400.0
-    caps: Caps = DEFAULT_CAPS
-    interrupt: bool = False
-    """Whether a message stops the answer before it; otherwise it waits for its turn."""
-    tools_per_turn: int = PER_TURN
-    """Tools that each agent is offered for a message; the model can find more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnParts:
-    """What a TurnRunner works with."""
-
-    conversations: PostgresConversations
-    handoffs: PostgresHandoffs
-    log: PostgresEventLog
-    past: PastEvents
-    ledger: PostgresLedger
-    calls: CallRecovery
-    operations: PostgresOperations
-    graph: TurnGraph
-    model: ChatModel
-    caller: ToolCaller
-    followers: Followers
-    limiter: MessageLimiter
-    limits: TurnLimits
-    noticed: Callable[[ThreadId], None]
-    """Told of each thread that has new events."""
-    agents: Callable[[], Agents] = lambda: _ONE_AGENT
-    """The agents as they are now; they may be loaded anew between turns."""
-    places: Places = field(default_factory=lambda: Places(TURNS_AT_ONCE, TURNS_WAITING))
-    """Bounds how many turns are answered at once."""
-    forget: Callable[[TurnId], Any]
-    """Deletes the checkpoints of a turn that is over."""
-    remember: Remembering | None = None
-    """Keeps the history short; without it old turns are drawn out anew for each turn."""
-    alive: Callable[[], bool] = lambda: True
-    """Whether this process still holds the lock that says that its turns are answered."""
-    cancel_elsewhere: Callable[[ThreadId], None] = lambda _: None
-    """Asks the other processes to stop answering in a thread."""
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    monotonic: Callable[[], float] = time.monotonic
-    errors: ErrorHandler = ERROR_HANDLER
-    observed: Callable[[Sequence[Event]], None] = lambda _: None
-    """Told once of each committed event."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """What is counted while a turn runs. `taken_over`: after how many seconds, if it was."""
-
-    turn: Turn
-    correlation_id: str
-    started: float
-    """When answering began: whatever the turn waited before does not count."""
-    place: Place
-    taken_over: float | None = None
-    agent: str = _ONE_AGENT.first
-    crowded: bool = False
-    """Whether notes of the thread may be due after the turn."""
-    first_token: float | None = None
-    model_calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    answer: Answer | None = None
-    asked: tuple[ToolCallState, ...] = ()
-    approvals: list[str] = field(default_factory=list)
-    waiting_for: tuple[str, ...] = ()
-    """Ids of the tool calls that need a yes before the turn can go on."""
 
 
 class TurnRunner:
@@ -231,6 +98,7 @@ class TurnRunner:
             clock=parts.clock,
             ttl=parts.limits.approval_ttl,
         )
+        self._answerer = Answerer(parts, self._customers, self._asking)
 
     async def open_thread(self, person: Person) -> Thread:
         """Begin a conversation of a customer.
@@ -424,14 +292,12 @@ class TurnRunner:
             self._spawn(turn)
 
     async def record(self, thread_id: ThreadId, facts: Sequence[Fact]) -> None:
-        """Add facts to a thread's log and tell everybody."""
-        self.publish(thread_id, await self._parts.log.append(thread_id, facts))
+        """As `TurnParts.record`."""
+        await self._parts.record(thread_id, facts)
 
     def publish(self, thread_id: ThreadId, events: Sequence[Event]) -> None:
-        """Tell those who follow the thread, and what is derived from it, of committed events."""
-        self._parts.followers.publish(thread_id, events)
-        self._parts.noticed(thread_id)
-        self._parts.observed(events)
+        """As `TurnParts.publish`."""
+        self._parts.publish(thread_id, events)
 
     def resume(self, turn: Turn) -> None:
         """Begin to answer a turn that has just become the thread's open one."""
@@ -531,7 +397,7 @@ class TurnRunner:
     async def _run(
         self, turn: Turn, place: Place, taken_over: float | None, correlation_id: str
     ) -> None:
-        run = _Run(turn, correlation_id, self._parts.monotonic(), place, taken_over)
+        run = Run(turn, correlation_id, self._parts.monotonic(), place, taken_over)
         with (
             structlog.contextvars.bound_contextvars(
                 thread_id=turn.thread_id, turn_id=turn.id, correlation_id=run.correlation_id
@@ -550,7 +416,7 @@ class TurnRunner:
                 log.warning("turn_set_aside")
                 self._set_aside.add(turn.id)
 
-    async def _answer_and_settle(self, run: _Run) -> None:
+    async def _answer_and_settle(self, run: Run) -> None:
         try:
             await self._answer_in_time(run)
         except asyncio.CancelledError:
@@ -573,7 +439,7 @@ class TurnRunner:
             else:
                 await self._close(run, "done", None)
 
-    async def _hand_off_at_deadline(self, run: _Run) -> None:
+    async def _hand_off_at_deadline(self, run: Run) -> None:
         turn = run.turn
         asked = HandoffAsked(
             turn_id=turn.id,
@@ -582,12 +448,12 @@ class TurnRunner:
         )
         self.publish(turn.thread_id, await self._parts.handoffs.ask(turn.thread_id, asked))
 
-    def _handled(self, run: _Run, error: Exception) -> SupportError:
+    def _handled(self, run: Run, error: Exception) -> SupportError:
         """The error as the catalogue names it, after the handler has seen it."""
         context = ErrorContext(place="turn", operation=run.agent)
         return self._parts.errors.handle(error, context).error
 
-    async def _answer_in_time(self, run: _Run) -> None:
+    async def _answer_in_time(self, run: Run) -> None:
         if run.turn.id in self._cancelled:
             self._settling.add(run.turn.id)
             raise asyncio.CancelledError
@@ -595,12 +461,12 @@ class TurnRunner:
         try:
             await self._wait_for_place(run)
             async with asyncio.timeout(self._parts.limits.timeout):
-                await self._answer(run)
+                await self._answerer.answer(run)
         finally:
             self._answering.discard(run.turn.id)
             self._settling.add(run.turn.id)
 
-    async def _wait_for_place(self, run: _Run) -> None:
+    async def _wait_for_place(self, run: Run) -> None:
         turn = run.turn
 
         def tell(before: int) -> None:
@@ -617,169 +483,7 @@ class TurnRunner:
         run.started = self._parts.monotonic()
         log.info("turn_begun", run=turn.run, waited_ms=_milliseconds(waited))
 
-    async def _answer(self, run: _Run) -> None:
-        parts, turn = self._parts, run.turn
-        if run.taken_over is not None and not await self._may_go_on(run, run.taken_over):
-            return
-        person = await self._customers.of(turn.thread_id)
-        past = await parts.past.read(turn.thread_id)
-        agents = parts.agents()
-        offered = await offer_tools(
-            parts.operations,
-            agents,
-            person.claims(),
-            past,
-            text=turn.text,
-            turn_id=turn.id,
-            per_turn=parts.limits.tools_per_turn,
-        )
-        tools = offered.tools
-        run.agent = self._agent_for(run, past, agents, tools)
-        await self.record(turn.thread_id, [self._beginning(run, agents, past)])
-        decided: dict[str, Verdict] = {}
-        so_far = None
-        if turn.run > 1 or run.taken_over is not None:
-            decided = {
-                call_id: verdict
-                for call_id, verdict in (await parts.ledger.verdicts(turn.id)).items()
-                if verdict["decision"] != "pending"
-            }
-            so_far = turn_so_far(past, turn.id)
-        # The checkpoint of a turn that was taken over knows less than the log.
-        decisions = decided if turn.run > 1 and run.taken_over is None else None
-        context = TurnContext(
-            thread_id=turn.thread_id,
-            turn_id=turn.id,
-            correlation_id=run.correlation_id,
-            agent=run.agent,
-            agents=at_work(
-                agents,
-                tools,
-                customer=person.name,
-                today=parts.clock().date(),
-                more=offered.more,
-            ),
-            actor=person.id,
-            claims=person.claims(),
-            history=await self._history(run, past),
-            model=parts.model,
-            caller=parts.caller,
-            log=parts.log,
-            handoffs=parts.handoffs,
-            max_model_calls=parts.limits.max_model_calls,
-            caps=parts.limits.caps,
-            seconds=lambda: parts.monotonic() - run.started,
-            decisions=decided,
-            find=offered.find,
-        )
-        async with contextlib.aclosing(run_turn(parts.graph, context, decisions, so_far)) as steps:
-            async for step in steps:
-                self._take(run, step)
-        if run.asked:
-            await self._ask(run, context)
-            run.waiting_for = tuple(called["id"] for called in run.asked)
-
-    async def _history(self, run: _Run, past: Sequence[Event]) -> list[dict[str, Any]]:
-        turn, remember = run.turn, self._parts.remember
-        if remember is None:
-            return past_messages(past, turn.id, turn.text)
-        history = await remember.history(turn, past)
-        run.crowded = history.crowded
-        return history.messages
-
-    async def _may_go_on(self, run: _Run, after: float) -> bool:
-        """See to what the one before left behind; False if the turn only waits for a yes.
-
-        Raises:
-            TurnInterrupted: it is too late, or was tried too often.
-        """
-        parts, turn = self._parts, run.turn
-        await parts.calls.find_lost(turn.thread_id, turn.id)
-        if turn.recoveries > MAX_RECOVERIES or after > RESUME_WITHIN:
-            raise TurnInterrupted(f"taken over {turn.recoveries} times, after {after:.0f} s")
-        log.warning("turn_taken_over", time=turn.recoveries, after=round(after, 1))
-        states = await parts.ledger.decisions(turn.id)
-        if "pending" not in states.values():
-            return True
-        run.waiting_for = tuple(call_id for call_id, state in states.items() if state == "pending")
-        return False
-
-    def _beginning(self, run: _Run, agents: Agents, past: Sequence[Event]) -> Fact:
-        turn = run.turn
-        begun = any(
-            isinstance(event.fact, TurnOpened)
-            and (event.fact.turn_id, event.fact.run) == (turn.id, turn.run)
-            for event in past
-        )
-        if begun and run.taken_over is not None:
-            return TurnTakenOver(
-                turn_id=turn.id,
-                run=turn.run,
-                time=turn.recoveries,
-                correlation_id=run.correlation_id,
-            )
-        return TurnOpened(
-            turn_id=turn.id,
-            run=turn.run,
-            agent=run.agent,
-            versions={
-                "agents": agents.version,
-                "prompt": PROMPT_VERSION,
-                "model": self._parts.model.model_name,
-            },
-            correlation_id=run.correlation_id,
-        )
-
-    def _agent_for(
-        self,
-        run: _Run,
-        past: Sequence[Event],
-        agents: Agents,
-        tools: Mapping[str, Mapping[str, Tool]],
-    ) -> str:
-        turn = run.turn
-        if (
-            turn.run > 1 or run.taken_over is not None
-        ):  # whoever asked for the yes goes on, unless there is no such agent now
-            before = last_agent(past, turn.id)
-            return before if before is not None and before in agents.by_name else agents.first
-        return choose_agent(turn.text, agents, tools, last_agent(past))
-
-    def _take(self, run: _Run, step: Step) -> None:
-        match step:
-            case LiveText():
-                if run.first_token is None:
-                    run.first_token = self._parts.monotonic()
-                self._parts.followers.publish(run.turn.thread_id, [step])
-            case Answer():
-                run.answer = step
-            case Thought():
-                run.model_calls += 1
-                run.input_tokens += step.input_tokens
-                run.output_tokens += step.output_tokens
-            case Asked():
-                run.asked = step.calls
-            case _:
-                for event in step:
-                    if isinstance(event.fact, AgentChanged):
-                        run.agent = event.fact.after
-                self.publish(run.turn.thread_id, step)
-
-    async def _ask(self, run: _Run, context: TurnContext) -> None:
-        events = await self._asking.ask(
-            run.asked,
-            context.at(run.agent).tools,
-            context.claims,
-            thread_id=context.thread_id,
-            turn_id=context.turn_id,
-            actor=context.actor,
-        )
-        run.approvals = [
-            event.fact.approval_id for event in events if isinstance(event.fact, ApprovalAsked)
-        ]
-        self.publish(run.turn.thread_id, events)
-
-    async def _park(self, run: _Run) -> None:
+    async def _park(self, run: Run) -> None:
         turn = run.turn
         approvals = run.approvals or await self._parts.ledger.open_questions(turn.id)
         fact = TurnParked(turn_id=turn.id, run=turn.run, approval_ids=approvals)
@@ -787,7 +491,7 @@ class TurnRunner:
         if "pending" not in (await self._parts.ledger.decisions(turn.id)).values():
             await self.unpark(turn.id)  # answered while it was being parked
 
-    async def _close(self, run: _Run, status: str, error: SupportError | None) -> None:
+    async def _close(self, run: Run, status: str, error: SupportError | None) -> None:
         parts, turn = self._parts, run.turn
         if status != "done":
             await parts.calls.lose(turn.thread_id, turn.id)
@@ -795,7 +499,7 @@ class TurnRunner:
             self.publish(turn.thread_id, withdrawn)
             await parts.calls.close_unsent(turn.thread_id, turn.id)
         facts: list[Fact] = []
-        if (said := self._said(run)) is not None:
+        if (said := self._answerer.said(run)) is not None:
             facts.append(
                 MessageFinished(
                     turn_id=turn.id, message_id=said.message_id, text=said.text, agent=run.agent
@@ -824,14 +528,7 @@ class TurnRunner:
         if turn.run > 1 or turn.recoveries or run.asked:  # else there is no checkpoint
             await parts.forget(turn.id)
 
-    def _said(self, run: _Run) -> Answer | None:
-        """The answer, or as much of it as the customer has seen when it broke off."""
-        if run.answer is not None:
-            return run.answer if run.answer.text else None
-        writing = self._parts.followers.written(run.turn.thread_id)
-        return Answer(writing.message_id, writing.text) if writing and writing.text else None
-
-    async def _settle(self, run: _Run, status: TurnStatus, facts: Sequence[Fact]) -> None:
+    async def _settle(self, run: Run, status: TurnStatus, facts: Sequence[Fact]) -> None:
         turn = run.turn
         events, following = await self._parts.conversations.settle(
             turn.thread_id, turn.id, status, facts, open_next=not self._closing

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from smart_support.operations.document import Document, Unresolved, Unusable
-from smart_support.operations.encodings import FILE_SCHEMA, EncodingReader, Found
+from smart_support.operations.encodings import FILE_SCHEMA, EncodingReader
+from smart_support.operations.part_headers import Found
 from smart_support.operations.records import BodyPlan, EncodingPlan, Framing
 from smart_support.operations.schema import Schemas
 from smart_support.operations.text import clean
@@ -152,13 +153,16 @@ class BodyReader:
 
     def _kind(self, media_type: str, media: Any) -> Kind | None:
         kind, framed = kind_of(media_type), framing_of(media_type) is not None
-        if kind != Kind.PARTS and not framed:
+        if kind not in {Kind.PARTS, Kind.MULTIPART} and not framed:
             return kind
         media = self._followed(media)
         schema = media.get("schema") if isinstance(media, dict) else None
         items = isinstance(media, dict) and _is_schema(media.get("itemSchema"))
         if framed:
             return Kind.SEQUENCE if items or self._is_list(schema) else kind
+        if kind == Kind.MULTIPART:
+            # The parts of a list have no names, and a form cannot do without (RFC 7578, 4.2).
+            return None if items or self._is_list(schema) else kind
         return kind if items or isinstance(schema, dict) else None
 
     def _is_list(self, schema: Any) -> bool:

@@ -1,17 +1,15 @@
-"""How the parts of a form are written: media types, styles, files, and headers of their own.
+"""How the parts of a form are written: media types, styles, files, and what is inside of them.
 
-Sources: OpenAPI 3.0.4, 3.1.1 and 3.2.0, "Encoding Object" and "Header Object"; RFC 7578.
+Sources: OpenAPI 3.0.4, 3.1.1 and 3.2.0, "Encoding Object"; RFC 7578.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from smart_support.operations.document import Document, Unresolved
-from smart_support.operations.records import EncodingPlan, ParameterPlan
+from smart_support.operations.part_headers import TOP, Found, HeaderReader, Place
+from smart_support.operations.records import EncodingPlan
 from smart_support.operations.schema import Schemas
 from smart_support.operations.text import clean
 
@@ -40,60 +38,6 @@ _SAYS_WHAT = {
 }  # fmt: skip
 _FORM = "application/x-www-form-urlencoded"
 _LISTS = {"items", "prefixItems"}
-_TRANSFER = "content-transfer-encoding"
-# Of a part these are the executor's, as `is_own_header` has them for a request.
-_OWN = {"content-disposition", "content-type", "content-length", _TRANSFER}
-
-
-def is_own_part_header(name: str) -> bool:
-    """Whether no argument may ever set this header of a part."""
-    return name.lower() in _OWN
-
-
-def part_name(plan: ParameterPlan) -> str:
-    """How a part's header is told from another's of its name; places count from 1."""
-    part = plan["part"]
-    steps = [part] if isinstance(part, str) else part
-    return "__".join(str(step + 1) if isinstance(step, int) else step for step in steps)
-
-
-Found = tuple[ParameterPlan, Any, set[str]]
-"""A header that is an argument: how it is sent, its schema, and what that refers to."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a part stands in a body: the way to it, in plan and in words."""
-
-    way: tuple[str | int, ...] = ()
-    words: str = ""
-    each: bool = False
-    """There may be several: somewhere on the way is a list of parts."""
-    many: bool = False
-    """The last name on the way is that of a list, so that what is inside of it is repeated."""
-
-    @property
-    def further(self) -> bool:
-        """Whether it is more than a name of the first level."""
-        return len(self.way) > 1 or isinstance(self.way[0], int)
-
-    def position(self, place: int, *, each: bool) -> "_Place":
-        """The part at `place`; from there on each, if `each`."""
-        words = f"part {place + 1}"
-        if each:
-            words = f"each part from {place + 1} on" if place else "each part"
-        return self._inner(place, words, each=self.each or self.many or each, many=False)
-
-    def name(self, name: str, *, each: bool) -> "_Place":
-        """The part that is called so; if `each`, all of them."""
-        return self._inner(name, f"“{clean(name, 80)}”", each=self.each or self.many, many=each)
-
-    def _inner(self, step: str | int, words: str, *, each: bool, many: bool) -> "_Place":
-        words = f"{words} of {self.words}" if self.words else words
-        return _Place((*self.way, step), words, each, many)
-
-
-_TOP = _Place()
 
 
 class EncodingReader:
@@ -107,7 +51,7 @@ class EncodingReader:
     ) -> None:
         self._document = document
         self._schemas = schemas
-        self._is_own_header = is_own_header
+        self._headers = HeaderReader(schemas, is_own_header, self._followed)
         # Until 3.0 every schema was written for JSON, so that one without a type meant nothing.
         self._raw_without_type = not document.dialect.startswith(("2", "3.0"))
 
@@ -196,7 +140,7 @@ class EncodingReader:
         elif "json" not in plan.get("content_type", "json"):
             # Of several types the one that can be written from any value.
             plan["content_type"] = next((t for t in types if "json" in t), types[0])
-        fixed = self._fixed(encoding) | ({} if inside else self._transfer(schema, plan))
+        fixed = self._headers.fixed(encoding) | ({} if inside else self._transfer(schema, plan))
         if fixed:
             plan["headers"] = fixed
         return plan
@@ -231,16 +175,16 @@ class EncodingReader:
 
     def arguments(self, name: str, encoding: Any) -> list[Found]:
         """The headers of the part `name` that the caller gives."""
-        return [self._argument(*each, name) for each in self._free(encoding)]
+        return self._headers.of_name(encoding, name)
 
     def arguments_inside(
         self, schema: Any, media: Mapping[str, Any], plan: EncodingPlan
     ) -> list[Found]:
         """The same of parts that are inside of others or have no name, as `plan` has them."""
-        return list(self._inside_of(schema, media, plan, _TOP))
+        return list(self._inside_of(schema, media, plan, TOP))
 
     def _inside_of(
-        self, schema: Any, given: Mapping[str, Any], plan: EncodingPlan, at: "_Place"
+        self, schema: Any, given: Mapping[str, Any], plan: EncodingPlan, at: Place
     ) -> Iterator[Found]:
         """Those of a multipart document at `at`, whose Media Type or Encoding Object is `given`."""
         if plan.get("positions"):
@@ -260,95 +204,15 @@ class EncodingReader:
             )
 
     def _of_part(
-        self, schema: Any, encoding: Any, plan: EncodingPlan, at: "_Place"
+        self, schema: Any, encoding: Any, plan: EncodingPlan, at: Place
     ) -> Iterator[Found]:
         if not isinstance(encoding, dict):
             return
         if at.further:
-            for header, described in self._free(encoding):
-                yield self._listed_argument(header, described, at)
+            yield from self._headers.of_place(encoding, at)
         of_parts = plan.get("content_type", "").lower().startswith("multipart/")
         if of_parts and ("encoding" in plan or "positions" in plan):
             yield from self._inside_of(schema, encoding, plan, at)
-
-    def _listed_argument(self, header: str, described: Mapping[str, Any], at: "_Place") -> Found:
-        """A header of a part that a name alone does not tell; of several such parts, for each."""
-        plan, schema, used = self._argument(header, described, list(at.way))
-        words = f"Header {clean(header, 80)} of {at.words}."
-        if at.each:
-            plan["each"] = True
-            words += " One value for each of them, in their order."
-            item = schema if plan["required"] else {"anyOf": [schema, {"type": "null"}]}
-            schema = {"type": "array", "items": item}
-        elif isinstance(schema, dict):
-            words = f"{words} {schema.get('description', '')}".rstrip()
-        else:
-            schema = {}
-        return plan, {**schema, "description": words}, used
-
-    def _free(self, encoding: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The headers of one part that can have more than one value."""
-        for header, described in self._headers(encoding):
-            media_type, source = self._content(described)
-            resolved = self._followed(source)
-            if resolved is not False and _only_value(resolved, media_type) is None:
-                yield header, described
-
-    def _argument(
-        self, header: str, described: Mapping[str, Any], part: str | list[str | int]
-    ) -> Found:
-        media_type, source = self._content(described)
-        schema, used = self._schemas.convert(source)
-        if text := clean(described.get("description"), 700):
-            schema = {**schema, "description": text} if isinstance(schema, dict) else schema
-        plan: ParameterPlan = {
-            "argument": header,
-            "name": header,
-            "location": "part",
-            "style": "simple",
-            "explode": described.get("explode") is True,
-            "allow_reserved": False,
-            "media_type": media_type,
-            "required": described.get("required") is True,
-            "part": part,
-        }
-        resolved = self._followed(source)
-        default = resolved.get("default") if isinstance(resolved, dict) else None
-        if plan["required"] and default is not None:
-            plan["default"] = default
-        return plan, schema, used
-
-    def _headers(self, encoding: Any) -> list[tuple[str, Mapping[str, Any]]]:
-        """The headers of one part that may be sent."""
-        headers = encoding.get("headers") if isinstance(encoding, dict) else None
-        found: list[tuple[str, Mapping[str, Any]]] = []
-        for name, described in headers.items() if isinstance(headers, dict) else ():
-            described = self._followed(described)  # noqa: PLW2901 - what it stands for
-            if is_own_part_header(name) or self._is_own_header(name) or not _TOKEN.fullmatch(name):
-                continue
-            if isinstance(described, dict):
-                found.append((name, described))
-        return found
-
-    def _content(self, described: Mapping[str, Any]) -> tuple[str | None, Any]:
-        """The media type of a header's value, if it has one, and its schema."""
-        content = described.get("content")
-        if not isinstance(content, dict) or not content:
-            return None, described.get("schema", {"type": "string"})
-        media_type, media = next(iter(content.items()))
-        media = self._followed(media)
-        source = media.get("schema") if isinstance(media, dict) else None
-        return str(media_type).partition(";")[0].lower(), source
-
-    def _fixed(self, encoding: Mapping[str, Any]) -> dict[str, str]:
-        """The headers of one part that can have one value only."""
-        fixed = {}
-        for name, described in self._headers(encoding):
-            media_type, source = self._content(described)
-            value = _only_value(self._followed(source), media_type)
-            if value is not None:
-                fixed[name] = value
-        return fixed
 
     def _transfer(self, schema: Any, plan: EncodingPlan) -> dict[str, str]:
         """How a part says that it is text that stands for bytes.
@@ -498,17 +362,3 @@ def _with_types(types: list[str]) -> dict[str, Any]:
     else:
         named["pattern"] = f"^({'|'.join(patterns)})$".replace(r"\/", "/").replace(r"\-", "-")
     return {"anyOf": [text, {**file, "properties": {**file["properties"], "content_type": named}}]}
-
-
-def _only_value(schema: Any, media_type: str | None) -> str | None:
-    """The one text that a header can be, None if the caller has a choice."""
-    if not isinstance(schema, dict):
-        return None
-    choices = [schema["const"]] if "const" in schema else schema.get("enum")
-    if not isinstance(choices, list) or len(choices) != 1:
-        return None
-    (value,) = choices
-    if isinstance(value, bool) or (isinstance(value, str) and "json" in (media_type or "")):
-        value = orjson.dumps(value).decode()
-    text = str(value) if isinstance(value, (str, int, float)) else ""
-    return text if text and _PRINTABLE.fullmatch(text) else None

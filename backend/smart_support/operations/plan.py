@@ -18,7 +18,8 @@ from smart_support.operations.bodies import (
     essence_of,
 )
 from smart_support.operations.document import Document, Unusable
-from smart_support.operations.encodings import EncodingReader, part_name
+from smart_support.operations.encodings import EncodingReader
+from smart_support.operations.part_headers import part_name
 from smart_support.operations.records import BodyPlan, EncodingPlan, Location, ParameterPlan
 from smart_support.operations.schema import Schemas
 from smart_support.operations.text import clean

@@ -10,6 +10,7 @@ from smart_support.operations.example import example_of
 from smart_support.operations.offers import address_of
 from smart_support.operations.records import Operation
 from smart_support.operations.schema import tool_schema
+from smart_support.operations.text import shown
 from smart_support.tools.arguments import validate_arguments
 from smart_support.tools.paging import turned
 from smart_support.tools.request import build_request
@@ -35,7 +36,7 @@ class DryRun:
     url: str
     headers: tuple[tuple[str, str], ...]
     body: str | None
-    """Text; None if there is none."""
+    """Text, with what cannot be seen in it spelled out; None if there is none."""
     body_bytes: int
     arguments: Mapping[str, Any]
     """What the model gave, or what was made up for it."""
@@ -78,8 +79,12 @@ def dry_run(
             (name.decode("latin-1"), value.decode("utf-8", "replace"))
             for name, value in request.headers.raw
         ),
-        body=content.decode("utf-8", "replace")[:LONGEST_BODY] if content else None,
+        body=_readable(content)[:LONGEST_BODY] if content else None,
         body_bytes=len(content),
         arguments=given,
         filled=filled,
     )
+
+
+def _readable(content: bytes) -> str:
+    return shown(content.decode("utf-8", "replace").replace("\r\n", "\n"))

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urljoin
 import httpx
 import orjson
 
-from smart_support.operations.encodings import is_own_part_header
+from smart_support.operations.part_headers import is_own_part_header
 from smart_support.operations.plan import is_own_header
 from smart_support.operations.records import Location, ParameterPlan, RequestPlan
 from smart_support.tools import body as bodies
