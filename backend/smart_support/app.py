@@ -107,6 +107,7 @@ from smart_support.conversations.postgres import (
     PostgresConversations,
     PostgresConversationTracker,
     PostgresHandoffs,
+    with_lines,
 )
 from smart_support.conversations.records import MessageLimit
 from smart_support.database import Sessions
@@ -463,7 +464,7 @@ async def open_parts(
         oauth = OAuth(token_servers, credentials, clock=seams.clock)
         stack.push_async_callback(oauth.close)
         tracker = PostgresConversationTracker(connected)
-        recorder = PostgresAnalyticsRecorder(connected)
+        recorder = PostgresAnalyticsRecorder(connected, with_lines)
         troubles = PostgresTroubles(connected)
         outside = OutsideErrors(connected, clock=seams.clock)
         errors.count_with(outside.count)

@@ -100,11 +100,17 @@ async def test_rebuilding_beside_new_events_loses_none(
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    titles=st.lists(st.text("aAbBüÜ%_\\'# 1", min_size=1, max_size=12), max_size=6),
-    text=st.text("aAbBüÜ%_\\'# 1", min_size=1, max_size=5),
+    titles=st.lists(
+        st.text("aAbBüÜ%_\\'# 1", min_size=1, max_size=12) | st.text("01 a", max_size=9), max_size=6
+    ),
+    text=st.text("aAbBüÜ%_\\'# 1", min_size=1, max_size=5)
+    | st.text("01 a", min_size=4, max_size=7),
     limit=st.integers(1, 4),
 )
 @example(titles=["Order #0017", "order #00170"], text="#0017", limit=3)
+@example(titles=["Order 1234567", "Order 123 4567", "Order 12x34567"], text="23456", limit=3)
+@example(titles=["Order 12345 or 67890", "12345 67890", "١٢٣٤"], text="2345 or 6789", limit=3)
+@example(titles=["Order ١٢٣٤٥"], text="١٢٣٤", limit=3)
 @example(titles=["100 % off", "100 off"], text="% o", limit=3)
 async def test_finds_a_text_wherever_it_stands_in_a_title(
     engine: AsyncEngine, titles: list[str], text: str, limit: int
@@ -130,13 +136,22 @@ async def test_finds_a_text_wherever_it_stands_in_a_title(
     assert found == wanted
 
 
-async def test_what_is_rare_is_found_without_reading_every_title(engine: AsyncEngine) -> None:
-    statement = "EXPLAIN SELECT FROM thread_titles WHERE trigrams(title) @> trigrams('zebra')"
+@pytest.mark.parametrize(
+    ("index", "where"),
+    [
+        ("ix_thread_titles_trigrams", "trigrams(title) @> trigrams('zebra')"),
+        ("ix_thread_titles_numbers", "numbers(title) @> numbers('#00104') AND title ~ '[0-9]{4}'"),
+    ],
+)
+async def test_what_is_rare_is_found_without_reading_every_title(
+    engine: AsyncEngine, index: str, where: str
+) -> None:
+    statement = f"EXPLAIN SELECT FROM thread_titles WHERE {where}"
     async with engine.connect() as connection:
         await connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
         plan = "\n".join((await connection.scalars(sa.text(statement))).all())
 
-    assert "ix_thread_titles_trigrams" in plan, plan
+    assert index in plan, plan
 
 
 async def test_titles_of_the_release_before_are_found_after_the_next_start(

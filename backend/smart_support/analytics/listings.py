@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Literal
+from typing import Any, Literal
 
 from smart_support.analytics.episode import Figure
 from smart_support.errors import InvalidInput
@@ -107,10 +107,14 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """A conversation, and how much of the figure is its part: 1 where conversations are counted."""
+    """A conversation, and how much of the figure is its part: 1 where conversations are counted.
+
+    `told` is what else the recorder was made to tell of it.
+    """
 
     thread_id: ThreadId
     part: int
+    told: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -123,23 +124,26 @@ class OutsideErrors:
         check_days(start, end)
         values = {"start": start, "end": end}
         async with self._sessions() as session:
-            codes = await session.execute(_CODES, values)
-            places = await session.execute(_PLACES, values)
-            return Outside(
-                by_code=tuple(
-                    CodeOutside(
-                        code=each.code,
-                        errors=each.errors,
-                        last_at=each.at,
-                        last_correlation_id=each.correlation,
-                    )
-                    for each in codes
-                ),
-                by_place=tuple(
-                    PlaceOutside(place=each.place, operation=each.operation, errors=each.errors)
-                    for each in places
-                ),
-            )
+            rows = (await session.execute(_SUMMARY, values)).all()
+        return Outside(
+            by_code=tuple(
+                CodeOutside(
+                    code=each.code,
+                    errors=each.errors,
+                    last_at=each.at,
+                    last_correlation_id=each.correlation,
+                )
+                for each in sorted(rows, key=lambda row: (-row.errors, row.code or ""))
+                if each.code is not None
+            ),
+            by_place=tuple(
+                PlaceOutside(place=each.place, operation=each.operation, errors=each.errors)
+                for each in sorted(
+                    rows, key=lambda row: (-row.errors, row.place or "", row.operation or "")
+                )
+                if each.code is None
+            ),
+        )
 
     def _add(self, key: Key, counted: _Waiting) -> None:
         known = self._waiting.get(key)
@@ -195,7 +199,7 @@ _WITHIN = (
     outside_errors.c.hour < sa.bindparam("end"),
 )
 _ERRORS = sa.cast(sa.func.sum(outside_errors.c.count), sa.BigInteger).label("errors")
-_CODES = Prepared(
+_CODES = (
     sa.select(
         outside_errors.c.code,
         _ERRORS,
@@ -211,13 +215,38 @@ _CODES = Prepared(
     .order_by(sa.desc("errors"), outside_errors.c.code)
     .limit(MOST_NAMES)
 )
-_PLACES = Prepared(
+_PLACES = (
     sa.select(outside_errors.c.place, outside_errors.c.operation, _ERRORS)
     .where(*_WITHIN)
     .group_by(outside_errors.c.place, outside_errors.c.operation)
     .order_by(sa.desc("errors"), outside_errors.c.place, outside_errors.c.operation)
     .limit(MOST_NAMES)
 )
+
+
+def _summary() -> Prepared:
+    """Both at once: a row has a code, or a place and an operation."""
+    codes, places = _CODES.subquery("codes").c, _PLACES.subquery("places").c
+
+    def null(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(sa.null(), column.type).label(column.name)
+
+    return Prepared(
+        sa.union_all(
+            sa.select(*codes, null(places.place), null(places.operation)),
+            sa.select(
+                null(codes.code),
+                places.errors,
+                null(codes.at),
+                null(codes.correlation),
+                places.place,
+                places.operation,
+            ),
+        )
+    )
+
+
+_SUMMARY = _summary()
 
 
 def _hour(at: datetime) -> datetime:

@@ -1,8 +1,10 @@
 """Analytics in PostgreSQL. A transaction changes episodes and puts down what that counts."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -50,7 +52,17 @@ from smart_support.analytics.sums import (
     keys_of,
     number,
 )
-from smart_support.analytics.sums_postgres import EPOCH, Derived, SumReader, put, settle
+from smart_support.analytics.sums_postgres import (
+    DAY,
+    EPOCH,
+    HOUR,
+    Derived,
+    SumReader,
+    apart,
+    beside_sums,
+    put,
+    settle,
+)
 from smart_support.analytics.tables import episode_figures, episodes
 from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.events.consumer import News, unseen
@@ -85,14 +97,20 @@ _SAME = (
 FEW = 500
 """Occurrences up to which all conversations behind a figure are gathered and counted."""
 
-TIMES_FULL = 3
+TIMES_FULL = 2
 """Of what is neither rare nor common as much is gathered as fills a page so many times, if it is
 spread evenly."""
 
 
+Beside: TypeAlias = Callable[[sa.CTE], sa.Select[Any]]
+"""Given conversations by their `thread_id`, in whatever columns: all of these columns and more."""
+
+
 class PostgresAnalyticsRecorder:
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, beside: Beside | None = None) -> None:
+        """`beside` adds to each line of `counted` what somebody else knows of its thread."""
         self._sessions = sessions
+        self._beside = beside
         self._activity = SumReader("activity")
         self._cohort = SumReader("cohort")
         self._by_day: Derived[datetime, Counts, Activity] = Derived(_activity)
@@ -188,16 +206,25 @@ class PostgresAnalyticsRecorder:
     async def counted(
         self, which: Selection, after: ThreadId | None = None, limit: int = 50
     ) -> CountedPage:
-        start, end = widen(which.start, which.end)
+        start, end = span = widen(which.start, which.end)
         summed = SUMMED.get(which.listing)
-        # The figure and its list are of one moment.
-        async with self._sessions.snapshot() as session:
+        reader = self._cohort if summed is None else self._activity
+        async with self._sessions() as session:
             place = await _place(session, after) if after is not None else None
-            if summed is None:
-                counts = await self._cohort.read(session, start, end)
-                return await _cohort_page(session, which, counts, (start, end), place, limit)
-            counts = await self._activity.read(session, start, end)
-            return await _activity_page(session, which, summed, counts, (start, end), place, limit)
+            # What is known of the figure says how to look; both are then of one moment.
+            counts = reader.remembered(start, end) or await reader.read(session, start, end)
+            if not _times(which, counts) and not _times(
+                which, counts := await reader.read(session, start, end)
+            ):
+                return _page(which, counts, [], limit, told=False)
+            how = _cohort_list if summed is None else _activity_list
+            for statement, values in how(which, counts, span, place, limit, self._beside):
+                asked = reader.asked(start, end)
+                told, rows = _apart(await session.execute(statement, {**values, **asked.values}))
+                counts = reader.told(asked, told, start, end)
+                if len(rows) > limit:
+                    break
+        return _page(which, counts, rows, limit, told=self._beside is not None)
 
 
 def _activity(_: object, counts: Counts) -> Activity:
@@ -292,16 +319,17 @@ _Range: TypeAlias = tuple[datetime, datetime]
 
 _NEWEST = (episodes.c.opened_at, episodes.c.thread_id)
 _INSTANT = episodes.c.opened_at.type
+_TEXTS = ARRAY(sa.Text)
 
 
-def _listed(limit: int, *, place: bool) -> sa.Select[tuple[str]]:
+def _listed(limit: int, *, place: bool) -> sa.Select[Any]:
     """Conversations, those opened last first; with `place`, beginning behind the one there.
 
     The limit is written into the statement: only then does PostgreSQL know how little it has to
     read, and can keep its plan.
     """
     statement = (
-        sa.select(episodes.c.thread_id)
+        sa.select(*_NEWEST)
         .order_by(*(column.desc() for column in _NEWEST))
         .limit(sa.literal_column(str(limit), sa.Integer))
     )
@@ -323,74 +351,95 @@ _SINCE = sa.bindparam("start", type_=_INSTANT)
 _UNTIL = sa.bindparam("end", type_=_INSTANT)
 
 
-async def _cohort_page(
-    session: Session,
+def _times(which: Selection, counts: Counts) -> int:
+    """How often what the figure counts has happened; its conversations, if it counts those."""
+    summed = SUMMED.get(which.listing)
+    if summed is None:
+        return number(counts, which.listing.value, which.dimension)
+    return sum(number(counts, figure.value, which.dimension) for figure in summed.figures)
+
+
+def _page(
+    which: Selection, counts: Counts, rows: Sequence[Row], limit: int, *, told: bool
+) -> CountedPage:
+    summed = SUMMED.get(which.listing)
+    total = times = _times(which, counts)
+    conversations: int | None = times
+    if summed is not None:
+        total = sum(_part(counts, figure, which.dimension, summed) for figure in summed.figures)
+        if times:
+            conversations = rows[0]["conversations"] if rows else None
+    page = [row for row in rows if row["thread_id"] is not None]
+    return CountedPage(
+        total=total,
+        conversations=conversations,
+        threads=tuple(
+            Counted(thread_id=row["thread_id"], part=row["part"], told=row if told else None)
+            for row in page[:limit]
+        ),
+        next_after=page[limit - 1]["thread_id"] if len(page) > limit else None,
+    )
+
+
+def _part(counts: Counts, figure: Figure, dimension: str | None, summed: Summed) -> int:
+    name = figure.value if summed.unit == "count" else figure.value + AMOUNT
+    return number(counts, name, dimension)
+
+
+_Ask: TypeAlias = Iterator[tuple[Prepared, Mapping[str, Any]]]
+"""What to ask for a page, and what next if the answer is no full page."""
+
+
+def _cohort_list(
     which: Selection,
-    counts: Counts,
+    counts: Counts,  # noqa: ARG001
     span: _Range,
     place: _Place | None,
     limit: int,
-) -> CountedPage:
+    beside: Beside | None,
+) -> _Ask:
     """Conversations opened in the range that count."""
-    total, names = number(counts, which.listing.value, which.dimension), []
-    if total:
-        divided = which.dimension is not None
-        values = {"reason": which.dimension} if divided else {}
-        statement = _opened(which.listing, limit + 1, divided=divided, place=place is not None)
-        names = await session.scalars(statement, _values(span, place, **values))
-    return _counted(total, total, [Counted(thread_id=name, part=1) for name in names], limit)
+    divided = which.dimension is not None
+    values = {"reason": which.dimension} if divided else {}
+    form = _Form(limit + 1, place is not None, beside)
+    yield _opened(which.listing, form, divided=divided), _values(span, place, **values)
 
 
 @lru_cache(maxsize=500)
-def _opened(listing: Listing, limit: int, *, divided: bool, place: bool) -> Prepared:
-    statement = _listed(limit, place=place).where(
+def _opened(listing: Listing, form: "_Form", *, divided: bool) -> Prepared:
+    statement = _listed(form.limit, place=form.place).where(
         episodes.c.opened_at >= _SINCE, episodes.c.opened_at < _UNTIL, _COHORT[listing]
     )
     if divided:
         statement = statement.where(episodes.c.handoff_reason == sa.bindparam("reason"))
-    return Prepared(statement)
+    return form.told(statement.add_columns(sa.literal_column("1", sa.Integer).label("part")))
 
 
-async def _activity_page(
-    session: Session,
+def _activity_list(
     which: Selection,
-    summed: Summed,
     counts: Counts,
     span: _Range,
     place: _Place | None,
     limit: int,
-) -> CountedPage:
+    beside: Beside | None,
+) -> _Ask:
     """Conversations in which something of the range counts, whenever they were opened."""
-    total = sum(_part(counts, figure, which.dimension, summed) for figure in summed.figures)
-    times = sum(number(counts, figure.value, which.dimension) for figure in summed.figures)
+    summed, times = SUMMED[which.listing], _times(which, counts)
     keys = [key_of(figure.value, which.dimension) for figure in summed.figures]
-    if times == 0:
-        return _counted(total, 0, [], limit)
     parts = [
         figure.value if summed.unit == "count" else figure.value + AMOUNT
         for figure in summed.figures
     ]
-    values = _values(span, place, keys=keys, parts=parts, dimension=which.dimension)
-    behind, common = place is not None, number(counts, Figure.CONVERSATIONS_OPENED.value) * _COMMON
-    if times <= FEW or times**2 < common:
-        # How rare the keys are decides where to begin: a plan for any keys takes twice as long.
-        await session.run("SET LOCAL plan_cache_mode = force_custom_plan")
+    form = _Form(limit + 1, place is not None, beside)
+    values = _values(span, place, parts=parts, dimension=which.dimension)
     if times <= FEW:
-        rows = (await session.execute(_gathered(limit + 1, place=behind), values)).all()
-    elif times**2 < common:
-        lately = _gathered_lately(limit + 1, place=behind)
-        values["since"] = _since(span, place, TIMES_FULL * (limit + 1) / times)
-        rows = (await session.execute(lately, values)).all()
-        if len(rows) <= limit:
-            rows = (await session.execute(lately, values | {"since": EPOCH})).all()
+        yield _gathered(form), {**values, "day_keys": _day_keys(*span, keys)}
+    elif times**2 < number(counts, Figure.CONVERSATIONS_OPENED.value) * _COMMON:
+        for since in (_since(span, place, TIMES_FULL * (limit + 1) / times), EPOCH):
+            days = _day_keys(max(span[0], since - DAY), span[1], keys)
+            yield _gathered_lately(form), {**values, "since": since, "day_keys": days}
     else:
-        rows = (await session.execute(_passed(limit + 1, place=behind), values)).all()
-    page = [
-        Counted(thread_id=row["thread_id"], part=row["part"])
-        for row in rows
-        if row["thread_id"] is not None
-    ]
-    return _counted(total, rows[0]["conversations"] if rows else None, page, limit)
+        yield _passed(form), {**values, "keys": keys}
 
 
 _COMMON = 200
@@ -404,50 +453,90 @@ def _since(span: _Range, place: _Place | None, share: float) -> datetime:
     return max(span[0], floor(until - share * (span[1] - span[0]), "hour"))
 
 
-def _counted(
-    total: int, conversations: int | None, page: Sequence[Counted], limit: int
-) -> CountedPage:
-    return CountedPage(
-        total=total,
-        conversations=conversations,
-        threads=tuple(page[:limit]),
-        next_after=page[limit - 1].thread_id if len(page) > limit else None,
+def _day_keys(start: datetime, end: datetime, keys: Sequence[str]) -> list[str]:
+    """What a row of any hour in [start, end) that has one of these keys is found by."""
+    days = range((start - EPOCH) // DAY, (end - EPOCH - HOUR) // DAY + 1)
+    return [f"{day} {key}" for day in days for key in keys]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a list is asked for."""
+
+    limit: int
+    place: bool
+    """Whether it begins behind a conversation."""
+    beside: Beside | None
+
+    def told(self, page: sa.Select[Any]) -> Prepared:
+        """The page, with what is told beside it, and the sums that the figure comes from.
+
+        In one statement both are of one moment. Sums have their bucket, in rows of their own.
+        """
+        listed = page.cte("listed")
+        lines = sa.select(*listed.c) if self.beside is None else self.beside(listed)
+        if "conversations" not in listed.c:
+            lines = lines.add_columns(sa.cast(sa.null(), sa.BigInteger).label("conversations"))
+        return beside_sums(lines)
+
+
+def _apart(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """The sums, and the conversations in the order of the list."""
+    sums, page = apart(rows)
+    if len(page) > 1:  # a single one may be nobody, who only says how many there are
+        page.sort(key=_placed, reverse=True)
+    return sums, page
+
+
+_placed = itemgetter("opened_at", "thread_id")
+
+
+_WITHIN = sa.and_(episode_figures.c.hour >= _SINCE, episode_figures.c.hour < _UNTIL)
+_HAS = sa.and_(_WITHIN, episode_figures.c["keys"].op("&&")(sa.bindparam("keys", type_=_TEXTS)))
+
+
+def _found() -> sa.CTE:
+    """The conversations in which it has happened, by the index: what others did is not touched."""
+    row = episode_figures.c
+    # Behind a SELECT, so that no plan knows the keys: each would be made for one page alone.
+    keys = sa.select(sa.bindparam("day_keys", type_=_TEXTS)).scalar_subquery()
+    there = (
+        sa.select(row.thread_id, row.hour)
+        .where(sa.func.day_keys(row.hour, row["keys"]).op("&&")(keys))
+        .offset(sa.literal_column("0"))  # the hours decide nothing that the days have not
+        .subquery("there")
+    )
+    return (
+        sa.select(there.c.thread_id)
+        .where(there.c.hour >= _SINCE, there.c.hour < _UNTIL)
+        .distinct()
+        .cte("every")
     )
 
 
-_KEYS = sa.bindparam("keys", type_=ARRAY(sa.Text))
-_WITHIN = sa.and_(episode_figures.c.hour >= _SINCE, episode_figures.c.hour < _UNTIL)
-_HAS = sa.and_(_WITHIN, episode_figures.c["keys"].op("&&")(_KEYS))
-
-
 @lru_cache(maxsize=200)
-def _gathered(limit: int, *, place: bool) -> Prepared:
+def _gathered(form: _Form) -> Prepared:
     """What counts is rare: find all of it, then the page."""
-    every = sa.select(episode_figures.c.thread_id).where(_HAS).distinct().cte("every")
+    every = _found()
     # A row also where the page has none: how many there are stands in it.
     many = sa.select(sa.func.count().label("conversations")).select_from(every).subquery()
-    page = _page_of(every, limit, place=place).cte("page")
-    return Prepared(
-        sa.select(page.c.thread_id, _part_of(page), many.c.conversations)
-        .select_from(many.outerjoin(page, sa.true()))
-        .order_by(page.c.opened_at.desc(), page.c.thread_id.desc())
+    page = _page_of(every, form.limit, place=form.place).cte("page")
+    return form.told(
+        sa.select(
+            page.c.thread_id, page.c.opened_at, _part_of(page), many.c.conversations
+        ).select_from(many.outerjoin(page, sa.true()))
     )
 
 
 @lru_cache(maxsize=200)
-def _gathered_lately(limit: int, *, place: bool) -> Prepared:
+def _gathered_lately(form: _Form) -> Prepared:
     """The same of conversations that were opened `since` then, of which there may be too few.
 
     What such a conversation has counted was counted since then; with a day to spare, for clocks.
     """
     since = sa.bindparam("since", type_=_INSTANT)
-    some = (
-        sa.select(episode_figures.c.thread_id)
-        .where(_HAS, episode_figures.c.hour >= since - timedelta(days=1))
-        .distinct()
-        .cte("every")
-    )
-    return _with_parts(_page_of(some, limit, place=place, since=since))
+    page = _page_of(_found(), form.limit, place=form.place, since=since)
+    return _with_parts(page, form)
 
 
 def _page_of(
@@ -471,33 +560,29 @@ def _page_of(
 
 
 @lru_cache(maxsize=200)
-def _passed(limit: int, *, place: bool) -> Prepared:
+def _passed(form: _Form) -> Prepared:
     """What counts is common: pass conversation after conversation until the page is full."""
     own = (
-        sa.select(sa.literal(1))
+        sa.select(sa.literal_column("1"))
         .where(episode_figures.c.thread_id == episodes.c.thread_id, _HAS)
         .offset(sa.literal_column("0"))  # looked up for each by its key
         .correlate(episodes)
         .exists()
     )
-    page = _listed(limit, place=place).where(episodes.c.opened_at < _UNTIL, own)
-    return _with_parts(page.add_columns(episodes.c.opened_at))
+    page = _listed(form.limit, place=form.place).where(episodes.c.opened_at < _UNTIL, own)
+    return _with_parts(page, form)
 
 
-def _with_parts(page: sa.Select[Any]) -> Prepared:
+def _with_parts(page: sa.Select[Any], form: _Form) -> Prepared:
     named = page.cte("page").prefix_with("MATERIALIZED")
-    return Prepared(
-        sa.select(named.c.thread_id, _part_of(named), sa.null().label("conversations")).order_by(
-            named.c.opened_at.desc(), named.c.thread_id.desc()
-        )
-    )
+    return form.told(sa.select(named.c.thread_id, named.c.opened_at, _part_of(named)))
 
 
 def _part_of(page: sa.CTE) -> sa.ColumnElement[int]:
     """How much of the figure each conversation of the page is."""
     row = episode_figures.c
     dimension = sa.bindparam("dimension", type_=sa.Text)
-    parts = sa.bindparam("parts", type_=ARRAY(sa.Text))
+    parts = sa.bindparam("parts", type_=_TEXTS)
     names = sa.func.unnest(parts).table_valued("name", name="names").render_derived()
     numbers = (
         sa.func.jsonb_each_text(row.figures.op("->")(names.c.name))
@@ -521,11 +606,6 @@ def _part_of(page: sa.CTE) -> sa.ColumnElement[int]:
         .scalar_subquery()
         .label("part")
     )
-
-
-def _part(counts: Counts, figure: Figure, dimension: str | None, summed: Summed) -> int:
-    name = figure.value if summed.unit == "count" else figure.value + AMOUNT
-    return number(counts, name, dimension)
 
 
 _OPENED_AT = Prepared(

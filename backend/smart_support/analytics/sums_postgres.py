@@ -7,20 +7,20 @@ each change is in it once, whether it was added to the sums already or not.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from smart_support.analytics.episode import Key, Sum
 from smart_support.analytics.sums import Counts, add, by_hour, named_hour, stored, together
 from smart_support.analytics.tables import figure_changes, figure_sums
-from smart_support.database import Prepared, Session, Sessions
+from smart_support.database import Prepared, Row, Session, Sessions
 
 Kind: TypeAlias = Literal["activity", "cohort", "troubles"]
 P = TypeVar("P", bound=Hashable)
@@ -64,32 +64,55 @@ class SumReader:
 
     async def read(self, session: Session, start: datetime, end: datetime) -> Counts:
         """What was counted in [start, end), both at full hours."""
-        first, last = _whole_days(start, end)
-        span, fresh = await self._read(session, (first, last), (start, first), (last, end))
-        return _with(span.together((first, last)), _of(fresh, start, end))
+        asked = self.asked(start, end)
+        return self.told(asked, await session.execute(_READ, asked.values), start, end)
+
+    def asked(self, start: datetime, end: datetime) -> "Asked":
+        """For a statement that asks `SUMS` for [start, end) among other things: its values."""
+        return self._ask(*_whole_and_rest(start, end))
+
+    def told(self, asked: "Asked", rows: Iterable[Row], start: datetime, end: datetime) -> Counts:
+        """What was counted in [start, end), from the rows of `SUMS`."""
+        span, fresh = self._take(asked, rows)
+        return _with(span.together(asked.place[0]), _of(fresh, start, end))
+
+    def remembered(self, start: datetime, end: datetime) -> Counts | None:
+        """What `read` found the last time, but for what was not in the sums yet.
+
+        None if that is not known. Says how to ask, never what is true now.
+        """
+        place = _whole_and_rest(start, end)
+        span = self._spans.get(place)
+        return None if span is None else span.together(place[0])
 
     async def days(
         self, session: Session, start: datetime, end: datetime
     ) -> dict[datetime, Counts]:
         """The same by the days of UTC."""
-        first, last = _whole_days(start, end)
-        span, fresh = await self._read(session, (first, last), (start, first), (last, end))
+        span, fresh = await self._read(session, *_whole_and_rest(start, end))
         return _with_each(span.by_day, _day_of, _of(fresh, start, end))
 
-    async def read_and_days(
-        self, session: Session, start: datetime, end: datetime, since: datetime
+    def asked_since(self, start: datetime, end: datetime, since: datetime) -> "Asked":
+        """As `asked`, for `told_since`."""
+        return self._ask(*_since_and_rest(start, end, since))
+
+    def told_since(
+        self, asked: "Asked", rows: Iterable[Row], start: datetime, end: datetime
     ) -> tuple[Counts, dict[datetime, Counts]]:
         """What was counted in [start, end), and the whole days that [since, end) touches.
 
         Both are of one moment, and `since` is not after `start`.
         """
-        first, last = _whole_days(start, end)
-        whole = _day_of(since), _day_of(end - HOUR) + DAY
-        span, fresh = await self._read(session, whole, (start, first), (last, end))
+        span, fresh = self._take(asked, rows)
         return (
-            _with(span.together((first, last)), _of(fresh, start, end)),
-            _with_each(span.days, _day_of, _of(fresh, *whole)),
+            _with(span.together(_whole_days(start, end)), _of(fresh, start, end)),
+            _with_each(span.days, _day_of, _of(fresh, *asked.place[0])),
         )
+
+    def remembered_since(self, start: datetime, end: datetime, since: datetime) -> Counts:
+        """As `remembered`; nothing, if it is not known."""
+        span = self._spans.get(_since_and_rest(start, end, since))
+        return {} if span is None else span.together(_whole_days(start, end))
 
     async def hours(
         self, session: Session, start: datetime, end: datetime
@@ -102,6 +125,10 @@ class SumReader:
         self, session: Session, days: "_Range", hours: "_Range", more_hours: "_Range"
     ) -> tuple["_Span", list["_Fresh"]]:
         """Whole days and single hours, and what is not in either yet: of one moment."""
+        asked = self._ask(days, hours, more_hours)
+        return self._take(asked, await session.execute(_READ, asked.values))
+
+    def _ask(self, days: "_Range", hours: "_Range", more_hours: "_Range") -> "Asked":
         place = days, hours, more_hours
         # As it is now: others read meanwhile, and know then what this statement does not see.
         known = self._spans.get(place) or _Span(self._kept(days, hours, more_hours))
@@ -115,10 +142,15 @@ class SumReader:
             "next_hour": more_hours[0],
             "final_hour": more_hours[1],
         }
+        return Asked(place, known, values)
+
+    def _take(self, asked: "Asked", rows: Iterable[Row]) -> tuple["_Span", list["_Fresh"]]:
+        place, known = asked.place, asked.known
         span = known
         parts: list[_Part] = []
         fresh: list[_Fresh] = []
-        for what, at, written, counts in await session.execute(_READ, values):
+        for row in rows:
+            what, at, written, counts = row[0], row[1], row[2], row[3]
             if what == "changed":
                 span = _Span(parts)
             elif what == "fresh":
@@ -156,7 +188,7 @@ _Range: TypeAlias = tuple[datetime, datetime]
 _Fresh: TypeAlias = tuple[datetime, Counts]
 """Of an hour: what is not in the sums yet."""
 
-_READ = Prepared(
+SUMS = (
     sa.text(
         """
     WITH parts AS NOT MATERIALIZED (
@@ -177,7 +209,7 @@ _READ = Prepared(
         FROM parts
     )
     SELECT bucket, start, written, CASE WHEN strpos(',' || :known || ',', ',' || mark || ',') = 0
-           THEN figures END
+           THEN figures END AS figures
     FROM parts WHERE (SELECT yes FROM changed)
     UNION ALL
     SELECT 'changed', NULL, NULL, NULL FROM changed WHERE yes
@@ -185,7 +217,8 @@ _READ = Prepared(
     SELECT 'fresh', NULL, NULL, changes -> :kind
     FROM figure_changes WHERE jsonb_exists(changes, :kind)
     """
-    ).bindparams(
+    )
+    .bindparams(
         sa.bindparam("kind", type_=sa.Text),
         sa.bindparam("known", type_=sa.Text),
         sa.bindparam("first_day", type_=_INSTANT),
@@ -195,8 +228,40 @@ _READ = Prepared(
         sa.bindparam("next_hour", type_=_INSTANT),
         sa.bindparam("final_hour", type_=_INSTANT),
     )
+    .columns(bucket=sa.Text, start=_INSTANT, written=sa.Text, figures=JSONB)
 )
 """Sums only where one is not as it is known, and then with figures only if they are not."""
+_READ = Prepared(SUMS)
+
+
+def beside_sums(statement: sa.Select[Any] | sa.TextualSelect) -> Prepared:
+    """Both in one statement, and so of one moment. `apart` takes what it gives apart again."""
+    more, sums = statement.subquery("more").c, SUMS.cte("sums").c
+    return Prepared(
+        sa.union_all(sa.select(*sums, *_nothing(more)), sa.select(*_nothing(sums), *more))
+    )
+
+
+def _nothing(columns: Iterable[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[Any]]:
+    return [sa.cast(sa.null(), column.type).label(column.name) for column in columns]
+
+
+def apart(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of the sums, and those of the other statement, in no order."""
+    sums: list[Row] = []
+    more: list[Row] = []
+    for row in rows:
+        (more if row["bucket"] is None else sums).append(row)
+    return sums, more
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A span that is asked for, what was known of it then, and the values that say so."""
+
+    place: tuple[_Range, _Range, _Range]
+    known: "_Span"
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,6 +351,18 @@ def _whole_days(start: datetime, end: datetime) -> _Range:
     """The whole days of [start, end): the rest is before the first and after the last of them."""
     first, last = EPOCH - (EPOCH - start) // DAY * DAY, _day_of(end)
     return (first, last) if first <= last else (end, end)
+
+
+def _whole_and_rest(start: datetime, end: datetime) -> tuple[_Range, _Range, _Range]:
+    first, last = _whole_days(start, end)
+    return (first, last), (start, first), (last, end)
+
+
+def _since_and_rest(
+    start: datetime, end: datetime, since: datetime
+) -> tuple[_Range, _Range, _Range]:
+    _, before, after = _whole_and_rest(start, end)
+    return (_day_of(since), _day_of(end - HOUR) + DAY), before, after
 
 
 def _day_of(at: datetime) -> datetime:

@@ -1,6 +1,6 @@
 """Troubles in PostgreSQL: taken from the log as it grows, and added up on request."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from smart_support.analytics.episode import hour_of
 from smart_support.analytics.records import BUCKETS, check_days, floor, widen
 from smart_support.analytics.sums import AMOUNT, Changes, Counts, number
-from smart_support.analytics.sums_postgres import Derived, SumReader, put
+from smart_support.analytics.sums_postgres import Derived, SumReader, apart, beside_sums, put
 from smart_support.analytics.tables import trouble_readings, troubles
 from smart_support.analytics.troubles import (
     HOUR_OF_DAY,
@@ -119,9 +119,19 @@ class PostgresTroubles:
         start, end = widen(start, end)
         check_days(start, end)
         before = start - DAYS_BEFORE * BUCKETS["day"]
-        async with self._sessions.snapshot() as session:
-            counts, days = await self._sums.read_and_days(session, start, end, before)
-            patterns = await _patterns(session, counts, start, end)
+        # Which patterns are the most frequent is as good as known; what they are is then of the
+        # same moment as the sums.
+        most = _most(self._sums.remembered_since(start, end, before))
+        async with self._sessions() as session:
+            while True:
+                asked = self._sums.asked_since(start, end, before)
+                values = {**asked.values, "fingerprints": most, "start": start, "end": end}
+                told, rows = apart(await session.execute(_PATTERNS, values))
+                counts, days = self._sums.told_since(asked, told, start, end)
+                if not (others := set(_most(counts)) - set(most)):
+                    break
+                most += others
+        patterns = _patterns(counts, rows)
         total = _counts(counts, "all")
         return Troubles(
             total=total[0]
@@ -269,7 +279,7 @@ def _counts(counts: Counts, told: Told) -> tuple[Count, ...]:
     return tuple(sorted(found, key=lambda each: (-each.troubles, each.name))[:MOST_NAMES])
 
 
-_PATTERNS = Prepared(
+_PATTERNS = beside_sums(
     sa.text(
         """
     WITH carried AS (
@@ -290,10 +300,21 @@ _PATTERNS = Prepared(
         WHERE t.fingerprint = p.fingerprint AND t.at = n.at LIMIT 1) l
     LEFT JOIN carried c ON c.fingerprint = p.fingerprint
     """
-    ).bindparams(
+    )
+    .bindparams(
         sa.bindparam("fingerprints", type_=sa.ARRAY(sa.Text)),
         sa.bindparam("start", type_=troubles.c.at.type),
         sa.bindparam("end", type_=troubles.c.at.type),
+    )
+    .columns(
+        fingerprint=sa.Text,
+        kind=sa.Text,
+        code=sa.Text,
+        operation=sa.Text,
+        upstream=sa.Text,
+        first_at=troubles.c.at.type,
+        last_at=troubles.c.at.type,
+        carried=sa.BigInteger,
     )
 )
 """A conversation counts in the hour of its first such trouble; one that had it before the range
@@ -301,27 +322,30 @@ began as well has carried it into the range. The last one is looked for in the i
 then read: asked for at once, PostgreSQL looks for it among the troubles of all fingerprints."""
 
 
-async def _patterns(
-    session: Session, counts: Counts, start: datetime, end: datetime
-) -> tuple[Pattern, ...]:
+def _most(counts: Counts) -> list[str]:
+    """The fingerprints of the most frequent patterns, these first."""
+    times = counts.get(PATTERN, {})
+    return sorted(times, key=lambda name: (-times[name], name))[:MOST_PATTERNS]
+
+
+def _patterns(counts: Counts, rows: Iterable[Row]) -> tuple[Pattern, ...]:
     times, begun = counts.get(PATTERN, {}), counts.get(PATTERN_CONVERSATIONS, {})
-    most = sorted(times, key=lambda name: (-times[name], name))[:MOST_PATTERNS]
-    found = await session.execute(_PATTERNS, {"fingerprints": most, "start": start, "end": end})
-    patterns = {
-        row.fingerprint: Pattern(
-            fingerprint=row.fingerprint,
-            kind=row.kind,
-            code=row.code,
-            operation=row.operation,
-            upstream=row.upstream,
-            troubles=times[row.fingerprint],
-            conversations=begun.get(row.fingerprint, 0) + row.carried,
-            first_at=row.first_at,
-            last_at=row.last_at,
+    found = {row["fingerprint"]: row for row in rows}
+    return tuple(
+        Pattern(
+            fingerprint=name,
+            kind=row["kind"],
+            code=row["code"],
+            operation=row["operation"],
+            upstream=row["upstream"],
+            troubles=times[name],
+            conversations=begun.get(name, 0) + row["carried"],
+            first_at=row["first_at"],
+            last_at=row["last_at"],
         )
-        for row in found
-    }
-    return tuple(patterns[name] for name in most)
+        for name in _most(counts)
+        for row in (found[name],)
+    )
 
 
 def _hours(span: tuple[datetime, datetime], days: Mapping[datetime, Counts]) -> tuple[Hour, ...]:

@@ -18,7 +18,7 @@ from smart_support.analytics.records import (
 )
 from smart_support.api.access import Lead
 from smart_support.api.parts import Running
-from smart_support.api.threads import Thread, threads_of, written
+from smart_support.api.threads import Thread, thread_told, written
 
 router = APIRouter(prefix="/api/dashboard", tags=["dashboard"])
 
@@ -245,7 +245,6 @@ async def list_counted(
     start, end = widen(start, end)
     which = Selection(listing=figure, start=start, end=end, dimension=dimension)
     page = await parts.recorder.counted(which, str(cursor) if cursor else None, limit)
-    threads = await threads_of(parts, person, [counted.thread_id for counted in page.threads])
     return written(
         {
             "start": start,
@@ -253,8 +252,9 @@ async def list_counted(
             "total": page.total,
             "conversations": page.conversations,
             "threads": [
-                thread | {"part": counted.part}
-                for thread, counted in zip(threads, page.threads, strict=True)
+                await thread_told(parts, person, counted.thread_id, counted.told)
+                | {"part": counted.part}
+                for counted in page.threads
             ],
             "next_cursor": page.next_after,
         }

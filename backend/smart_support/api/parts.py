@@ -21,8 +21,10 @@ from smart_support.chat.follow import Followers
 from smart_support.chat.peers import Peers
 from smart_support.chat.turn import TurnRunner
 from smart_support.conversations.interrupted_postgres import PostgresInterruptions
-from smart_support.conversations.lifecycle import ConversationTracker
-from smart_support.conversations.postgres import PostgresConversations
+from smart_support.conversations.postgres import (
+    PostgresConversations,
+    PostgresConversationTracker,
+)
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.identity.sign_ins import SignIns
 from smart_support.identity.tokens import Tokens
@@ -50,7 +52,7 @@ class Parts:
     tokens: Tokens
     conversations: PostgresConversations
     interruptions: PostgresInterruptions
-    tracker: ConversationTracker
+    tracker: PostgresConversationTracker
     recorder: AnalyticsRecorder
     troubles: PostgresTroubles
     outside: OutsideErrors

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,9 +12,8 @@ from pydantic import BaseModel, Field
 
 from smart_support.api.access import Customer, CustomerOrLead, Lead
 from smart_support.api.parts import Parts, Running
-from smart_support.conversations.lifecycle import Lifecycle, ThreadFilter, ThreadSummary
+from smart_support.conversations.lifecycle import Lifecycle, ThreadFilter
 from smart_support.conversations.records import Thread as StoredThread
-from smart_support.errors import NotFound
 from smart_support.events.standing import Status
 from smart_support.identity.people import Person, Role
 
@@ -99,10 +99,8 @@ async def list_threads(
         customer_id=person.id if person.role is Role.CUSTOMER else None,
         text=query or None,
     )
-    page = await parts.tracker.threads(which, str(cursor) if cursor else None, limit)
-    return written(
-        {"threads": [_line(found) for found in page.threads], "next_cursor": page.next_after}
-    )
+    rows, next_after = await parts.tracker.lines(which, str(cursor) if cursor else None, limit)
+    return written({"threads": [_line(row) for row in rows], "next_cursor": next_after})
 
 
 @router.get("/{thread_id}", summary="One conversation")
@@ -166,12 +164,22 @@ async def threads_of(parts: Parts, person: Person, ids: Sequence[str]) -> list[d
     """
     if not ids:
         return []
-    page = await parts.tracker.threads(ThreadFilter(among=frozenset(ids)), limit=len(ids))
-    known = {found.lifecycle.thread_id: _line(found) for found in page.threads}
-    return [
-        known[each] if each in known else (await thread_of(parts, person, each)).model_dump()
-        for each in ids
-    ]
+    rows, _ = await parts.tracker.lines(ThreadFilter(among=frozenset(ids)), limit=len(ids))
+    known = {row["thread_id"]: row for row in rows}
+    return [await thread_told(parts, person, each, known.get(each)) for each in ids]
+
+
+async def thread_told(
+    parts: Parts, person: Person, thread_id: str, row: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A conversation as `Thread` has it in JSON, of which `row` was told, if anything is known.
+
+    Raises:
+        NotFound: it does not exist.
+    """
+    if row is None or row["customer_id"] is None:  # nothing was derived of it yet
+        return (await thread_of(parts, person, thread_id)).model_dump()
+    return _line(row)
 
 
 async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:
@@ -181,14 +189,13 @@ async def thread_of(parts: Parts, person: Person, thread_id: str) -> Thread:
         NotFound: there is none, or it is somebody else's.
     """
     owner = person.id if person.role is Role.CUSTOMER else None
-    stored = await parts.conversations.thread(thread_id, customer_id=owner)
-    # A client asks when it has seen a turn end, which can be before anybody has derived from it.
-    taken_in = (await parts.tracker.applied([thread_id]))[thread_id]
-    if taken_in < await parts.log.last_seq(thread_id):
+    standing = partial(parts.conversations.standing, thread_id, customer_id=owner)
+    stored, lifecycle, behind = await standing()
+    if behind:
+        # A client asks when it has seen a turn end, which can be before anybody has derived it.
         await parts.derivation.catch_up([thread_id])
-    try:
-        lifecycle = await parts.tracker.lifecycle(thread_id)
-    except NotFound:
+        stored, lifecycle, _ = await standing()
+    if lifecycle is None:
         return _empty(stored)  # nothing was said yet, or it cannot be derived now
     thread = _of(lifecycle, stored.customer_id, stored.customer_name)
     return thread.model_copy(update={"handling": _handling(stored, lifecycle.handoff_reason)})
@@ -219,20 +226,19 @@ def _empty(stored: StoredThread) -> Thread:
     )
 
 
-def _line(found: ThreadSummary) -> dict[str, Any]:
+def _line(row: Mapping[str, Any]) -> dict[str, Any]:
     """The same as `_of`, as it stands in JSON."""
-    lifecycle = found.lifecycle
     return {
-        "id": lifecycle.thread_id,
-        "title": lifecycle.title,
-        "status": lifecycle.status,
-        "customer": {"id": found.customer_id, "name": found.customer_name},
-        "opened_at": lifecycle.opened_at,
-        "last_event_at": lifecycle.last_event_at,
-        "turns": lifecycle.turns,
-        "tool_calls": lifecycle.tool_calls,
-        "errors": lifecycle.errors,
-        "agent": lifecycle.agent,
+        "id": row["thread_id"],
+        "title": row["title"],
+        "status": row["status"],
+        "customer": {"id": row["customer_id"], "name": row["customer_name"]},
+        "opened_at": row["opened_at"],
+        "last_event_at": row["last_event_at"],
+        "turns": row["turns"],
+        "tool_calls": row["tool_calls"],
+        "errors": row["errors"],
+        "agent": row["agent"],
         "handling": None,
     }
 

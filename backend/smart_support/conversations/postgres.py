@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from smart_support.conversations.handoff_postgres import PostgresHandoffs
+from smart_support.conversations.lifecycle import Lifecycle
 from smart_support.conversations.records import (
     MessageLimit,
     QueueFull,
@@ -17,8 +18,13 @@ from smart_support.conversations.records import (
     TurnNotOpen,
     TurnStatus,
 )
+from smart_support.conversations.tables import conversation_states as states
 from smart_support.conversations.tables import threads, turns
-from smart_support.conversations.tracker_postgres import PostgresConversationTracker
+from smart_support.conversations.tracker_postgres import (
+    PostgresConversationTracker,
+    lifecycle_of,
+    with_lines,
+)
 from smart_support.database import Prepared, Row, Session, Sessions
 from smart_support.errors import NotFound, RateLimited
 from smart_support.events.fence import WriterReplaced, fence_of
@@ -34,7 +40,12 @@ from smart_support.events.records import (
 )
 from smart_support.events.tables import event_logs
 
-__all__ = ["PostgresConversationTracker", "PostgresConversations", "PostgresHandoffs"]
+__all__ = [
+    "PostgresConversationTracker",
+    "PostgresConversations",
+    "PostgresHandoffs",
+    "with_lines",
+]
 
 QUEUE_LIMIT = 20
 """Messages of one thread that may wait for an answer."""
@@ -87,6 +98,23 @@ class PostgresConversations:
         if row is None or customer_id not in (None, row.customer_id):
             raise NotFound(f"no thread {thread_id} for this person")
         return _thread(row)
+
+    async def standing(
+        self, thread_id: ThreadId, *, customer_id: str | None = None
+    ) -> tuple[Thread, Lifecycle | None, bool]:
+        """The thread, how it stands as far as that is derived, and whether its log has more.
+
+        Raises:
+            NotFound: as in `thread`.
+        """
+        async with self._sessions() as session:
+            row = (await session.execute(_STANDING, {"thread_id": thread_id})).one_or_none()
+        if row is None or customer_id not in (None, row["own_customer_id"]):
+            raise NotFound(f"no thread {thread_id} for this person")
+        thread = Thread(**{name: row[f"own_{name}"] for name in threads.c.keys()})  # noqa: SIM118
+        applied = row["applied"]
+        lifecycle = None if applied is None else lifecycle_of(row)
+        return thread, lifecycle, (applied or 0) < (row["last_seq"] or 0)
 
     async def knows(self, thread_id: ThreadId, message_id: str) -> bool:
         """Whether the message is stored already."""
@@ -419,6 +447,17 @@ _RECEIVE = Prepared(
 )
 
 _THREAD = Prepared(sa.select(threads).where(threads.c.id == sa.bindparam("thread_id")))
+
+_STANDING = Prepared(
+    sa.select(*(column.label(f"own_{column.name}") for column in threads.c), states)
+    .add_columns(event_logs.c.last_seq)
+    .select_from(
+        threads.outerjoin(states, states.c.thread_id == threads.c.id).outerjoin(
+            event_logs, event_logs.c.thread_id == threads.c.id
+        )
+    )
+    .where(threads.c.id == sa.bindparam("thread_id"))
+)
 
 _LOCK_THREAD_OF = Prepared(
     sa.select(threads.c.id)

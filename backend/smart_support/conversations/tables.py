@@ -109,6 +109,9 @@ conversation_states = sa.Table(
     ),
 )
 
+HAS_NUMBER = "'[0-9]{4}'"
+"""What a title of the index of numbers is known by, as SQL writes it."""
+
 thread_titles = sa.Table(
     "thread_titles",
     metadata,
@@ -116,6 +119,12 @@ thread_titles = sa.Table(
     sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
     sa.Column("title", sa.Text, nullable=False),
     sa.Index("ix_thread_titles_trigrams", sa.text("trigrams(title)"), postgresql_using="gin"),
+    sa.Index(
+        "ix_thread_titles_numbers",
+        sa.text("numbers(title)"),
+        postgresql_using="gin",
+        postgresql_where=sa.text(f"title ~ {HAS_NUMBER}"),
+    ),
 )
 
 # Every three characters in a row: a text is found in those titles alone that have all of its own.
@@ -127,6 +136,17 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
 $$
 """
 sa.event.listen(thread_titles, "before_create", sa.DDL(TRIGRAMS))  # type: ignore[no-untyped-call]
+
+# Every four digits in a row: all order numbers of years have the same few three in common.
+NUMBERS = """
+CREATE FUNCTION numbers(words text) RETURNS text[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 1000 AS $$
+  SELECT coalesce(array_agg(DISTINCT substr(words, place, 4)), '{}')
+  FROM generate_series(1, length(words) - 3) place
+  WHERE substr(words, place, 4) ~ '^[0-9]{4}$'
+$$
+"""
+sa.event.listen(thread_titles, "before_create", sa.DDL(NUMBERS))  # type: ignore[no-untyped-call]
 
 thread_memories = sa.Table(
     "thread_memories",

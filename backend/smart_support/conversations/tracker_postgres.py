@@ -19,9 +19,9 @@ from smart_support.conversations.lifecycle import (
     ThreadSummary,
     fold_all,
 )
+from smart_support.conversations.tables import HAS_NUMBER, threads
 from smart_support.conversations.tables import conversation_states as states
 from smart_support.conversations.tables import thread_titles as titles
-from smart_support.conversations.tables import threads
 from smart_support.database import Prepared, Row, Session, Sessions, upsert
 from smart_support.errors import NotFound
 from smart_support.events.consumer import News, unseen
@@ -41,6 +41,9 @@ TRIGRAM = 3
 PASSED = (200, 2_000, 8_000)
 """How many conversations are passed one by one in search of a text, before it is looked up: a few,
 and more where those had it often enough to fill a page."""
+
+_NUMBER = re.compile("[0-9]{4}")
+"""What makes a number of a text: titles have an index of theirs, by so many digits in a row."""
 
 _KEPT = [field.name for field in fields(Lifecycle) if field.name != "standing"]
 
@@ -72,7 +75,7 @@ class PostgresConversationTracker:
             for thread_id, events in news.items():
                 row = known.get(thread_id)
                 fresh = unseen(thread_id, events, row.applied if row else 0)
-                lifecycle = fold_all(_lifecycle(row) if row else None, fresh)
+                lifecycle = fold_all(lifecycle_of(row) if row else None, fresh)
                 if fresh and lifecycle is not None:
                     moved.append((lifecycle, fresh[-1].seq))
             await _store(session, moved)
@@ -120,11 +123,18 @@ class PostgresConversationTracker:
             row = (await session.execute(_STATE, {"thread_id": thread_id})).one_or_none()
         if row is None:
             raise NotFound(f"nothing is known of thread {thread_id}")
-        return _lifecycle(row)
+        return lifecycle_of(row)
 
     async def threads(
         self, which: ThreadFilter = EVERY_THREAD, after: ThreadId | None = None, limit: int = 50
     ) -> ThreadPage:
+        rows, next_after = await self.lines(which, after, limit)
+        return ThreadPage(threads=tuple(_summary(row) for row in rows), next_after=next_after)
+
+    async def lines(
+        self, which: ThreadFilter = EVERY_THREAD, after: ThreadId | None = None, limit: int = 50
+    ) -> tuple[Sequence[Row], ThreadId | None]:
+        """The same as they are stored, with whose they are; and what gives the next page."""
         values: dict[str, Any] = {}
         if which.status is not None:
             values["status"] = which.status.value
@@ -136,13 +146,10 @@ class PostgresConversationTracker:
             if after is not None:
                 opened_at = await session.scalar(_OPENED_AT, {"thread_id": after})
                 if opened_at is None:
-                    return ThreadPage(threads=(), next_after=None)
+                    return (), None
                 values |= {"after": after, "opened_before": opened_at}
             rows = await _search(session, values, which.text, limit + 1)
-        return ThreadPage(
-            threads=tuple(_summary(row) for row in rows[:limit]),
-            next_after=rows[limit - 1].thread_id if len(rows) > limit else None,
-        )
+        return rows[:limit], rows[limit - 1]["thread_id"] if len(rows) > limit else None
 
     async def idle_since(self, before: datetime, limit: int) -> list[ThreadId]:
         statement = (
@@ -153,6 +160,20 @@ class PostgresConversationTracker:
         )
         async with self._sessions() as session:
             return list(await session.scalars(statement))
+
+
+def with_lines(page: sa.CTE) -> sa.Select[Any]:
+    """What `lines` has of the threads of a page, beside the page's own columns.
+
+    Nothing of a thread that has no state yet.
+    """
+    told = [column for column in states.c if column.name not in page.c]
+    told += [threads.c.customer_id, threads.c.customer_name]
+    return sa.select(*page.c, *told).select_from(
+        page.outerjoin(states, states.c.thread_id == page.c.thread_id).outerjoin(
+            threads, threads.c.id == states.c.thread_id
+        )
+    )
 
 
 async def _search(
@@ -175,7 +196,8 @@ async def _search(
         often = passed == PASSED[0] or len(rows) * more >= most * passed
         if not (rows and often):
             break
-    return await _rows(session, {**values, "words": text}, most)
+    found_by = "digits" if _NUMBER.search(text) else "words"
+    return await _rows(session, {**values, found_by: text}, most)
 
 
 async def _rows(
@@ -193,12 +215,23 @@ def _as_pattern(text: str) -> str:
 def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
     """The newest `most` conversations with whose they are, narrowed by what is `given`.
 
-    `words` looks titles up by three characters each. With `passed` only so many of the newest are
-    looked at. Both numbers are written into the statement: only then does PostgreSQL know how
-    little it has to read, and can keep its plan.
+    `words` looks titles up by three characters each, `digits` by four digits each. With `passed`
+    only so many of the newest are looked at. Both numbers are written into the statement: only then
+    does PostgreSQL know how little it has to read, and can keep its plan.
     """
+    looked_up = not given.isdisjoint(("words", "digits"))
     row: Any = states.c
     statement = sa.select(states)
+    if looked_up:
+        found = _found("digits" if "digits" in given else "words")
+        there = (
+            sa.select(states)
+            .where(states.c.thread_id == found.c.thread_id)
+            .offset(sa.literal_column("0"))  # looked up for each by its key
+            .lateral("there")
+        )
+        row = there.c
+        statement = sa.select(*row).select_from(found.join(there, sa.true()))
     if "status" in given:
         statement = statement.where(row.status == sa.bindparam("status"))
     if "among" in given:
@@ -211,16 +244,7 @@ def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
             sa.bindparam("after", type_=row.thread_id.type),
         )
         statement = statement.where(sa.tuple_(row.opened_at, row.thread_id) < last)
-    if "words" in given:
-        words = sa.func.trigrams(sa.bindparam("words", type_=sa.Text))
-        found = (
-            sa.select(titles.c.thread_id)
-            .where(sa.func.trigrams(titles.c.title).op("@>")(words), _has_text(titles.c.title))
-            .cte("found")
-            .prefix_with("MATERIALIZED")
-        )
-        statement = statement.where(row.thread_id.in_(sa.select(found.c.thread_id)))
-    if passed is not None or "words" in given:
+    if passed is not None or looked_up:
         row = _newest(statement, passed or most).subquery().c
         statement = sa.select(*row)
     statement = statement.add_columns(threads.c.customer_id, threads.c.customer_name).where(
@@ -228,9 +252,24 @@ def _page(given: frozenset[str], most: int, passed: int | None) -> Prepared:
     )
     if "customer_id" in given:
         statement = statement.where(threads.c.customer_id == sa.bindparam("customer_id"))
-    if "text" in given and "words" not in given:
+    if "text" in given and not looked_up:
         statement = statement.where(_has_text(row.title))
     return Prepared(_newest(statement, most))
+
+
+def _found(by: str) -> sa.CTE:
+    """The threads whose titles have the text, by an index that `by` names the function of."""
+    title, text = titles.c.title, sa.bindparam(by, type_=sa.Text)
+    # Behind a SELECT, so that no plan knows the text: each would be made for one search alone.
+    if by == "digits":
+        has = sa.and_(
+            sa.func.numbers(title).op("@>")(sa.select(sa.func.numbers(text)).scalar_subquery()),
+            title.regexp_match(sa.literal_column(HAS_NUMBER)),
+        )
+    else:
+        has = sa.func.trigrams(title).op("@>")(sa.select(sa.func.trigrams(text)).scalar_subquery())
+    statement = sa.select(titles.c.thread_id).where(has, _has_text(title))
+    return statement.cte("found").prefix_with("MATERIALIZED")
 
 
 def _has_text(title: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
@@ -266,7 +305,8 @@ async def _store(session: Session, moved: Iterable[tuple[Lifecycle, int]]) -> No
     await session.execute(_STORE, values)
 
 
-def _lifecycle(row: Row) -> Lifecycle:
+def lifecycle_of(row: Row) -> Lifecycle:
+    """How a conversation stands, from a row that has the columns of its state."""
     return Lifecycle(
         standing=Standing(Status(row["status"]), tuple(row["answering"])),
         **{name: row[name] for name in _KEPT},
@@ -275,7 +315,7 @@ def _lifecycle(row: Row) -> Lifecycle:
 
 def _summary(row: Row) -> ThreadSummary:
     return ThreadSummary(
-        lifecycle=_lifecycle(row),
+        lifecycle=lifecycle_of(row),
         customer_id=row["customer_id"],
         customer_name=row["customer_name"],
     )
