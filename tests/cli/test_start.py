@@ -91,7 +91,7 @@ async def test_a_start_loads_nothing_that_it_does_not_need(
     complaints = (tmp_path / "imports").read_text()
     modules = loaded(complaints)
 
-    assert {"smart_support.app", "fastapi", "langgraph.graph", "asyncpg"} <= modules
+    assert {"smart_support.app.parts", "fastapi", "langgraph.graph", "asyncpg"} <= modules
     unneeded = {
         f"{module}: {why}"
         for heavy, why in NOT_NEEDED.items()
