@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from tests.support.server import ADA, BOB, LEAD, OPERATOR, Server, settings_of
 
-from smart_support.app import create_app
+from smart_support.app.web import create_app
 from smart_support.identity.people import Role
 
 CUSTOMER, LEADS, OPERATORS = {Role.CUSTOMER}, {Role.LEAD}, {Role.OPERATOR}

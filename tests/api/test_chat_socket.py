@@ -17,7 +17,7 @@ from tests.support.upstream import answers
 from websockets.exceptions import InvalidStatus
 
 from smart_support.api.chat_socket import MAX_FRAME_BYTES, MAX_TEXT
-from smart_support.app import Seams
+from smart_support.app.parts import Seams
 from smart_support.database.engine import psycopg_dsn
 
 NOBODYS = "00000000-0000-7000-8000-000000000000"

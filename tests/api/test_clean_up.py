@@ -15,7 +15,7 @@ from tests.support.server import ADA, OPERATOR, Server, running
 from tests.support.turns import ORDER_1, REFUND
 from tests.support.upstream import answers, breaks_off, drops, garbage, waits
 
-from smart_support.app import Seams
+from smart_support.app.parts import Seams
 from smart_support.telemetry import metrics
 
 Fault: TypeAlias = Callable[[Server, ChatClient, str], Awaitable[None]]

@@ -8,7 +8,7 @@ import pytest
 from tests.support.model_endpoint import says, streams
 from tests.support.server import ADA, Server, logged, running
 
-from smart_support.app import Seams
+from smart_support.app.parts import Seams
 
 Lines = list[dict[str, Any]]
 

@@ -15,7 +15,7 @@ from tests.support.turns import ORDER_1, REFUND
 from tests.support.upstream import answers
 
 from smart_support.agent.model_errors import ModelAuth, ModelUnavailable
-from smart_support.app import Seams
+from smart_support.app.parts import Seams
 from smart_support.telemetry.debug import DEBUG
 
 TOKEN = "the scrape token of this test"

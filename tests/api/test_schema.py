@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.api.test_access import PEOPLE
 from tests.support.server import Server, settings_of
 
-from smart_support.app import create_app
+from smart_support.app.web import create_app
 from smart_support.identity.people import Role
 
 DOCUMENT = create_app(settings_of(), lambda: pytest.fail("nothing is opened")).openapi()

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from tests.support.histories import thread_id
 from tests.support.server import ADA, LEAD, running
 
-from smart_support.app import Seams
+from smart_support.app.parts import Seams
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.conversations.tables import turns
 from smart_support.database.engine import open_engine, sessions

@@ -47,6 +47,7 @@ async def started(*command: str, cpus: set[int]) -> AsyncIterator[tuple[int, int
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
+        env=_environment(),
         start_new_session=True,  # Ctrl-C is for us; we stop it when nothing needs it any more
     )
     try:
@@ -77,7 +78,7 @@ async def product(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=data_dir,  # no .env of somebody's has a part in this
-        env={**os.environ, **environment, "SMART_SUPPORT_DATA_DIR": str(data_dir)},
+        env={**_environment(), **environment, "SMART_SUPPORT_DATA_DIR": str(data_dir)},
         start_new_session=True,
     )
     complaints = bytearray()
@@ -101,6 +102,11 @@ async def product(
             process.send_signal(signal.SIGINT)
         await _ended(process)
         await draining
+
+
+def _environment() -> dict[str, str]:
+    """Ours, but that byte code is kept as it is where a program is installed."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 async def _drain(process: asyncio.subprocess.Process, kept: bytearray) -> None:

@@ -13,10 +13,11 @@ import logging
 import shutil
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -53,6 +54,7 @@ from tests.bench.processes import (
 
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import psycopg_dsn
+from smart_support.identity.people import Person, Role
 from smart_support.identity.tokens import Tokens
 
 AT_REST = "At rest (floor: the bare application)"
@@ -60,6 +62,8 @@ PER_TURN = "A turn that only reads (floor: the bare application)"
 OVER = "640 customers of one process (floor: 128, whom it always takes in)"
 MORE = "160 customers of one process (floor: 32, who keep it busy)"
 SEVERAL = "Two processes on this machine (floor: one of ours, no CPU kept for it)"
+
+LEAD = Person(id="lead", role=Role.LEAD, name="Lead")
 
 STARTS = 5
 IDLE = 500
@@ -239,7 +243,66 @@ async def measure_rest(scene: Scene) -> list[Figure]:
         for side, (server, _, session) in sides.items():
             getattr(rest, side).append(resident(server))
             getattr(sockets, side).append(await idle(session, server))
-    return [*figures, rest, sockets]
+    return [*figures, rest, await measure_used(scene, own), sockets]
+
+
+async def measure_used(scene: Scene, own: str) -> Figure:
+    """What stays in memory once a process has done its work: nothing that it loads is missing.
+
+    An API is approved already. The bare application has no pages.
+    """
+    figure = Figure(AT_REST, "memory after 100 turns and every page", "MiB")
+    customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        pid, port = await enter(scene.bare(own))
+        our_pid, address = await enter(scene.ours())
+        client = await enter(httpx.AsyncClient(base_url=address, trust_env=False, timeout=60))
+        ours = partial(our_session, client, address, customer)
+        for found, server, session in (
+            (figure.floor, pid, partial(bare_session, port)),
+            (figure.ours, our_pid, ours),
+        ):
+            await run(Target(server, postmaster(scene.folder), session), Scenario(5, 20))
+            if session is ours:
+                await _every_page(client)
+            await asyncio.sleep(7)  # what is derived is added up every five seconds
+            found.append(resident(server))
+    return figure
+
+
+async def _every_page(client: httpx.AsyncClient) -> None:
+    """Read whatever can be read with what stands in the database, as whoever may."""
+    now = datetime.now(UTC)
+    people = [
+        {"Authorization": f"Bearer {Tokens(KEY).issue(person, now=now, ttl=3600)}"}
+        for person in (LEAD, OPERATOR, CUSTOMER)
+    ]
+
+    async def read(path: str, **query: str) -> httpx.Response:
+        for headers in people:
+            answer = await client.get(path, params=query, headers=headers)
+            if answer.status_code != 403:
+                break
+        return answer.raise_for_status()
+
+    thread = (await read("/api/threads")).json()["threads"][0]["id"]
+    spec = (await read("/api/specs")).json()["specs"][0]["id"]
+    operation = (await read(f"/api/specs/{spec}/operations")).json()["operations"][0]["id"]
+    days = {"start": (now - timedelta(days=30)).isoformat(), "end": now.isoformat()}
+    document = json.loads((ROOT / "frontend" / "openapi.json").read_text())
+    for template, methods in document["paths"].items():
+        path = template.format_map(
+            defaultdict(str, thread_id=thread, spec_id=spec, operation_id=operation)
+        )
+        asked = {each["name"] for each in methods.get("get", {}).get("parameters", ())}
+        if "get" in methods and asked.isdisjoint(_NOT_HERE):
+            query = {"figure": "conversations", **days}
+            await read(path, **{name: query[name] for name in query.keys() & asked})
+    await read("/")  # the page itself
+
+
+_NOT_HERE = {"import_id", "scheme"}
 
 
 async def measure_workers(scene: Scene) -> list[Figure]:
@@ -300,7 +363,8 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
             done += 32 * 20
         growth.ours.append(resident(our_pid))
     say("Measuring two processes")
-    figures += [rest, warm, growth, sockets, inserted, commits, *more.figures, *over.figures]
+    used = await measure_used(scene, own)
+    figures += [rest, used, warm, growth, sockets, inserted, commits, *more.figures, *over.figures]
     customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
     return [*figures, *await several(scene, customer)]
 

@@ -19,7 +19,7 @@ from tests.support.upstream import Upstream, answers
 from typer.testing import CliRunner
 
 import smart_support
-from smart_support.app import create_app
+from smart_support.app.web import create_app
 from smart_support.cli import main
 from smart_support.cli.commands import cli
 from smart_support.identity.people import Role

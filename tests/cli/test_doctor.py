@@ -18,7 +18,7 @@ from tests.support.server import settings_of
 from tests.support.turns import DOCUMENT
 from tests.support.upstream import Upstream, answers
 
-from smart_support.app import open_operations
+from smart_support.app.commands import open_operations
 from smart_support.cli.doctor import Finding, examine
 from smart_support.database.engine import open_engine
 from smart_support.database.schema import newest_revision

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.server import settings_of
 
-from smart_support.app import Seams, open_parts
+from smart_support.app.parts import Seams, open_parts
 from smart_support.cli.seed import CUSTOMERS, DAYS, STORIES, seed_demo
 from smart_support.cli.serve import bind
 from smart_support.database.embedded import embedded_postgres

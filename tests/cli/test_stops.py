@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from tests.support.server import settings_of
 from tests.support.turns import import_shop
 
-from smart_support.app import open_switches
+from smart_support.app.commands import open_switches
 from smart_support.cli import specs
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.ledger.stops import StopScope

@@ -12,7 +12,7 @@ from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.model_endpoint import says, stalled
 from tests.support.server import Server, logged, running
 
-from smart_support.app import Seams
+from smart_support.app.parts import Seams
 from smart_support.conversations.tables import turns
 from smart_support.database import Session
 from smart_support.events.records import MessageFinished

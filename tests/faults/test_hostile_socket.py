@@ -29,7 +29,7 @@ from tests.support.raw_socket import (
 )
 from tests.support.server import ADA, Server, running
 
-from smart_support.app import Seams
+from smart_support.app.parts import Seams
 from smart_support.events.records import PersonAnswered
 
 WAITING = 100

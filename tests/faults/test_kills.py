@@ -28,7 +28,7 @@ from tests.support.server import KEY, settings_of
 from tests.support.turns import ADA, import_shop
 from tests.support.upstream import Request, Upstream, answers
 
-from smart_support.app import tokens_of
+from smart_support.app.keys import tokens_of
 from smart_support.conversations.postgres import PostgresConversations
 from smart_support.database.engine import open_engine, sessions
 from smart_support.events.postgres import PostgresEventLog

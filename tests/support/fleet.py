@@ -17,7 +17,7 @@ import uvloop
 from tests.support.chat_client import ChatClient, Transcript, connected, transcript_of
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
-from smart_support.app import Seams
+from smart_support.app.parts import Seams
 from smart_support.cli.serve import stopped_by_signals, work
 from smart_support.settings import read_settings
 from smart_support.telemetry.logs import configure_logs

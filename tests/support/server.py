@@ -28,7 +28,8 @@ from tests.support.turns import ADA, BOB, DOCUMENT, LEAD
 from tests.support.upstream import Upstream
 
 from smart_support.api.parts import Parts
-from smart_support.app import Seams, create_app, open_parts
+from smart_support.app.parts import Seams, open_parts
+from smart_support.app.web import create_app
 from smart_support.cli.serve import bind, serving
 from smart_support.identity.people import Person, Role
 from smart_support.security.sealing import new_key

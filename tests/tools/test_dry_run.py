@@ -55,6 +55,28 @@ def test_needs_an_address() -> None:
         dry_run(operation(), None)
 
 
+@pytest.mark.parametrize("version", ["3.1.0", "3.2.0"])
+def test_makes_up_the_headers_that_a_part_needs(version: str) -> None:
+    header = {"X-Lang": {"required": True, "schema": {"enum": ["en", "de"]}}}
+    inside = {"type": "object", "properties": {"a": TEXT}, "required": ["a"]}
+    schema, encoding = inside, {"a": {"headers": header}}
+    if version == "3.2.0":
+        schema = {"type": "object", "properties": {"form": inside}, "required": ["form"]}
+        encoding = {"form": {"contentType": "multipart/form-data", "encoding": encoding}}
+    content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+    needed = stored(
+        operation_of(
+            {"requestBody": {"required": True, "content": content}}, method="post", version=version
+        )
+    )
+
+    shown = dry_run(needed, BASE)
+
+    assert "\nX-Lang: en\n" in (shown.body or "")
+    with pytest.raises(ArgumentsInvalid, match="X-Lang: is required together with"):
+        dry_run(needed, BASE, {"body": shown.arguments["body"]})
+
+
 def test_makes_up_what_is_required() -> None:
     schema = {
         "type": "object",

@@ -9,6 +9,7 @@ from smart_support import __version__
 from smart_support.api.access import Anybody, Shown
 from smart_support.api.degraded import degraded_of
 from smart_support.api.parts import Running
+from smart_support.api.problems import PROBLEM
 from smart_support.errors import DatabaseUnavailable
 from smart_support.identity.people import Role
 
@@ -73,7 +74,7 @@ async def read_live() -> Live:
     return Live(status="alive")
 
 
-@router.get("/me", summary="Who am I")
+@router.get("/me", summary="Who am I", responses=PROBLEM)
 async def read_me(person: Anybody, sign_in: Shown, parts: Running) -> Me:
     """The person whose token this is. The first time that a token is shown is a sign-in."""
     await parts.sign_ins.notice(sign_in)

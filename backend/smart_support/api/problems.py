@@ -65,9 +65,13 @@ class Problem(BaseModel):
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
-        "model": Problem,
         "description": description,
-        "content": {"application/problem+json": {}},
+        # By name: of each `model` in a route's answers FastAPI makes a validator of its own,
+        # twice, which was a thousand of them and 2 MiB. PROBLEM has it described.
+        "content": {
+            "application/problem+json": {},
+            "application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}},
+        },
     }
     for status, description in {
         401: "Not signed in",
@@ -80,6 +84,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: "Something that this needs is not available",
     }.items()
 }
+
+PROBLEM: dict[int | str, dict[str, Any]] = {401: {**PROBLEMS[401], "model": Problem}}
+"""Answers of the one route that brings the form into the API's document."""
 
 
 def install_problems(app: FastAPI) -> None:

@@ -3,7 +3,7 @@
 import gc
 import warnings
 
-from smart_support.cli.loading import OPTIONAL, gather_when_asked, left_out
+from smart_support.cli.loading import OPTIONAL, built_when_used, gather_when_asked, left_out
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     with left_out("cryptography"):  # 1.8 MiB of kinds of keys; our tokens are signed by HMAC
         import jwt  # noqa: F401
     warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
-    with left_out(*OPTIONAL):
+    with left_out(*OPTIONAL), built_when_used():
         from smart_support.cli.commands import cli
 
     gc.freeze()

@@ -14,7 +14,10 @@ import typer
 import uvloop
 
 from smart_support import __version__
-from smart_support.app import create_app, open_database, open_sign_ins, tokens_of
+from smart_support.app.commands import open_sign_ins
+from smart_support.app.database import open_database
+from smart_support.app.keys import tokens_of
+from smart_support.app.web import create_app
 from smart_support.cli import credentials as keys
 from smart_support.cli import seed as seeding
 from smart_support.cli import serve as serving

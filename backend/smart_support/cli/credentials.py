@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from getpass import getpass
 from typing import Any
 
-from smart_support.app import OpenKeyring, open_credential_check, open_database, open_keyring
+from smart_support.app.commands import OpenKeyring, open_credential_check, open_keyring
+from smart_support.app.database import open_database
 from smart_support.cli.specs import BY, base_address, catalogue, spec_named
 from smart_support.errors import InvalidInput
 from smart_support.operations.records import ENVIRONMENT, Spec

@@ -15,7 +15,8 @@ from smart_support.agent.model import open_model
 from smart_support.agent.model_check import check_model
 from smart_support.api.installation import CHECK_SECONDS, Check, Dependency, check_api, look_at
 from smart_support.api.page import BUILT
-from smart_support.app import open_operations, tokens_of
+from smart_support.app.commands import open_operations
+from smart_support.app.keys import tokens_of
 from smart_support.cli.serve import bind
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import check_writable, open_engine

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import structlog
 
 from smart_support.analytics.outside_postgres import OutsideErrors
-from smart_support.app import error_handler
+from smart_support.app.parts import error_handler
 from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import open_engine, sessions
 from smart_support.errors import DatabaseUnavailable, InternalError, SetupError, SupportError

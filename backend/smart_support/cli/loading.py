@@ -3,13 +3,15 @@
 Some packages gather all that they have in their `__init__`: whoever imports one module of them gets
 several hundred. Here such a package is there at once, and empty; its modules are loaded one by one
 as they are imported, and all that it gathers when it is first asked for a name that is no module.
-Whoever asks gets what they always got. And some import what they can do without, as they say
-themselves, whenever it is installed; it is not, for as long as we load.
+Whoever asks gets what they always got. Some import what they can do without, as they say
+themselves, whenever it is installed; it is not, for as long as we load. And what pydantic builds
+for a model, it builds for those that are used.
 """
 
 import contextlib
 import importlib
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -25,13 +27,16 @@ GATHERING = {
     "limits.aio": 0.5,  # counts of calls that are kept elsewhere
     "openai.types": 2.5,  # what OpenAI's other APIs take and answer
     "openai.types.responses": 7.0,
+    "sqlalchemy.dialects.postgresql.pg_catalog": 0.5,  # for looking at schemas
     "sqlalchemy.ext.asyncio": 6.0,  # sessions, and with them the ORM
     "tiktoken": 1.2,  # counting tokens beforehand
 }
-"""Packages of which a server needs a few modules; MiB that it then goes without."""
+"""Packages of which a server needs a few modules, and a module of which it needs nothing; MiB that
+it then goes without."""
 
 OPTIONAL = {
     "charset_normalizer": 2.9,  # with it `requests` guesses encodings, for LangSmith
+    "opentelemetry.sdk": 0.6,  # of LangSmith's traces; ours are configured later
     "pygments": 0.5,  # colours for httpx's own command
     "rich": 3.7,  # tracebacks of structlog, which ours are not
 }
@@ -59,6 +64,25 @@ def left_out(*modules: str) -> Iterator[None]:
             del sys.modules[name]
 
 
+@contextlib.contextmanager
+def built_when_used() -> Iterator[None]:
+    """Have pydantic build what a model validates with when the model is first used.
+
+    It is pydantic's own `defer_build`, here for each model that is declared inside the block,
+    whoever declares it: of some five hundred a server uses a third, 6 MiB.
+    """
+    from pydantic import BaseModel
+    from pydantic.warnings import UnsupportedFieldAttributeWarning
+
+    # FastAPI ignores it where it declares what a route takes; that is built later now.
+    warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
+    BaseModel.model_config["defer_build"] = True
+    try:
+        yield
+    finally:
+        del BaseModel.model_config["defer_build"]
+
+
 class _Finder(MetaPathFinder):
     def __init__(self, packages: frozenset[str]) -> None:
         self._packages = packages
@@ -82,8 +106,8 @@ class _WhenAsked(SourceFileLoader):
 
         def ask(name: str) -> Any:
             nonlocal runs
-            whole = f"{module.__name__}.{name}"
-            if whole in sys.modules or PathFinder.find_spec(whole, module.__path__):
+            whole, inside = f"{module.__name__}.{name}", module.__dict__.get("__path__")
+            if inside and (whole in sys.modules or PathFinder.find_spec(whole, inside)):
                 return importlib.import_module(whole)  # `from package import module`
             with lock:
                 if runs:  # the package's own code asks, which has not come to that name

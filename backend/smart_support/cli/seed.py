@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from smart_support.api.parts import Parts
-from smart_support.app import Seams, open_database, open_parts
+from smart_support.app.database import open_database
+from smart_support.app.parts import Seams, open_parts
 from smart_support.cli.company import DEMO_AGENTS, approve_demo, demo_company
 from smart_support.cli.serve import LEAD, bind
 from smart_support.errors import SupportError

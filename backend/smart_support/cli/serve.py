@@ -14,7 +14,10 @@ import uvicorn
 
 from smart_support.api.chat_socket import MAX_FRAME_BYTES
 from smart_support.api.parts import Parts
-from smart_support.app import Seams, create_app, open_database, open_parts, tokens_of
+from smart_support.app.database import open_database
+from smart_support.app.keys import tokens_of
+from smart_support.app.parts import Seams, open_parts
+from smart_support.app.web import create_app
 from smart_support.cli.company import (
     CUSTOMER,
     DEMO_AGENTS,

@@ -15,7 +15,8 @@ import httpx
 from pydantic import ValidationError
 
 from smart_support.api.review import ReviewDecision, correction_of
-from smart_support.app import open_adviser, open_database, open_operations, open_switches
+from smart_support.app.commands import open_adviser, open_operations, open_switches
+from smart_support.app.database import open_database
 from smart_support.errors import InvalidInput, NotFound
 from smart_support.ledger.stops import Stop, StopScope
 from smart_support.ledger.stops_postgres import PostgresStops

@@ -59,7 +59,7 @@ def dry_run(
     address = address_of(base_url, operation.request_plan["server"])
     if address is None:
         raise InvalidInput("Nothing says where the API is. Set the base URL of the spec first.")
-    given = example_of(tool_schema(operation)) if arguments is None else arguments
+    given = _made_up(operation) if arguments is None else arguments
     validate_arguments(operation, given)
     classification = operation.classification
     if missing := sorted(set(classification.bindings.values()) - claims.keys()):
@@ -84,6 +84,19 @@ def dry_run(
         arguments=given,
         filled=filled,
     )
+
+
+def _made_up(operation: Operation) -> dict[str, Any]:
+    """Arguments with everything that is required, headers of parts included."""
+    schema = tool_schema(operation)
+    # The schema does not ask for them, since it depends on the body which are needed. What is
+    # made up has no lists of parts, each of which would need its own.
+    headers = [
+        plan["argument"]
+        for plan in operation.request_plan["parameters"]
+        if plan["location"] == "part" and plan["required"] and not plan.get("each")
+    ]
+    return example_of({**schema, "required": [*schema.get("required", ()), *headers]})
 
 
 def _readable(content: bytes) -> str:

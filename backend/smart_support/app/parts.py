@@ -1,4 +1,4 @@
-"""The application put together: the only place where a promise meets its PostgreSQL."""
+"""Everything behind the edge, started in order: where promises meet their PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -8,28 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
-
-import httpx
-import sqlalchemy as sa
-import structlog
-from fastapi import Depends, FastAPI
-from sqlalchemy.ext.asyncio.engine import AsyncEngine
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smart_support import __version__
 from smart_support.agent.agents import LiveAgents
-from smart_support.agent.ask import ask_model
 from smart_support.agent.caps import caps_of
-from smart_support.agent.checkpoints import (
-    TABLES_VERSION,
-    forget,
-    prepare_checkpoints,
-    stored_checkpoints,
-)
+from smart_support.agent.checkpoints import forget, stored_checkpoints
 from smart_support.agent.graph import build_graph
 from smart_support.agent.graph_errors import error_of_agent
-from smart_support.agent.model import StreamingChatOpenAI, open_model
+from smart_support.agent.model import open_model
 from smart_support.agent.model_chain import ModelChain, stand_bys
 from smart_support.agent.model_check import check_any, check_model
 from smart_support.agent.model_errors import (
@@ -41,50 +27,13 @@ from smart_support.agent.model_errors import (
 from smart_support.analytics.outside_postgres import OutsideErrors
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
 from smart_support.analytics.troubles_postgres import PostgresTroubles
-from smart_support.api import (
-    agents as agent_routes,
-)
-from smart_support.api import (
-    approvals,
-    calls,
-    chat_socket,
-    connect,
-    dashboard,
-    health,
-    installation,
-    observability,
-    replay,
-    review,
-    stops,
-    threads,
-)
-from smart_support.api import (
-    audit as audit_routes,
-)
-from smart_support.api import (
-    credentials as credential_routes,
-)
-from smart_support.api import (
-    operations as operation_routes,
-)
-from smart_support.api import (
-    sign_ins as sign_in_routes,
-)
-from smart_support.api import (
-    specs as spec_routes,
-)
-from smart_support.api import (
-    troubles as trouble_routes,
-)
-from smart_support.api import (
-    turns as turn_routes,
-)
+from smart_support.api import chat_socket, installation
 from smart_support.api.degraded import Degradation
-from smart_support.api.limits import count_calls
-from smart_support.api.page import install_page
 from smart_support.api.parts import Parts
-from smart_support.api.problems import PROBLEMS, install_problems
 from smart_support.api.sockets import Sockets
+from smart_support.app.checkpoints import checkpoints_stand, make_tables
+from smart_support.app.keys import keys_of, tokens_of, webhook_of
+from smart_support.app.outside import advises, asker, credential_check, open_client
 from smart_support.chat.answering import MAX_RECOVERIES, TurnInterrupted, TurnLimits, TurnParts
 from smart_support.chat.calls import CallRecovery
 from smart_support.chat.derive import Derivation
@@ -110,8 +59,6 @@ from smart_support.conversations.postgres import (
     with_lines,
 )
 from smart_support.conversations.records import MessageLimit
-from smart_support.database import Sessions
-from smart_support.database.embedded import embedded_postgres
 from smart_support.database.engine import (
     POOL_SIZE,
     check_writable,
@@ -122,17 +69,15 @@ from smart_support.database.engine import (
 )
 from smart_support.database.errors import map_database_error
 from smart_support.database.life import living
-from smart_support.database.schema import current_revision, migrate
-from smart_support.errors import DatabaseUnavailable, InvalidInput, SetupError
+from smart_support.database.schema import current_revision
+from smart_support.errors import DatabaseUnavailable
 from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import Event, ThreadId
 from smart_support.identity.sign_ins import SignIns
-from smart_support.identity.tokens import Tokens, signing_key
 from smart_support.ledger.departures import Departures
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.ledger.stops_postgres import PostgresStops
 from smart_support.ledger.unknown_postgres import PostgresUnknownCalls
-from smart_support.operations.advice import SWITCHED_OFF, Ask
 from smart_support.operations.postgres import PostgresOperations
 from smart_support.resilience.transport import CheckedBackend, StackTransport
 from smart_support.resilience.upstream import Upstreams, UpstreamSettings
@@ -140,12 +85,10 @@ from smart_support.resilience.upstream_errors import error_of_upstream
 from smart_support.security.audit_postgres import PostgresAudit
 from smart_support.security.credentials_postgres import PostgresCredentials
 from smart_support.security.endings_postgres import PostgresEndings
-from smart_support.security.sealing import Keys, kept_keys, parse_keys
 from smart_support.settings import Settings
 from smart_support.telemetry import metrics
 from smart_support.telemetry.debug import DEBUG
 from smart_support.telemetry.handler import ErrorContext, ErrorHandler, Remedy
-from smart_support.telemetry.logs import new_correlation_id
 from smart_support.telemetry.monitor import CHECK_SECONDS
 from smart_support.telemetry.tracing import configure_tracing
 from smart_support.telemetry.watch import (
@@ -158,22 +101,14 @@ from smart_support.telemetry.watch import (
 )
 from smart_support.tools.authorize import Door, SpecAuthorizer
 from smart_support.tools.call import Limits, ToolCaller
-from smart_support.tools.credential_check import CredentialCheck
 from smart_support.tools.keyring import Keyring
 from smart_support.tools.linked import LinkedReads
 from smart_support.tools.oauth import OAuth
 from smart_support.tools.resolve import CallResolver
 
-if TYPE_CHECKING:
-    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-
-log = structlog.get_logger()
-
 SWEEP_SECONDS = 5.0
 CALLS_SECONDS = 5.0
 RESTART_GRACE_SECONDS = 10.0
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,205 +122,6 @@ class Seams:
     hello_seconds: float = chat_socket.HELLO_SECONDS
     act_seconds: float = chat_socket.ACT_SECONDS
     restart_grace: float = RESTART_GRACE_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class OpenKeyring:
-    """What commands about credentials work with."""
-
-    operations: PostgresOperations
-    credentials: PostgresCredentials
-    keyring: Keyring
-    audit: PostgresAudit
-
-
-@asynccontextmanager
-async def open_database(settings: Settings, progress: Progress) -> AsyncIterator[str]:
-    """The URL of a migrated database: the configured one, or an embedded one that is started.
-
-    Raises:
-        SetupError: it cannot be had; the text says what to do.
-    """
-    async with AsyncExitStack() as stack:
-        if settings.database_url is not None:
-            url = settings.database_url.get_secret_value()
-        else:
-            progress("Starting the embedded PostgreSQL")
-            url = await stack.enter_async_context(
-                embedded_postgres(settings.smart_support_data_dir)
-            )
-        progress("Bringing the database up to date")
-        await migrate(url)
-        yield url
-
-
-@asynccontextmanager
-async def open_operations(url: str) -> AsyncIterator[PostgresOperations]:
-    """The catalogue alone, on the migrated database at `url`."""
-    engine = open_engine(url)
-    try:
-        yield PostgresOperations(sessions(engine))
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def open_keyring(settings: Settings, url: str) -> AsyncIterator[OpenKeyring]:
-    """The credentials alone, on the migrated database at `url`."""
-    engine = open_engine(url)
-    try:
-        connected = sessions(engine)
-        operations = PostgresOperations(connected)
-        credentials = PostgresCredentials(connected, keys_of(settings))
-        async with _client(ssl.create_default_context()) as client:
-            keyring = Keyring(operations, credentials, OAuth(client, credentials))
-            yield OpenKeyring(operations, credentials, keyring, PostgresAudit(connected))
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def open_credential_check(
-    settings: Settings, url: str
-) -> AsyncIterator[tuple[PostgresOperations, CredentialCheck]]:
-    """What tries credentials out, on the migrated database at `url`."""
-    upstream_settings = UpstreamSettings.from_settings(settings)
-    trust = ssl.create_default_context()
-    transport = StackTransport(CheckedBackend(upstream_settings.addresses), ssl_context=trust)
-    engine = open_engine(url)
-    try:
-        connected = sessions(engine)
-        operations = PostgresOperations(connected)
-        credentials = PostgresCredentials(connected, keys_of(settings))
-        async with _client(trust, transport) as client, Upstreams(upstream_settings) as upstreams:
-            oauth = OAuth(client, credentials)
-            yield (
-                operations,
-                _credential_check(
-                    settings,
-                    Keyring(operations, credentials, oauth),
-                    operations,
-                    credentials,
-                    oauth,
-                    PostgresStops(connected),
-                    PostgresAudit(connected),
-                    Door(upstreams, SpecAuthorizer(operations, credentials, oauth)),
-                ),
-            )
-    finally:
-        await engine.dispose()
-
-
-def _credential_check(
-    settings: Settings,
-    keyring: Keyring,
-    operations: PostgresOperations,
-    credentials: PostgresCredentials,
-    oauth: OAuth,
-    stops: PostgresStops,
-    audit: PostgresAudit,
-    door: Door,
-) -> CredentialCheck:
-    return CredentialCheck(
-        keyring,
-        operations,
-        credentials,
-        oauth,
-        stops,
-        audit,
-        door,
-        total=settings.smart_support_tool_timeout,
-        attempt=settings.smart_support_tool_attempt_timeout,
-        max_bytes=settings.smart_support_tool_max_bytes,
-    )
-
-
-@asynccontextmanager
-async def open_switches(url: str) -> AsyncIterator[tuple[PostgresOperations, PostgresStops]]:
-    """The catalogue and the kill switch, on the migrated database at `url`."""
-    engine = open_engine(url)
-    try:
-        yield PostgresOperations(sessions(engine)), PostgresStops(sessions(engine))
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def open_sign_ins(settings: Settings, url: str) -> AsyncIterator[SignIns]:
-    """What ends sign-ins, on the migrated database at `url`."""
-    engine = open_engine(url)
-    try:
-        connected = sessions(engine)
-        yield SignIns(tokens_of(settings), PostgresAudit(connected), PostgresEndings(connected))
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def open_adviser(settings: Settings) -> AsyncIterator[Ask]:
-    """The model alone, to be asked about imported operations.
-
-    Raises:
-        InvalidInput: that is switched off, or there is no model.
-    """
-    if not _advises(settings):
-        raise InvalidInput(SWITCHED_OFF)
-    model = open_model(settings)
-    try:
-        yield _asker(settings, model)
-    finally:
-        await model.close()
-
-
-def _advises(settings: Settings) -> bool:
-    offline = settings.openai_api_key is None and settings.openai_base_url is None
-    return settings.smart_support_model_advises and not offline
-
-
-def _asker(settings: Settings, model: StreamingChatOpenAI) -> Ask:
-    return partial(ask_model, model, within=settings.smart_support_model_timeout)
-
-
-def tokens_of(settings: Settings) -> Tokens:
-    """What signs and reads tokens in this installation.
-
-    Raises:
-        SetupError: the signing key cannot be read or kept.
-    """
-    if settings.smart_support_secret_key is not None:
-        return Tokens(settings.smart_support_secret_key.get_secret_value())
-    return Tokens(signing_key(settings.smart_support_data_dir / "signing.key"))
-
-
-def keys_of(settings: Settings) -> Keys:
-    """What seals and opens stored credentials in this installation.
-
-    Raises:
-        SetupError: the keys are of another form, or cannot be read or kept.
-    """
-    if settings.smart_support_sealing_keys is not None:
-        return parse_keys(settings.smart_support_sealing_keys.get_secret_value())
-    return kept_keys(settings.smart_support_data_dir / "sealing.keys")
-
-
-def webhook_of(settings: Settings) -> tuple[str, str] | None:
-    """URL and secret of the webhook; None if nobody is to be told.
-
-    Raises:
-        SetupError: there is a URL without a secret: nobody could trust what comes.
-    """
-    url, secret = (
-        settings.smart_support_handoff_webhook_url,
-        settings.smart_support_handoff_webhook_secret,
-    )
-    if url is None:
-        return None
-    if secret is None:
-        raise SetupError(
-            "SMART_SUPPORT_HANDOFF_WEBHOOK_URL is set without "
-            "SMART_SUPPORT_HANDOFF_WEBHOOK_SECRET: set both, or neither."
-        )
-    return url, secret.get_secret_value()
 
 
 @asynccontextmanager
@@ -405,9 +141,9 @@ async def open_parts(
         stack.push_async_callback(engine.dispose)
         connected = sessions(engine)
         saver = await stack.enter_async_context(
-            stored_checkpoints(psycopg_dsn(url), partial(_prepare_checkpoints, engine))
+            stored_checkpoints(psycopg_dsn(url), partial(make_tables, engine))
         )
-        if not await _checkpoints_stand(connected):
+        if not await checkpoints_stand(connected):
             await saver.open()  # makes the tables
         direct = settings.smart_support_database_direct_url
         life = await stack.enter_async_context(
@@ -437,9 +173,9 @@ async def open_parts(
         # only we can reach.
         checked = CheckedBackend(upstream_settings.addresses)
         documents = await stack.enter_async_context(
-            _client(trust, StackTransport(checked, ssl_context=trust))
+            open_client(trust, StackTransport(checked, ssl_context=trust))
         )
-        told = await stack.enter_async_context(_client(trust))
+        told = await stack.enter_async_context(open_client(trust))
 
         conversations = PostgresConversations(
             connected,
@@ -459,7 +195,7 @@ async def open_parts(
         audit = PostgresAudit(connected)
         credentials = PostgresCredentials(connected, keys_of(settings))
         token_servers = await stack.enter_async_context(
-            _client(trust, StackTransport(checked, ssl_context=trust))
+            open_client(trust, StackTransport(checked, ssl_context=trust))
         )
         oauth = OAuth(token_servers, credentials, clock=seams.clock)
         stack.push_async_callback(oauth.close)
@@ -634,7 +370,7 @@ async def open_parts(
             restart_grace=seams.restart_grace,
         )
         if webhook is not None:
-            hooks = await stack.enter_async_context(_client(trust))
+            hooks = await stack.enter_async_context(open_client(trust))
             sender = HandoffWebhook(PostgresOutbox(connected), hooks, *webhook)
             await stack.enter_async_context(_task(sender.run(), "webhook", errors))
         tokens = tokens_of(settings)
@@ -701,7 +437,7 @@ async def open_parts(
             credentials=credentials,
             oauth=oauth,
             keyring=keyring,
-            credential_check=_credential_check(
+            credential_check=credential_check(
                 settings, keyring, operations, credentials, oauth, switched_off, audit, door
             ),
             agents=agents,
@@ -713,7 +449,7 @@ async def open_parts(
             check_writable=partial(check_writable, engine),
             database_heard=lambda: connected.heard,
             check_model=partial(check_model, model),
-            ask_model=_asker(settings, model) if _advises(settings) else None,
+            ask_model=asker(settings, model) if advises(settings) else None,
             model_replaced=lambda: chain.replaced,
             revision=await current_revision(url),
             offline_model=offline,
@@ -734,122 +470,6 @@ async def error_handler() -> AsyncIterator[ErrorHandler]:
         errors.map(mapper)
     async with errors.running():
         yield errors
-
-
-def create_app(
-    settings: Settings, open_them: Callable[[], contextlib.AbstractAsyncContextManager[Parts]]
-) -> FastAPI:
-    """The web application; its parts are opened when it starts and closed when it stops."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_them() as parts:
-            app.state.parts = parts
-            yield
-
-    app = FastAPI(
-        title="Smart Support",
-        version=__version__,
-        summary="Customer support whose tool calls can be trusted.",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url="/api/openapi.json",
-        responses={status: PROBLEMS[status] for status in (401, 403, 422, 429)},
-        generate_unique_id_function=lambda route: route.name,
-    )
-    install_problems(app)
-    app.add_middleware(_Correlated)
-    # Health is asked by machines, and the socket counts messages: they have no limit of calls.
-    app.include_router(health.router)
-    app.include_router(observability.metrics_router)
-    limited = [Depends(count_calls(settings.smart_support_rest_limit))]
-    for room in (
-        threads,
-        replay,
-        approvals,
-        spec_routes,
-        operation_routes,
-        review,
-        credential_routes,
-        connect,
-        audit_routes,
-        agent_routes,
-        dashboard,
-        trouble_routes,
-        installation,
-        observability,
-        calls,
-        turn_routes,
-        stops,
-        sign_in_routes,
-    ):
-        app.include_router(room.router, dependencies=limited)
-    app.include_router(approvals.consents, dependencies=limited)
-    app.include_router(chat_socket.router)
-    install_page(app)
-    return app
-
-
-class _Correlated:
-    """Gives each request an id that its log lines and its answer carry."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        correlation_id = scope["correlation_id"] = new_correlation_id()
-        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
-            await self._app(scope, receive, send)
-
-
-def _client(
-    trust: ssl.SSLContext, transport: httpx.AsyncBaseTransport | None = None
-) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=transport,
-        verify=trust,
-        trust_env=False,
-        follow_redirects=False,
-        timeout=httpx.Timeout(10.0),
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
-        headers={"User-Agent": f"smart-support/{__version__}"},
-    )
-
-
-async def _checkpoints_stand(connected: Sessions) -> bool:
-    """Whether LangGraph's tables are there, as its saver would make them."""
-    async with connected() as session:
-        there = await session.scalar(sa.select(sa.func.to_regclass("checkpoint_migrations")))
-        if there is None:
-            return False
-        version = await session.scalar(sa.text("SELECT max(v) FROM checkpoint_migrations"))
-    return version is not None and version >= TABLES_VERSION
-
-
-async def _prepare_checkpoints(engine: AsyncEngine, saver: "AsyncPostgresSaver") -> None:
-    """Have LangGraph's tables in place; of several processes at once, one after the other."""
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        # Asked for again and again: the index that LangGraph builds concurrently waits for every
-        # statement that runs, and so for one that would wait here for the index.
-        taken = sa.text("SELECT pg_try_advisory_lock(:key)")
-        async with asyncio.timeout(_SETUP_SECONDS):
-            while not await connection.scalar(taken, {"key": _SETUP_LOCK}):  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-        try:
-            await prepare_checkpoints(saver)
-        finally:
-            await connection.execute(
-                sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _SETUP_LOCK}
-            )
-
-
-_SETUP_SECONDS = 120.0
-_SETUP_LOCK = 0x534D5351  # any number that nothing else of ours uses
 
 
 @asynccontextmanager
