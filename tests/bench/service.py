@@ -380,6 +380,7 @@ async def started_all(pid: int) -> None:
     raise RuntimeError("the server does not come to rest")
 
 
+_ROUNDS_OF_SEVERAL = 10
 _DERIVED_SECONDS = 3.0
 """How long it takes until what is derived of the last turns is."""
 
@@ -422,29 +423,34 @@ class Beyond:
 
 
 async def several(scene: Scene, customer: str) -> list[Figure]:
-    """Turns per second of two worker processes beside one, each with both CPUs, and their CPU."""
+    """Turns per second of two worker processes beside one, each with both CPUs, and their CPU.
+
+    All of them run, and one side works at a time, in short rounds: a shared machine is not as fast
+    in one minute as in the next.
+    """
     speed = Figure(SEVERAL, "32 sessions: turns per second", "1/s", "more")
     cpu = Figure(SEVERAL, "32 sessions: CPU of the processes per turn", "ms")
-    load = Scenario(32, 10)
+    load = Scenario(32, 6)
     both = scene.measured | scene.others
     pin(0, both)
     pin_family(postmaster(scene.folder), both)
-    for _ in range(3):
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        targets: list[tuple[str, Target]] = []
         for side, workers in (("floor", "1"), ("ours", "2")):
-            async with AsyncExitStack() as stack:
-                enter = stack.enter_async_context
-                pid, address = await enter(scene.ours("--workers", workers, cpus=both))
-                client = await enter(
-                    httpx.AsyncClient(base_url=address, trust_env=False, timeout=60)
-                )
-                session = partial(our_session, client, address, customer)
-                target = Target(pid, postmaster(scene.folder), session)
-                await started_all(pid)
-                await run(target, Scenario(32, 3))
-                before = cpu_of_family(pid)
+            pid, address = await enter(scene.ours("--workers", workers, cpus=both))
+            client = await enter(httpx.AsyncClient(base_url=address, trust_env=False, timeout=60))
+            session = partial(our_session, client, address, customer)
+            targets.append((side, Target(pid, postmaster(scene.folder), session)))
+        for _, target in targets:
+            await started_all(target.pid)
+            await run(target, Scenario(32, 3))
+        for number in range(_ROUNDS_OF_SEVERAL):
+            for side, target in targets if number % 2 else targets[::-1]:
+                before = cpu_of_family(target.pid)
                 getattr(speed, side).append((await run(target, load)).per_second)
                 await asyncio.sleep(_DERIVED_SECONDS)
-                spent = cpu_of_family(pid) - before
+                spent = cpu_of_family(target.pid) - before
                 getattr(cpu, side).append(spent * 1000 / (load.sessions * load.turns))
     return [speed, cpu]
 
