@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +19,11 @@ from smart_support.conversations.postgres import QUEUE_LIMIT
 from smart_support.conversations.records import QueueFull, TurnStatus
 from smart_support.conversations.tables import threads
 from smart_support.errors import NotAllowed, NotFound, RateLimited
+from smart_support.events.fence import WriterReplaced
+from smart_support.events.postgres import PostgresEventLog
 from smart_support.events.records import (
+    Event,
+    Fact,
     HandoffAsked,
     MessageFinished,
     MessageReceived,
@@ -77,6 +84,84 @@ async def test_the_first_token_is_timed_from_the_beginning_of_the_turn(desk: Des
 
     (closed,) = desk.of(await desk.facts(), TurnClosed)
     assert (closed.first_token_ms, closed.duration_ms) == (1500.0, 1500.0)
+
+
+class TestItsBeginning:
+    """It is being written down while the model is asked already."""
+
+    async def test_is_written_down_and_shown_before_anything_else(self, desk: Desk) -> None:
+        desk.model.queue(calls(ORDER_1), says("Sent."))
+        held, asked = asyncio.Event(), asyncio.Event()
+        real = PostgresEventLog.append
+
+        async def append(log: PostgresEventLog, thread_id: str, facts: Sequence[Fact]) -> Any:
+            if isinstance(facts[0], TurnOpened):
+                asked.set()
+                await held.wait()
+            return await real(log, thread_id, facts)
+
+        with (
+            patch.object(PostgresEventLog, "append", append),
+            desk.first.followers.follow(desk.thread_id) as follower,
+        ):
+            accepted = await desk.runner.send(ADA, desk.thread_id, "m1", "Where is it?")
+            await asked.wait()
+            await desk.model.received(1)
+            await asyncio.sleep(0.1)  # it has answered
+            early = [await follower.next() for _ in range(follower.waiting)]
+            held.set()
+            await desk.settled()
+            later = [await follower.next() for _ in range(follower.waiting)]
+
+        assert accepted.status == "open"
+        assert [item.fact.type for item in early if isinstance(item, Event)] == ["message_received"]
+        assert len(early) == 1
+        assert isinstance(later[0], Event)
+        assert isinstance(later[0].fact, TurnOpened)
+        types = [fact.type for fact in await desk.facts()]
+        assert types[:3] == ["message_received", "turn_opened", "tool_called"]
+        assert desk.said(await desk.facts()) == ["Sent."]
+
+    async def test_comes_before_its_end_when_the_model_fails_at_once(self, desk: Desk) -> None:
+        desk.model.queue(fails(400))
+        held = asyncio.Event()
+        real = PostgresEventLog.append
+
+        async def append(log: PostgresEventLog, thread_id: str, facts: Sequence[Fact]) -> Any:
+            if isinstance(facts[0], TurnOpened):
+                await held.wait()
+            return await real(log, thread_id, facts)
+
+        with patch.object(PostgresEventLog, "append", append):
+            await desk.runner.send(ADA, desk.thread_id, "m1", "Where is it?")
+            await desk.model.received(1)
+            await asyncio.sleep(0.1)
+            held.set()
+            await desk.settled()
+
+        types = [fact.type for fact in await desk.facts()]
+        assert types == ["message_received", "turn_opened", "turn_closed"]
+
+    async def test_that_cannot_be_written_down_shows_nothing(self, desk: Desk) -> None:
+        desk.model.queue(says("Hello."))
+        real = PostgresEventLog.append
+
+        async def append(log: PostgresEventLog, thread_id: str, facts: Sequence[Fact]) -> Any:
+            if isinstance(facts[0], TurnOpened):
+                raise WriterReplaced("another process has it")
+            return await real(log, thread_id, facts)
+
+        with (
+            patch.object(PostgresEventLog, "append", append),
+            desk.first.followers.follow(desk.thread_id) as follower,
+        ):
+            await desk.runner.send(ADA, desk.thread_id, "m1", "Where is it?")
+            await desk.settled()
+            shown = [await follower.next() for _ in range(follower.waiting)]
+
+        assert [type(item.fact) for item in shown if isinstance(item, Event)] == [MessageReceived]
+        assert len(shown) == 1
+        assert [fact.type for fact in await desk.facts()] == ["message_received"]
 
 
 async def test_a_turn_without_a_word_has_no_first_token(desk: Desk) -> None:

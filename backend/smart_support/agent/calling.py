@@ -36,6 +36,7 @@ class CallTask(TypedDict):
 
 async def call(state: CallTask, runtime: Runtime[TurnContext]) -> dict[str, Any]:
     """Make one tool call, or tell the model why it was not made."""
+    await runtime.context.opened()
     called = state["call"]
     agent = runtime.context.at(state["by"])
     if called["tool"] == HAND_OVER and agent.hands_over_to:

@@ -63,6 +63,10 @@ class AgentAtWork:
     """It may call more than `tools`, and is offered a tool to find it."""
 
 
+async def _at_once() -> None:
+    """Do not wait."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnContext:
     """What a run of a turn works with; never part of a checkpoint."""
@@ -87,6 +91,8 @@ class TurnContext:
     """Since this run began."""
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     """Tool call id -> what was decided about it before the run began; not asked again."""
+    opened: Callable[[], Awaitable[None]] = _at_once
+    """Waits until it is written down that the run has begun: before anything else is."""
     find: Find | None = None
     """Finds more tools of an agent by words; None: every agent has all of its own."""
 

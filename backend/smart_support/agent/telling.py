@@ -10,6 +10,7 @@ from smart_support.events.records import Event, Fact, ToolReturned
 
 async def tell(runtime: Runtime[TurnContext], facts: list[Fact]) -> None:
     """Add `facts` to the thread's log, and show them to whoever follows the turn."""
+    await runtime.context.opened()
     events: tuple[Event, ...] = await runtime.context.log.append(runtime.context.thread_id, facts)
     runtime.stream_writer(events)
 

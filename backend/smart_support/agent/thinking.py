@@ -204,6 +204,7 @@ async def _ask_for_person(runtime: Runtime[TurnContext], cap: str) -> None:
         reason="usage_limit",
         note=f"The agent stopped at its limit of {cap} for one message.",
     )
+    await context.opened()
     runtime.stream_writer(await context.handoffs.ask(context.thread_id, asked))
 
 

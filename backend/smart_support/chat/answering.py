@@ -1,8 +1,10 @@
 """What one run of a turn is: what it works with, what it begins with, and what it says and does."""
 
+import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +14,7 @@ import structlog
 from smart_support.agent.agents import Agents, read_agents
 from smart_support.agent.caps import DEFAULT_CAPS, Caps
 from smart_support.agent.graph import TurnGraph
-from smart_support.agent.history import past_messages, turn_so_far
+from smart_support.agent.history import SoFar, past_messages, turn_so_far
 from smart_support.agent.prompts import PROMPT_VERSION
 from smart_support.agent.routing import choose_agent
 from smart_support.agent.run import Asked, Step, Thought, run_turn
@@ -22,7 +24,7 @@ from smart_support.chat.calls import CallRecovery
 from smart_support.chat.customers import Customers
 from smart_support.chat.follow import Followers
 from smart_support.chat.limits import MessageLimiter
-from smart_support.chat.offer import PER_TURN, offer_tools
+from smart_support.chat.offer import PER_TURN, Offered, offer_tools
 from smart_support.chat.past import PastEvents
 from smart_support.chat.places import Place, Places
 from smart_support.chat.questions import Asking
@@ -41,6 +43,7 @@ from smart_support.events.records import (
     TurnOpened,
     TurnTakenOver,
 )
+from smart_support.identity.people import Person
 from smart_support.ledger.consent import Verdict
 from smart_support.ledger.postgres import PostgresLedger
 from smart_support.operations.postgres import PostgresOperations
@@ -160,6 +163,31 @@ class Run:
     approvals: list[str] = field(default_factory=list)
     waiting_for: tuple[str, ...] = ()
     """Ids of the tool calls that need a yes before the turn can go on."""
+    so_far: SoFar | None = None
+    """What the log has of earlier runs."""
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Do `work` beside the block, which does not end before it; yields what waits for it.
+
+    What it raises, waiting for it raises.
+    """
+    task = asyncio.create_task(work)
+
+    async def done() -> None:
+        await asyncio.shield(task)  # whoever waits is not the only one
+
+    try:
+        yield done
+    finally:
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not task.cancelled():
+            task.exception()  # it was told to who waited, or what the block raised is told
 
 
 class Answerer:
@@ -194,26 +222,38 @@ class Answerer:
         )
         tools = offered.tools
         run.agent = self._agent_for(run, past, agents, tools)
-        await self._parts.record(turn.thread_id, [self._beginning(run, agents, past)])
+        beginning = self._beginning(run, agents, past)
+        # It takes as long as a commit does, in which the model can be asked already.
+        async with _beside(parts.record(turn.thread_id, [beginning])) as opened:
+            context = await self._context(run, past, person, agents, offered, opened)
+            await self._go_through(run, context)
+
+    async def _context(
+        self,
+        run: Run,
+        past: Sequence[Event],
+        person: Person,
+        agents: Agents,
+        offered: Offered,
+        opened: Callable[[], Awaitable[None]],
+    ) -> TurnContext:
+        parts, turn = self._parts, run.turn
         decided: dict[str, Verdict] = {}
-        so_far = None
         if turn.run > 1 or run.taken_over is not None:
             decided = {
                 call_id: verdict
                 for call_id, verdict in (await parts.ledger.verdicts(turn.id)).items()
                 if verdict["decision"] != "pending"
             }
-            so_far = turn_so_far(past, turn.id)
-        # The checkpoint of a turn that was taken over knows less than the log.
-        decisions = decided if turn.run > 1 and run.taken_over is None else None
-        context = TurnContext(
+            run.so_far = turn_so_far(past, turn.id)
+        return TurnContext(
             thread_id=turn.thread_id,
             turn_id=turn.id,
             correlation_id=run.correlation_id,
             agent=run.agent,
             agents=at_work(
                 agents,
-                tools,
+                offered.tools,
                 customer=person.name,
                 today=parts.clock().date(),
                 more=offered.more,
@@ -229,11 +269,20 @@ class Answerer:
             caps=parts.limits.caps,
             seconds=lambda: parts.monotonic() - run.started,
             decisions=decided,
+            opened=opened,
             find=offered.find,
         )
-        async with contextlib.aclosing(run_turn(parts.graph, context, decisions, so_far)) as steps:
+
+    async def _go_through(self, run: Run, context: TurnContext) -> None:
+        turn = run.turn
+        # The checkpoint of a turn that was taken over knows less than the log.
+        decisions = context.decisions if turn.run > 1 and run.taken_over is None else None
+        steps = run_turn(self._parts.graph, context, decisions, run.so_far)
+        async with contextlib.aclosing(steps):
             async for step in steps:
+                await context.opened()
                 self._take(run, step)
+        await context.opened()
         if run.asked:
             await self._ask(run, context)
             run.waiting_for = tuple(called["id"] for called in run.asked)
