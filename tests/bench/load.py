@@ -4,6 +4,7 @@ Every answer is checked. A benchmark of turns that failed would be fast.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -192,6 +193,9 @@ class Scenario:
     """Seconds that each customer waits for an answer, all refusals included."""
     spread: float = 0.0
     """Seconds over which the sessions begin, evenly; 0: all in one moment."""
+    lasting: float = 0.0
+    """Seconds after which nobody asks again; 0: each asks as often as `turns` says. A turn
+    that is not over by then counts by its part that is: nobody waits for the slowest."""
 
     @property
     def name(self) -> str:
@@ -230,16 +234,20 @@ async def run(target: Target, scenario: Scenario) -> Sample:
     firsts: list[float] = []
     accepted: list[float] = []
     begun: list[float] = []
-    pieces = 0
+    pieces, in_time = 0, 0.0
+    until = math.inf
 
     async def customer(session: Session, place: int) -> None:
-        nonlocal pieces
+        nonlocal pieces, in_time
         await asyncio.sleep(scenario.spread * place / scenario.sessions)
         for _ in range(scenario.turns):
             began = time.perf_counter()
+            if began > until:
+                break
             async with asyncio.timeout(scenario.patience):
                 found = await session.turn(text)
             ended = time.perf_counter()
+            in_time += min(1.0, (until - began) / (ended - began))
             pieces += found.pieces
             walls.append((ended - began) * 1000)
             accepted.append((ended - found.accepted) * 1000)
@@ -255,16 +263,17 @@ async def run(target: Target, scenario: Scenario) -> Sample:
                 await session.turn(QUESTION)
         before = await _quiet(target, target.rests if scenario.before else 0.0)
         began = time.perf_counter()
+        until = began + (scenario.lasting or math.inf)
         async with asyncio.TaskGroup() as group:
             for place, session in enumerate(sessions):
                 group.create_task(customer(session, place))
-        seconds = time.perf_counter() - began
+        seconds = scenario.lasting or time.perf_counter() - began
         after = await _quiet(target, target.rests)
     count = len(walls)
     return Sample(
         walls=walls,
         firsts=firsts,
-        per_second=count / seconds,
+        per_second=in_time / seconds,
         cpu=(after[0] - before[0]) * 1000 / count,
         database_cpu=None if target.postmaster is None else (after[1] - before[1]) * 1000 / count,
         pieces=pieces / count,

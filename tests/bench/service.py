@@ -81,6 +81,8 @@ class Scene:
     company: str
     measured: set[int]
     others: set[int]
+    fakes: list[int]
+    """The processes of the model and the company."""
 
     def settings(self, **more: str) -> dict[str, str]:
         """Ours, on the PostgreSQL of the run."""
@@ -128,14 +130,15 @@ async def scene() -> AsyncIterator[Scene]:
             enter = stack.enter_async_context
             measured, others = cpus(pinned=True)
             pin(0, others)
-            ports = [
-                (await enter(started("tests.bench.fakes", kind, cpus=others)))[1]
+            fakes = [
+                await enter(started("tests.bench.fakes", kind, cpus=others))
                 for kind in ("model", "company")
             ]
             url = await enter(embedded_postgres(folder))
             pin_family(postmaster(folder), others)
-            model, company = (f"http://127.0.0.1:{port}" for port in ports)
-            yield Scene(folder, url, model, company, measured, others)
+            model, company = (f"http://127.0.0.1:{port}" for _, port in fakes)
+            pids = [pid for pid, _ in fakes]
+            yield Scene(folder, url, model, company, measured, others, pids)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -380,7 +383,8 @@ async def started_all(pid: int) -> None:
     raise RuntimeError("the server does not come to rest")
 
 
-_ROUNDS_OF_SEVERAL = 10
+_ROUNDS_OF_SEVERAL = 12
+_ROUND_SECONDS = 5.0
 _DERIVED_SECONDS = 3.0
 """How long it takes until what is derived of the last turns is."""
 
@@ -430,9 +434,10 @@ async def several(scene: Scene, customer: str) -> list[Figure]:
     """
     speed = Figure(SEVERAL, "32 sessions: turns per second", "1/s", "more")
     cpu = Figure(SEVERAL, "32 sessions: CPU of the processes per turn", "ms")
-    load = Scenario(32, 6)
+    load = Scenario(32, 1000, lasting=_ROUND_SECONDS)
     both = scene.measured | scene.others
-    pin(0, both)
+    for pid in (0, *scene.fakes):
+        pin(pid, both)
     pin_family(postmaster(scene.folder), both)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -448,10 +453,11 @@ async def several(scene: Scene, customer: str) -> list[Figure]:
         for number in range(_ROUNDS_OF_SEVERAL):
             for side, target in targets if number % 2 else targets[::-1]:
                 before = cpu_of_family(target.pid)
-                getattr(speed, side).append((await run(target, load)).per_second)
+                found = await run(target, load)
                 await asyncio.sleep(_DERIVED_SECONDS)
                 spent = cpu_of_family(target.pid) - before
-                getattr(cpu, side).append(spent * 1000 / (load.sessions * load.turns))
+                getattr(speed, side).append(found.per_second)
+                getattr(cpu, side).append(spent * 1000 / len(found.walls))
     return [speed, cpu]
 
 
