@@ -1,6 +1,6 @@
 """The service as a whole beside the bare application: start, memory, rows, workers, overload.
 
-    python -m tests.bench.service [--turns 20000] [--only rest|workers]
+    python -m tests.bench.service [--turns 20000] [--only rest|overload|workers]
 
 Minutes. `make bench-full` runs it after the turns and before the months of conversations. With
 `--only rest` one minute: what a process costs before anybody says anything.
@@ -308,6 +308,15 @@ async def _every_page(client: httpx.AsyncClient) -> None:
 _NOT_HERE = {"import_id", "scheme"}
 
 
+async def measure_overload(scene: Scene) -> list[Figure]:
+    """The rows of five times as many customers, alone."""
+    async with both(scene, await another_database(scene.url, "bare")) as sides:
+        pid, _, session = sides["ours"]
+        target = Target(pid, postmaster(scene.folder), session)
+        await run(target, Scenario(32, 3))
+        return await beyond(target, session)
+
+
 async def measure_workers(scene: Scene) -> list[Figure]:
     """The row of two processes."""
     async with both(scene, await another_database(scene.url, "bare")):
@@ -335,8 +344,6 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
     inserted = Figure(PER_TURN, "rows written, what is derived included", "")
     commits = Figure(PER_TURN, "commits, what is derived included", "")
     growth = Figure(AT_REST, f"memory after {turns} more turns", "MiB")
-    over = Beyond(OVER, CAPACITY, OVERLOAD)
-    more = Beyond(MORE, BUSY, BUSIER)
     async with both(scene, own) as sides:
         for side, (server, database, session) in sides.items():
             say(f"Measuring memory and rows: {side}")
@@ -352,12 +359,9 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
             await run(target, Scenario(128, 2))
             getattr(warm, side).append(resident(server))
             getattr(sockets, side).append(await idle(session, server))
-        say("Measuring overload")
         our_pid, _, session = sides["ours"]
         target = Target(our_pid, postmaster(scene.folder), session)
-        for _ in range(3):
-            for each in (more, over):
-                await each.measure(target, session)
+        overload = await beyond(target, session)
         say(f"Measuring {turns} turns")
         growth.floor.append(resident(our_pid))
         done = 0
@@ -367,7 +371,7 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
         growth.ours.append(resident(our_pid))
     say("Measuring two processes")
     used = await measure_used(scene, own)
-    figures += [rest, used, warm, growth, sockets, inserted, commits, *more.figures, *over.figures]
+    figures += [rest, used, warm, growth, sockets, inserted, commits, *overload]
     customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
     return [*figures, *await several(scene, customer)]
 
@@ -426,6 +430,16 @@ class Beyond:
         self._refused.ours.append(len(refused))
 
 
+async def beyond(target: Target, session: Any) -> list[Figure]:
+    """The rows of a process that has more customers than it can answer."""
+    say("Measuring overload")
+    more, over = Beyond(MORE, BUSY, BUSIER), Beyond(OVER, CAPACITY, OVERLOAD)
+    for _ in range(3):
+        for each in (more, over):
+            await each.measure(target, session)
+    return [*more.figures, *over.figures]
+
+
 async def several(scene: Scene, customer: str) -> list[Figure]:
     """Turns per second of two worker processes beside one, each with both CPUs, and their CPU.
 
@@ -468,6 +482,8 @@ async def main(arguments: argparse.Namespace) -> None:
     async with interruptible(), scene() as servers:
         if arguments.only == "rest":
             figures = await measure_rest(servers)
+        elif arguments.only == "overload":
+            figures = await measure_overload(servers)
         elif arguments.only == "workers":
             figures = await measure_workers(servers)
         else:
@@ -498,7 +514,9 @@ async def main(arguments: argparse.Namespace) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.service", description=__doc__)
     parser.add_argument("--turns", type=int, default=20_000, help="turns for the growth of memory")
-    parser.add_argument("--only", choices=["rest", "workers"], help="measure only these rows")
+    parser.add_argument(
+        "--only", choices=["rest", "overload", "workers"], help="measure only these rows"
+    )
     parser.add_argument(
         "--out", type=Path, default=ROOT / ".benchmarks", help="folder for the JSON"
     )

@@ -157,14 +157,16 @@ class Process:
         self._begin()
 
     def _send(self, turn: Turn) -> None:
-        if self.places.full:
+        thread_id = str(turn.customer)
+        if self.places.full(thread_id):
             turn.refused += 1
-            back = self.places.busy("full").wait_seconds()
+            back = self.places.busy("full", thread_id).wait_seconds()
             assert back is not None
             self._at(self.now + back, lambda _: self._send(turn))
             return
         turn.accepted = self.now
-        turn.place = self.places.ask()
+        with self.places.promised(thread_id):
+            turn.place = self.places.ask()
         self._waiting.append(turn)
         self._begin()
 
@@ -268,5 +270,20 @@ class TestAProcess:
         assert {turn.customer for turn in turns} == set(range(5 * MOST))
         for since in (lambda turn: turn.accepted, lambda turn: turn.begun):
             assert longest(turns, since) <= 2 * longest(before, since)
-        # Who comes back when told finds room soon: not refused again and again.
-        assert max(turn.refused for turn in turns) <= 5
+
+    @pytest.mark.parametrize(
+        ("made", "begins", "goes_on", "refused"), [(fast, 2.0, 1.1, 4), (slow, 3.5, 1.6, 8)]
+    )
+    def test_has_nobody_wait_much_longer_than_others_at_five_times_what_it_takes_in(
+        self, made: Callable[[], Process], begins: float, goes_on: float, refused: int
+    ) -> None:
+        """The slow one answers in waves, and the same have most of the first ones."""
+        process = made()
+        turns = process.run(5 * MOST, seconds=240.0)
+
+        seconds = max(turn.ended for turn in turns)
+        share = 5 * MOST * seconds / len(turns)  # in which everybody could be answered once
+        assert longest(turns, lambda turn: turn.sent) <= begins * share
+        assert max(turn.refused for turn in turns) <= refused
+        late = [turn for turn in turns if turn.sent > seconds / 2]
+        assert longest(late, lambda turn: turn.sent) <= goes_on * share

@@ -77,13 +77,13 @@ class TestPlaces:
     async def test_are_full_when_all_that_may_wait_do_or_are_about_to(self) -> None:
         places = Places(1, 1)
         places.ask()
-        with places.promised():
-            assert places.full
-        assert not places.full
+        with places.promised("a"):
+            assert places.full("b")
+        assert not places.full("b")
         second = places.ask()
-        assert places.full
+        assert places.full("b")
         places.give_up(second)
-        assert not places.full
+        assert not places.full("b")
 
     async def test_tell_who_is_before_and_how_long_it_took(self) -> None:
         now = [100.0]
@@ -111,23 +111,21 @@ class TestPlaces:
         places = Places(1, 100, wait=3.0, monotonic=lambda: now[0])
         first, second = places.ask(), places.ask()
         now[0] = 3.0
-        assert not places.full
+        assert not places.full("b")
         now[0] = 3.1
-        assert places.full
+        assert places.full("b")
         places.give_up(first)
         assert second.had
-        assert not places.full, "nobody waits any more"
+        assert not places.full("b"), "nobody waits any more"
 
     async def test_are_full_when_whoever_comes_would_wait_for_too_long(self) -> None:
         places, now = moving(per_second=2.0, line=20)
 
-        assert places.expected == pytest.approx(21 / 2.0, rel=0.05)
-        assert places.full
+        assert places.full("b"), "21 / 2 s are too long"
         while places.waiting > 15:
             now[0] += 0.5
             places.give_up(next(iter(places._taken)))
-        assert places.expected == pytest.approx(8.0, rel=0.05)
-        assert not places.full
+        assert not places.full("b"), "8 s are not"
 
     async def test_take_in_as_many_as_there_may_be_places_however_long_it_takes(self) -> None:
         now = [0.0]
@@ -137,21 +135,19 @@ class TestPlaces:
         now[0] = 60.0
 
         assert places.waiting > 0
-        assert not places.full
+        assert not places.full("b")
         places.ask()
-        assert places.full
+        assert places.full("b")
 
     async def test_send_those_who_are_refused_back_as_fast_as_the_line_moves(self) -> None:
         places, now = moving(per_second=2.0, line=20)
 
-        told = [places.busy("full").wait_seconds() or 0.0 for _ in range(4)]
+        told = [places.busy("full", str(at)).wait_seconds() or 0.0 for at in range(4)]
         now[0] += 100.0
-        later = places.busy("full").wait_seconds()
+        later = places.busy("full", "later").wait_seconds()
 
-        # The first when the line is as short as it may be, each other half a second later.
-        assert told == pytest.approx(
-            [max(1.0, 21 / 2.0 - WAIT_SECONDS + at / 2.0) for at in range(1, 5)], rel=0.2
-        )
+        # The first when the line is half as long as it may be, each other half a second later.
+        assert told == pytest.approx([WAIT_SECONDS / 2 + at / 2 for at in range(1, 5)], rel=0.1)
         assert later is not None
         assert later <= 10.0, "who was refused long ago has been back"
 
@@ -160,8 +156,8 @@ class TestPlaces:
         self, refused: int, per_second: float
     ) -> None:
         places, _ = moving(per_second=per_second, line=20)
-        for _ in range(refused):
-            told = places.busy("full").wait_seconds()
+        for at in range(refused):
+            told = places.busy("full", str(at)).wait_seconds()
 
             assert told is not None
             assert BACK_SOONEST <= told <= BACK_LATEST
@@ -200,7 +196,7 @@ class TestPlaces:
 
     @given(chance=st.floats(0, 1))
     def test_send_those_who_are_refused_back_one_by_one(self, chance: float) -> None:
-        wait = Places(1, 1, chance=lambda: chance).busy("full").wait_seconds()
+        wait = Places(1, 1, chance=lambda: chance).busy("full", "a").wait_seconds()
 
         assert wait is not None
         assert BUSY_SECONDS <= wait <= 2 * BUSY_SECONDS
@@ -409,6 +405,27 @@ class TestBeyondThose:
         until.set()
         await desk.settled()
         assert (await write(desk, late, "Late", "m7")).status == "open"
+        await desk.settled()
+        assert desk.said(await desk.facts(late)) == ["Hello."]
+
+    async def test_who_was_refused_comes_before_who_writes_for_the_first_time(
+        self, desk: Desk
+    ) -> None:
+        until, threads = await self.fill(desk)
+        late, new = [await thread_of(desk) for _ in range(2)]
+        with pytest.raises(Busy):
+            await write(desk, late, "Late", "m7")
+        then = asyncio.Event()
+        desk.model.queue(stalled(says("Second."), then, after=0))
+        until.set()
+        await desk.model.received(2)
+
+        assert desk.runner.waiting == 1, "and there is room for one more"
+        with pytest.raises(Busy):
+            await write(desk, new, "New")
+        assert (await write(desk, late, "Late", "m7")).status == "open"
+        desk.model.queue(*[says("Hello.")] * 2)
+        then.set()
         await desk.settled()
         assert desk.said(await desk.facts(late)) == ["Hello."]
 

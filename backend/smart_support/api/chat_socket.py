@@ -387,11 +387,13 @@ class _Conversation:
         thread_id, turn_id, status = str(frame.thread_id), None, "to_customer"
         if self._person.role is Role.LEAD:
             await self._stored(
-                self._parts.desk.answer(self._person, thread_id, frame.message_id, frame.text)
+                thread_id,
+                self._parts.desk.answer(self._person, thread_id, frame.message_id, frame.text),
             )
         else:
             accepted = await self._stored(
-                self._parts.runner.send(self._person, thread_id, frame.message_id, frame.text)
+                thread_id,
+                self._parts.runner.send(self._person, thread_id, frame.message_id, frame.text),
             )
             turn_id, status = accepted.turn_id, accepted.status
         await self._say(
@@ -431,8 +433,8 @@ class _Conversation:
         except TimeoutError as error:  # ours, or one below: either way nobody may wait in silence
             raise DatabaseUnavailable(f"not done within {seconds:g} s", silent=True) from error
 
-    async def _stored(self, work: Awaitable[Result]) -> Result:
-        """As `_in_time`, of a message; it is told apart who was too slow.
+    async def _stored(self, thread_id: str, work: Awaitable[Result]) -> Result:
+        """As `_in_time`, of a thread's message; it is told apart who was too slow.
 
         Raises:
             Busy: the database has answered meanwhile, so that it was this process.
@@ -446,7 +448,7 @@ class _Conversation:
             for _ in range(PASSES):  # what the database has said by now is heard
                 await asyncio.sleep(0)
             if self._parts.database_heard() > began:
-                raise self._parts.runner.busy(f"not stored in time: {error}") from error
+                raise self._parts.runner.busy(f"not stored in time: {error}", thread_id) from error
             raise
 
     async def _pump(self, thread_id: str, last_seq: int) -> None:

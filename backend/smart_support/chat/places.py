@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import takewhile
 
 from smart_support.chat.pace import Pace, Throughput
+from smart_support.chat.returning import Returning
 from smart_support.errors import ClientAction, ErrorCategory, RetryStrategy, Severity, SupportError
 
 TELL_AFTER = 1.0
@@ -123,8 +124,7 @@ class Places:
         self._promised = 0
         self._at_work = asyncio.Event()
         self._throughput = Throughput(monotonic())
-        self._back = 0.0
-        """When the last one who was refused was told to come again."""
+        self._returning = Returning()
         self.tell_after = tell_after
         self.tell_every = tell_every
         self.monotonic = monotonic
@@ -144,51 +144,46 @@ class Places:
         """How many may have one now."""
         return self._pace.at_once
 
-    @property
-    def full(self) -> bool:
-        """Whether no message should be taken in that needs a place: the line is too long or slow.
+    def full(self, thread_id: str) -> bool:
+        """Whether no message of the thread should be taken in that needs a place.
 
-        It is too slow if the first in it has waited longer than anybody should, or if whoever
-        comes now would, at the speed at which it has moved. As many as there may be places at
-        best are always taken in.
+        Those who were refused before it have what room there is in the line; a place that is free
+        is kept for nobody. Nor should it if the line is too slow: if the first in it has waited
+        longer than anybody should, or if whoever comes now would, at the speed at which it has
+        moved; but as many as there may be places at best are always taken in.
         """
-        claimed = len(self._taken) + len(self._queue) + self._promised
-        if claimed < self._always:
+        claimed, now = self._claimed, self.monotonic()
+        if claimed < self.at_once:
             return False
-        if claimed >= self._most:
+        before = self._returning.before(thread_id, now)
+        if claimed < self._always or not self._queue:
+            return before >= self._most - claimed
+        if now - next(iter(self._queue)).asked > self._most_wait:
             return True
-        if not self._queue:
-            return False
-        waited = self.monotonic() - next(iter(self._queue)).asked
-        return waited > self._most_wait or (self.expected or 0.0) > self._most_wait
+        return before + 1 > self._room(self._per_second())
 
-    @property
-    def expected(self) -> float | None:
-        """Seconds that somebody would wait who comes now, if it is known how fast the line moves.
+    def busy(self, reason: str, thread_id: str) -> Busy:
+        """What a message of the thread is refused with, and when to come again.
 
-        Nobody waits longer than a moment as long as there is no line.
+        Those who were refused come again one by one, in the order in which they were refused first,
+        as fast as there are places for them, and so that half of the line is free when they come:
+        a turn takes longer than the one before it by chance, and then they find room all the same.
         """
-        if (per_second := self._per_second()) is None:
-            return None
-        return (len(self._queue) + self._promised + 1) / per_second
-
-    def busy(self, reason: str) -> Busy:
-        """What a message is refused with, and when to come again.
-
-        Those who were refused come again one by one, as fast as there are places for them, and not
-        before the line is short enough.
-        """
-        if (per_second := self._per_second()) is None:
-            return Busy(reason, BUSY_SECONDS * (1.0 + self._chance()))
         now = self.monotonic()
-        self._back = max(self._back, now) + 1.0 / per_second
-        self._back = min(self._back, now + BACK_LATEST)
-        too_long = max(0.0, (self.expected or 0.0) - self._most_wait)
-        return Busy(reason, min(BACK_LATEST, max(BACK_SOONEST, self._back - now + too_long)))
+        if (per_second := self._per_second()) is None:
+            wait = BUSY_SECONDS * (1.0 + self._chance())
+        else:
+            before = self._returning.before(thread_id, now)
+            free = self._line(per_second) / 2
+            wait = (before + 1 + free - self._room(per_second)) / per_second
+        wait = min(BACK_LATEST, max(BACK_SOONEST, wait))
+        self._returning.tell(thread_id, now + wait)
+        return Busy(reason, wait)
 
     @contextlib.contextmanager
-    def promised(self) -> Iterator[None]:
+    def promised(self, thread_id: str) -> Iterator[None]:
         """Keep room for a turn that is being stored, until it has asked for its place."""
+        self._returning.came(thread_id)
         self._promised += 1
         try:
             yield
@@ -231,6 +226,21 @@ class Places:
         """Take note of how many seconds the event loop was late a moment ago."""
         if self._pace.take(late, taken=len(self._taken), waiting=len(self._queue)):
             self._let_in()
+
+    @property
+    def _claimed(self) -> int:
+        return len(self._taken) + len(self._queue) + self._promised
+
+    def _line(self, per_second: float) -> float:
+        """How long the line may be if it moves at this speed, beyond those who always may wait."""
+        return min(self._most - self._always, self._most_wait * per_second)
+
+    def _room(self, per_second: float | None) -> float:
+        """How many more there is room for at this speed; below zero if the line is too long."""
+        by_number = self._most - self._claimed
+        if per_second is None:
+            return by_number
+        return min(by_number, self._most_wait * per_second - len(self._queue) - self._promised)
 
     def _per_second(self) -> float | None:
         self._throughput.see(self.monotonic(), waiting=bool(self._queue))

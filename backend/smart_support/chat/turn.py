@@ -131,9 +131,9 @@ class TurnRunner:
 
     async def _receive_if_room(self, thread_id: ThreadId, message_id: str, text: str) -> Accepted:
         places = self._parts.places
-        if places.full and await self._needs_place(thread_id, message_id):
-            raise self.busy(f"{places.waiting} turns wait already")
-        with places.promised():
+        if places.full(thread_id) and await self._needs_place(thread_id, message_id):
+            raise self.busy(f"{places.waiting} turns wait already", thread_id)
+        with places.promised(thread_id):
             return await self._receive(thread_id, message_id, text)
 
     async def _needs_place(self, thread_id: ThreadId, message_id: str) -> bool:
@@ -318,10 +318,10 @@ class TurnRunner:
         """How many turns this process may answer at once now."""
         return self._parts.places.at_once
 
-    def busy(self, reason: str) -> Busy:
-        """What a message is refused with that this process has no time to take in."""
+    def busy(self, reason: str, thread_id: ThreadId) -> Busy:
+        """What a thread's message is refused with that this process has no time to take in."""
         metrics.TURNS_REFUSED.inc()
-        return self._parts.places.busy(reason)
+        return self._parts.places.busy(reason, thread_id)
 
     def take_up(self, turn: Turn, after: float) -> None:
         """Go on with a turn that was taken over, open for `after` seconds, where its log ends."""
