@@ -67,8 +67,9 @@ LEAD = Person(id="lead", role=Role.LEAD, name="Lead")
 
 STARTS = 5
 IDLE = 500
-CAPACITY, OVERLOAD = Scenario(128, 3), Scenario(640, 2, patience=240.0)
-BUSY, BUSIER = Scenario(32, 6), Scenario(160, 3, patience=240.0)
+# As many turns on both sides: what is derived of the first ones falls into the time of the others.
+CAPACITY, OVERLOAD = Scenario(128, 10), Scenario(640, 2, patience=240.0)
+BUSY, BUSIER = Scenario(32, 15), Scenario(160, 3, patience=240.0)
 
 
 @dataclass(frozen=True)
