@@ -20,6 +20,7 @@ from smart_support.chat.places import (
     Places,
 )
 from smart_support.chat.turn import Accepted, TurnRunner
+from smart_support.conversations.handoff_postgres import PostgresHandoffs
 from smart_support.conversations.records import TurnStatus
 from smart_support.database import Sessions
 from smart_support.events.records import MessageReceived, TurnClosed
@@ -443,6 +444,21 @@ class TestBeyondThose:
         desk.model.queue(*[says("Hello.")] * 2)
         until.set()
         await desk.settled()
+
+    async def test_what_a_person_will_answer_is_not_refused(
+        self, desk: Desk, sessions: Sessions
+    ) -> None:
+        theirs = await thread_of(desk)
+        await PostgresHandoffs(sessions).take_over(theirs, by="lead", name="Lea")
+        until, _ = await self.fill(desk)
+
+        await write(desk, theirs, "Are you there?")
+
+        desk.model.queue(*[says("Hello.")] * 2)
+        until.set()
+        await desk.settled()
+        assert desk.of(await desk.facts(theirs), MessageReceived)
+        assert desk.said(await desk.facts(theirs)) == []
 
     async def test_a_thread_in_line_may_say_more(self, desk: Desk) -> None:
         """Its second message waits for its first, and takes the place of nobody."""

@@ -138,11 +138,10 @@ class TurnRunner:
 
     async def _needs_place(self, thread_id: ThreadId, message_id: str) -> bool:
         """Whether this message would make one turn more for an agent to answer now."""
-        conversations = self._parts.conversations
-        if thread_id in self._open or (await conversations.thread(thread_id)).with_person:
+        if thread_id in self._open:
             return False
         # Said to be refused, a message that is stored would be sent a second time.
-        return not await conversations.knows(thread_id, message_id)
+        return await self._parts.conversations.needs_turn(thread_id, message_id)
 
     async def _receive(self, thread_id: ThreadId, message_id: str, text: str) -> Accepted:
         parts = self._parts

@@ -116,11 +116,18 @@ class PostgresConversations:
         lifecycle = None if applied is None else lifecycle_of(row)
         return thread, lifecycle, (applied or 0) < (row["last_seq"] or 0)
 
-    async def knows(self, thread_id: ThreadId, message_id: str) -> bool:
-        """Whether the message is stored already."""
-        known = sa.exists().where(turns.c.thread_id == thread_id, turns.c.message_id == message_id)
+    async def needs_turn(self, thread_id: ThreadId, message_id: str) -> bool:
+        """Whether agents would answer the message: it is not stored, and no person has the thread.
+
+        Raises:
+            NotFound: no such thread.
+        """
+        message = {"thread_id": thread_id, "message_id": message_id}
         async with self._sessions() as session:
-            return bool(await session.scalar(sa.select(known)))
+            row = (await session.execute(_NEEDS_TURN, message)).one_or_none()
+        if row is None:
+            raise NotFound(f"no thread {thread_id}")
+        return bool(row.needed)
 
     async def receive(
         self, thread_id: ThreadId, turn_id: TurnId, message_id: str, text: str
@@ -447,6 +454,18 @@ _RECEIVE = Prepared(
 )
 
 _THREAD = Prepared(sa.select(threads).where(threads.c.id == sa.bindparam("thread_id")))
+
+_NEEDS_TURN = Prepared(
+    sa.select(
+        sa.and_(
+            sa.not_(threads.c.with_person),
+            ~sa.exists().where(
+                turns.c.thread_id == threads.c.id,
+                turns.c.message_id == sa.bindparam("message_id"),
+            ),
+        ).label("needed")
+    ).where(threads.c.id == sa.bindparam("thread_id"))
+)
 
 _STANDING = Prepared(
     sa.select(*(column.label(f"own_{column.name}") for column in threads.c), states)
