@@ -412,7 +412,7 @@ class TestBeyondThose:
     async def test_who_was_refused_comes_before_who_writes_for_the_first_time(
         self, desk: Desk
     ) -> None:
-        until, threads = await self.fill(desk)
+        until, _ = await self.fill(desk)
         late, new = [await thread_of(desk) for _ in range(2)]
         with pytest.raises(Busy):
             await write(desk, late, "Late", "m7")
