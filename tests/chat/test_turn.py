@@ -2,7 +2,15 @@
 
 import asyncio
 import gc
-from collections.abc import Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -11,13 +19,26 @@ import pytest
 import sqlalchemy as sa
 from tests.support.model_endpoint import calls, fails, says, stalled
 from tests.support.server import logged
-from tests.support.turns import ADA, BOB, LEAD, ORDER_1, START, Desk, wire_problems
+from tests.support.turns import (
+    ADA,
+    BOB,
+    LEAD,
+    ORDER_1,
+    REFUND,
+    START,
+    Desk,
+    open_desk,
+    wire_problems,
+)
 
 from smart_support.agent.arguments import parse_arguments
 from smart_support.agent.prompts import HANDOFF, PROMPT_VERSION
+from smart_support.chat import answering
+from smart_support.chat.answering import TurnLimits
 from smart_support.conversations.postgres import QUEUE_LIMIT
 from smart_support.conversations.records import QueueFull, TurnStatus
 from smart_support.conversations.tables import threads
+from smart_support.database import Sessions
 from smart_support.errors import NotAllowed, NotFound, RateLimited
 from smart_support.events.fence import WriterReplaced
 from smart_support.events.postgres import PostgresEventLog
@@ -86,28 +107,80 @@ async def test_the_first_token_is_timed_from_the_beginning_of_the_turn(desk: Des
     assert (closed.first_token_ms, closed.duration_ms) == (1500.0, 1500.0)
 
 
+@contextmanager
+def beginning_held() -> Iterator[asyncio.Event]:
+    """Nobody's beginning is written down before the event is set."""
+    held, real = asyncio.Event(), PostgresEventLog.append
+
+    async def append(log: PostgresEventLog, thread_id: str, facts: Sequence[Fact]) -> Any:
+        if isinstance(facts[0], TurnOpened):
+            await held.wait()
+        return await real(log, thread_id, facts)
+
+    with patch.object(PostgresEventLog, "append", append):
+        yield held
+
+
 class TestItsBeginning:
     """It is being written down while the model is asked already."""
 
-    async def test_is_written_down_and_shown_before_anything_else(self, desk: Desk) -> None:
+    @pytest.fixture
+    def waited_for(self) -> Iterator[asyncio.Event]:
+        """Set once the run waits for its beginning, or has nothing left but that."""
+        waits, real = asyncio.Event(), answering._beside
+
+        @asynccontextmanager
+        async def beside(
+            work: Coroutine[Any, Any, None],
+        ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+            async with real(work) as done:
+
+                async def opened() -> None:
+                    waits.set()
+                    await done()
+
+                try:
+                    yield opened
+                finally:
+                    waits.set()
+
+        with patch.object(answering, "_beside", beside):
+            yield waits
+
+    async def test_is_given_up_with_the_run_and_leaves_no_task(self) -> None:
+        begun, undone = asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            try:
+                begun.set()
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)  # a connection is given back
+                undone.set()
+
+        async def run() -> None:
+            async with answering._beside(work()) as opened:
+                await opened()
+
+        running = asyncio.create_task(run())
+        await begun.wait()
+        for _ in range(2):  # it waits for its beginning, even when cancelled, but not twice
+            running.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not running.done()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert undone.is_set()
+
+    async def test_is_written_down_and_shown_before_anything_else(
+        self, desk: Desk, waited_for: asyncio.Event
+    ) -> None:
         desk.model.queue(calls(ORDER_1), says("Sent."))
-        held, asked = asyncio.Event(), asyncio.Event()
-        real = PostgresEventLog.append
-
-        async def append(log: PostgresEventLog, thread_id: str, facts: Sequence[Fact]) -> Any:
-            if isinstance(facts[0], TurnOpened):
-                asked.set()
-                await held.wait()
-            return await real(log, thread_id, facts)
-
-        with (
-            patch.object(PostgresEventLog, "append", append),
-            desk.first.followers.follow(desk.thread_id) as follower,
-        ):
+        with beginning_held() as held, desk.first.followers.follow(desk.thread_id) as follower:
             accepted = await desk.runner.send(ADA, desk.thread_id, "m1", "Where is it?")
-            await asked.wait()
-            await desk.model.received(1)
-            await asyncio.sleep(0.1)  # it has answered
+            async with asyncio.timeout(10):
+                await waited_for.wait()  # for the model has answered
             early = [await follower.next() for _ in range(follower.waiting)]
             held.set()
             await desk.settled()
@@ -122,25 +195,55 @@ class TestItsBeginning:
         assert types[:3] == ["message_received", "turn_opened", "tool_called"]
         assert desk.said(await desk.facts()) == ["Sent."]
 
-    async def test_comes_before_its_end_when_the_model_fails_at_once(self, desk: Desk) -> None:
+    async def test_comes_before_its_end_when_the_model_fails_at_once(
+        self, desk: Desk, waited_for: asyncio.Event
+    ) -> None:
         desk.model.queue(fails(400))
-        held = asyncio.Event()
-        real = PostgresEventLog.append
-
-        async def append(log: PostgresEventLog, thread_id: str, facts: Sequence[Fact]) -> Any:
-            if isinstance(facts[0], TurnOpened):
-                await held.wait()
-            return await real(log, thread_id, facts)
-
-        with patch.object(PostgresEventLog, "append", append):
+        with beginning_held() as held:
             await desk.runner.send(ADA, desk.thread_id, "m1", "Where is it?")
-            await desk.model.received(1)
-            await asyncio.sleep(0.1)
+            async with asyncio.timeout(10):
+                await waited_for.wait()
             held.set()
             await desk.settled()
 
         types = [fact.type for fact in await desk.facts()]
         assert types == ["message_received", "turn_opened", "turn_closed"]
+
+    async def test_comes_before_the_call_that_got_its_yes(
+        self, desk: Desk, waited_for: asyncio.Event
+    ) -> None:
+        desk.model.queue(calls(REFUND))
+        await desk.say("Refund order 1002")
+        desk.model.queue(says("Refunded."))
+        waited_for.clear()
+
+        with beginning_held() as held:
+            await desk.decide()
+            async with asyncio.timeout(10):
+                await waited_for.wait()
+            sent = len(desk.api.requests)
+            held.set()
+            await desk.settled()
+
+        assert (sent, len(desk.api.requests)) == (0, 1)
+        assert desk.said(await desk.facts()) == ["Refunded."]
+
+    async def test_comes_before_a_person_is_asked_for_at_a_cap(
+        self, sessions: Sessions, database_url: str, waited_for: asyncio.Event
+    ) -> None:
+        limits = TurnLimits(max_model_calls=1)
+        async with open_desk(sessions, database_url, limits=limits) as desk:
+            desk.model.queue(calls(ORDER_1))
+            with beginning_held() as held:
+                await desk.runner.send(ADA, desk.thread_id, "m1", "Where is it?")
+                async with asyncio.timeout(10):
+                    await waited_for.wait()
+                early = await desk.types()
+                held.set()
+                await desk.settled()
+
+            assert early == ["message_received"]
+            assert (await desk.types())[1:3] == ["turn_opened", "handoff_asked"]
 
     async def test_that_cannot_be_written_down_shows_nothing(self, desk: Desk) -> None:
         desk.model.queue(says("Hello."))

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from asyncpg import UniqueViolationError
 from tests.support.histories import closed, message, thread_id
 
+from smart_support.conversations.handoff_postgres import PostgresHandoffs
 from smart_support.conversations.postgres import QUEUE_LIMIT, PostgresConversations
 from smart_support.conversations.records import QueueFull, Received, TurnNotOpen, TurnStatus
 from smart_support.conversations.tables import turns
@@ -74,6 +75,20 @@ class TestReceiving:
         again = await store.receive(THREAD, turn_id(2), "m1", "other words")
 
         assert (again.duplicate, again.turn, again.events) == (True, first.turn, ())
+
+    async def test_needs_a_turn_unless_it_is_stored_or_a_person_has_the_thread(
+        self, store: PostgresConversations, sessions: Sessions
+    ) -> None:
+        assert await store.needs_turn(THREAD, "m1")
+        await receive(store, 1)
+        needed = [await store.needs_turn(THREAD, number) for number in ("m1", "m2")]
+        elsewhere = await store.needs_turn(OTHER, "m1")
+        await PostgresHandoffs(sessions).take_over(THREAD, by="lead", name="Lea")
+
+        assert (needed, elsewhere) == ([False, True], True)
+        assert not await store.needs_turn(THREAD, "m2")
+        with pytest.raises(NotFound):
+            await store.needs_turn(thread_id(9), "m1")
 
     async def test_stops_at_the_limit(self, store: PostgresConversations) -> None:
         for number in range(QUEUE_LIMIT + 1):

@@ -185,9 +185,11 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable[[],
             await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
+            await asyncio.wait({task})
             raise
-        if not task.cancelled():
-            task.exception()  # it was told to who waited, or what the block raised is told
+        finally:
+            if task.done() and not task.cancelled():
+                task.exception()  # it was told to who waited, or what the block raised is told
 
 
 class Answerer:
