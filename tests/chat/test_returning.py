@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smart_support.chat.places import BACK_LATEST, BACK_SOONEST, Places
+from smart_support.chat.places import AGAIN_SOONEST, BACK_LATEST, BACK_SOONEST, Places
 from smart_support.chat.returning import KEPT, KNOWN, MOST, Returning
 
 
@@ -110,6 +110,17 @@ def test_who_finds_room_that_is_for_others_waits_only_for_those_beyond_it() -> N
     assert told == pytest.approx([told[0] + at * a_turn for at in range(6)])
     assert a_turn == pytest.approx(1.0, rel=0.1)
     assert wait(places, "a") == pytest.approx(told[-1] + a_turn - 2 * a_turn, rel=0.15)
+
+
+def test_who_is_refused_again_is_not_told_to_come_every_second() -> None:
+    places, _ = full()
+    first = wait(places, "a")
+
+    assert first < AGAIN_SOONEST
+    assert wait(places, "a") == AGAIN_SOONEST
+    with places.promised("a"):
+        pass
+    assert wait(places, "a") == pytest.approx(first)
 
 
 @given(

@@ -27,6 +27,9 @@ fast the line moves; the latest is twice that."""
 BACK_SOONEST, BACK_LATEST = 1.0, 60.0
 """Seconds, the same, once it is known."""
 
+AGAIN_SOONEST = 3.0
+"""Seconds, the same, for who came again and found no room: the line moves in fits and starts."""
+
 MOMENT = 0.05
 """Seconds after which the lateness of the event loop is measured again, while turns are at work."""
 
@@ -176,7 +179,8 @@ class Places:
             before = self._returning.before(thread_id, now)
             free = self._line(per_second) / 2
             wait = (before + 1 + free - self._room(per_second)) / per_second
-        wait = min(BACK_LATEST, max(BACK_SOONEST, wait))
+        soonest = AGAIN_SOONEST if self._returning.knows(thread_id) else BACK_SOONEST
+        wait = min(BACK_LATEST, max(soonest, wait))
         self._returning.tell(thread_id, now + wait)
         return Busy(reason, wait)
 

@@ -28,6 +28,10 @@ class Returning:
         if thread_id in self._due or len(self._due) < MOST:
             self._due[thread_id] = due
 
+    def knows(self, thread_id: str) -> bool:
+        """Whether it was refused and has not been taken in since."""
+        return thread_id in self._due
+
     def came(self, thread_id: str) -> None:
         """It has been taken in."""
         self._due.pop(thread_id, None)
