@@ -111,6 +111,11 @@ class Person:
         wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
         return bool(await self.page.evaluate(wider))
 
+    async def leaves_the_window(self) -> bool:
+        """Whether the window itself scrolls down, behind whatever scrolls inside of it."""
+        taller = "document.documentElement.scrollHeight > document.documentElement.clientHeight"
+        return bool(await self.page.evaluate(taller))
+
     async def axe(self) -> list[str]:
         """What axe finds wrong with the page as it stands."""
         # Evaluated, not added as a script: the page's own policy forbids foreign scripts.

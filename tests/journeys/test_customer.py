@@ -59,6 +59,8 @@ async def test_asks_is_asked_and_gets_a_refund(
         await expect(question).to_contain_text("Approved")
         await expect(ada.card("Refund an order")).to_have_attribute("data-state", "done")
         await ada.picture(pictures / f"customer-{size['width']}-4-refunded.png")
+        await expect(ada.page.get_by_text("What will be sent")).to_have_count(1)
+        leaves = await ada.leaves_the_window()
 
     refunds = await product.refunds(order)
     calls = [c for c in await product.calls("createRefund") if f"/{order}/" in c["path"]]
@@ -78,6 +80,7 @@ async def test_asks_is_asked_and_gets_a_refund(
     assert [(call["effect"], call["status"]) for call in calls] == [(True, 201)]
     assert calls[0]["key"]
     assert not sideways
+    assert not leaves
     assert faults == []
 
 
