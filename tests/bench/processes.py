@@ -149,6 +149,15 @@ def postmaster(data_dir: Path) -> int:
     return int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
 
 
+def interrupt_nobody(pid: int) -> None:
+    """Have a process, 0 being this one, wait for its turn when it wakes up; only Linux can.
+
+    The load and the fakes stand for other machines, which take the CPU from nobody.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
+
+
 def pin_family(pid: int, cpus: set[int]) -> None:
     """Pin a process and everything that it has started."""
     for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):

@@ -45,6 +45,7 @@ from tests.bench.processes import (
     cpu_of,
     cpu_of_family,
     cpus,
+    interrupt_nobody,
     pin,
     pin_family,
     postmaster,
@@ -104,15 +105,25 @@ class Scene:
         }
 
     @asynccontextmanager
-    async def ours(
-        self, *arguments: str, cpus: set[int] | None = None
-    ) -> AsyncIterator[tuple[int, str]]:
+    async def ours(self) -> AsyncIterator[tuple[int, str]]:
         """Our server; its process id and address."""
         at = self.folder / "ours"
         at.mkdir(exist_ok=True)
-        where = self.measured if cpus is None else cpus
-        async with product(at, self.settings(), where, *arguments) as found:
+        async with product(at, self.settings(), self.measured) as found:
             yield found
+
+    @asynccontextmanager
+    async def workers(self, number: int) -> AsyncIterator[tuple[int, str, int]]:
+        """So many worker processes on all CPUs, with a PostgreSQL of their own, as one starts them
+        on a single machine; the process id of their parent, their address, PostgreSQL's process id.
+        """
+        at = self.folder / f"workers-{number}"
+        at.mkdir()
+        cpus = self.measured | self.others
+        settings = self.settings(DATABASE_URL="")
+        async with product(at, settings, cpus, "--workers", str(number)) as (pid, address):
+            pin_family(postmaster(at), cpus)
+            yield pid, address, postmaster(at)
 
     @asynccontextmanager
     async def bare(self, database: str) -> AsyncIterator[tuple[int, int]]:
@@ -320,11 +331,8 @@ async def measure_overload(scene: Scene) -> list[Figure]:
 
 async def measure_workers(scene: Scene) -> list[Figure]:
     """The row of two processes."""
-    async with both(scene, await another_database(scene.url, "bare")):
-        pass  # only so that they have an API that they may call
     say("Measuring two processes")
-    customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
-    return await several(scene, customer)
+    return await several(scene)
 
 
 def _rest() -> Figure:
@@ -370,11 +378,10 @@ async def measure(scene: Scene, turns: int) -> list[Figure]:
             await run(target, Scenario(32, 20))
             done += 32 * 20
         growth.ours.append(resident(our_pid))
-    say("Measuring two processes")
     used = await measure_used(scene, own)
     figures += [rest, used, warm, growth, sockets, inserted, commits, *overload]
-    customer = Tokens(KEY).issue(CUSTOMER, now=datetime.now(UTC), ttl=36_000)
-    return [*figures, *await several(scene, customer)]
+    say("Measuring two processes")
+    return [*figures, *await several(scene)]
 
 
 async def started_all(pid: int) -> None:
@@ -441,39 +448,51 @@ async def beyond(target: Target, session: Any) -> list[Figure]:
     return [*more.figures, *over.figures]
 
 
-async def several(scene: Scene, customer: str) -> list[Figure]:
+async def several(scene: Scene) -> list[Figure]:
     """Turns per second of two worker processes beside one, each with both CPUs, and their CPU.
 
-    All of them run, and one side works at a time, in short rounds: a shared machine is not as fast
-    in one minute as in the next.
+    Each side is started as one starts it on a single machine: with an embedded PostgreSQL of its
+    own. All of them run, and one side works at a time, in short rounds: a shared machine is not as
+    fast in one minute as in the next.
     """
     speed = Figure(SEVERAL, "32 sessions: turns per second", "1/s", "more")
     cpu = Figure(SEVERAL, "32 sessions: CPU of the processes per turn", "ms")
+    database = Figure(SEVERAL, "32 sessions: CPU of PostgreSQL per turn", "ms")
     load = Scenario(32, 1000, lasting=_ROUND_SECONDS)
-    both = scene.measured | scene.others
     for pid in (0, *scene.fakes):
-        pin(pid, both)
-    pin_family(postmaster(scene.folder), both)
+        pin(pid, scene.measured | scene.others)
+        interrupt_nobody(pid)
+    customer, operator = (
+        Tokens(KEY).issue(person, now=datetime.now(UTC), ttl=36_000)
+        for person in (CUSTOMER, OPERATOR)
+    )
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         targets: list[tuple[str, Target]] = []
-        for side, workers in (("floor", "1"), ("ours", "2")):
-            pid, address = await enter(scene.ours("--workers", workers, cpus=both))
+        for side, workers in (("floor", 1), ("ours", 2)):
+            pid, address, server = await enter(scene.workers(workers))
             client = await enter(httpx.AsyncClient(base_url=address, trust_env=False, timeout=60))
+            await approve(client, operator, scene.company)
             session = partial(our_session, client, address, customer)
-            targets.append((side, Target(pid, postmaster(scene.folder), session)))
+            targets.append((side, Target(pid, server, session)))
         for _, target in targets:
             await started_all(target.pid)
-            await run(target, Scenario(32, 3))
+            await run(target, Scenario(32, 6))  # every connection has made its plans by then
         for number in range(_ROUNDS_OF_SEVERAL):
             for side, target in targets if number % 2 else targets[::-1]:
-                before = cpu_of_family(target.pid)
+                before = _spent(target)
                 found = await run(target, load)
                 await asyncio.sleep(_DERIVED_SECONDS)
-                spent = cpu_of_family(target.pid) - before
                 getattr(speed, side).append(found.per_second)
-                getattr(cpu, side).append(spent * 1000 / len(found.walls))
-    return [speed, cpu]
+                for figure, was, now in zip((cpu, database), before, _spent(target), strict=True):
+                    getattr(figure, side).append((now - was) * 1000 / len(found.walls))
+    return [speed, cpu, database]
+
+
+def _spent(target: Target) -> tuple[float, float]:
+    """CPU seconds so far, of a server with its workers and of its PostgreSQL."""
+    assert target.postmaster is not None
+    return cpu_of_family(target.pid), cpu_of_family(target.postmaster)
 
 
 async def main(arguments: argparse.Namespace) -> None:

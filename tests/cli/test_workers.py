@@ -1,12 +1,16 @@
 """`smart-support serve --workers N`: one port, several processes, nothing left behind."""
 
 import asyncio
+import contextlib
+import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+import pytest
 from tests.cli.test_serve import descendants, running, serving
 from tests.support.chat_client import connected, transcript_of
 
@@ -25,6 +29,15 @@ def is_worker(process: psutil.Process) -> bool:
         return "worker" in process.cmdline()
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
+
+
+def policies_of(processes: list[psutil.Process]) -> set[tuple[str, int]]:
+    """The names of those that still run, and how the kernel gives them the CPU (sched(7))."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            found.add((process.name(), os.sched_getscheduler(process.pid)))
+    return found
 
 
 async def until_there_are(number: int, pid: int) -> list[psutil.Process]:
@@ -84,6 +97,7 @@ async def test_they_share_a_port_come_back_when_killed_and_stop_together(
             while second.pid in {one.pid for one in await until_there_are(2, server.process.pid)}:
                 await asyncio.sleep(0.05)
         below = descendants(server.process.pid, data)
+        policies = policies_of([psutil.Process(server.process.pid), *below])
         status = await server.stop(signal.SIGTERM)
 
     shown, seen = (transcript_of(chat.frames) for chat in (one, two))
@@ -91,9 +105,32 @@ async def test_they_share_a_port_come_back_when_killed_and_stop_together(
     assert shown.seqs == seen.seqs
     assert "1001" in shown.texts[-1][1]
     assert abs(ahead) <= 1
+    assert "postgres" in {name for name, _ in policies}
+    assert {policy for _, policy in policies} == {os.SCHED_BATCH}
     assert first.pid in {process.pid for process in below}
     assert status == 0
     assert [process for process in below if running(process)] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has policies to choose")
+@pytest.mark.parametrize(
+    ("chosen", "then"), [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")]
+)
+async def test_who_starts_them_lets_others_finish_unless_somebody_chose_otherwise(
+    chosen: str, then: str
+) -> None:
+    words = (
+        "import os; from smart_support.cli.workers import let_others_finish;"
+        f" os.sched_setscheduler(0, os.{chosen}, os.sched_param(0)); let_others_finish();"
+        " print(os.sched_getscheduler(0))"
+    )
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", words, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+
+    assert int(said) == getattr(os, then)
 
 
 async def test_they_end_when_their_parent_is_killed(

@@ -27,7 +27,7 @@ from smart_support.cli.company import (
 )
 from smart_support.cli.spread import Acceptor, Share, Shares
 from smart_support.cli.wire import Requests, Wire
-from smart_support.cli.workers import Say, run_workers
+from smart_support.cli.workers import Say, let_others_finish, run_workers
 from smart_support.errors import SetupError, SupportError
 from smart_support.identity.people import Person, Role
 from smart_support.settings import Settings
@@ -92,6 +92,8 @@ async def serve(settings: Settings, *, demo: bool, say: Say) -> None:
         SetupError: something does not start; the text says what to do.
     """
     stop = stopped_by_signals()
+    if settings.smart_support_workers > 1:
+        let_others_finish()  # before PostgreSQL starts, which inherits it
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings))
         url = await stack.enter_async_context(open_database(settings, say))

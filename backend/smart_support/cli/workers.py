@@ -40,6 +40,23 @@ KILL_SECONDS = 20.0
 """How much longer than the grace time a worker may take to stop before it is killed."""
 
 
+def let_others_finish() -> None:
+    """Make this process, and all that it starts from now on, interrupt nobody when it wakes up.
+
+    Each statement wakes PostgreSQL and then one of us. Where all CPUs are busy, each time somebody
+    else would be put aside in the middle of their work; as a batch (sched(7)) whoever wakes up
+    waits for their turn, and has the same share of the CPU as before. With several processes a turn
+    costs less then (docs/benchmarks.md); where a CPU is free nothing changes. Only Linux
+    can. A policy that somebody chose is left alone.
+    """
+    if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        return
+    try:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError as error:  # a sandbox may forbid it
+        log.info("batch_scheduling_refused", reason=str(error))
+
+
 async def run_workers(
     settings: Settings,
     url: str,
