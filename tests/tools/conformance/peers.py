@@ -37,7 +37,8 @@ from smart_support.tools.linked import LinkedReads
 ACTOR = "cus_conformance"
 SETTINGS = UpstreamSettings(addresses=AddressPolicy.parse(["127.0.0.1"]))
 
-_registered: dict[tuple[str, str, tuple[str, ...], bool], Operation] = {}
+_registered: dict[tuple[str, str, str, tuple[str, ...], bool], Operation] = {}
+"""By the server first: a call goes only to where its API is said to be, and cases run at once."""
 
 
 @cache
@@ -82,12 +83,10 @@ class Ours:
     ) -> object:
         parts = urlsplit(url)
         given = dict(parse_qsl(parts.query))
-        operation = await self._operation(
-            method, parts.path, tuple(given), keyed=idempotency_key is not None
-        )
         address = f"{parts.scheme}://{parts.netloc}"
-        # Each case has a server of its own; a call goes only to where the API is said to be.
-        await self._operations.set_base_url(operation.spec_id, address)
+        operation = await self._operation(
+            address, method, parts.path, tuple(given), keyed=idempotency_key is not None
+        )
         tool = Tool(operation.tool_name, operation, address)
         arguments: dict[str, Any] = {**given, **({} if json is None else {"body": json})}
         planned = plan_call(
@@ -114,15 +113,15 @@ class Ours:
         return js.loads(result.content)
 
     async def _operation(
-        self, method: str, path: str, names: tuple[str, ...], *, keyed: bool
+        self, address: str, method: str, path: str, names: tuple[str, ...], *, keyed: bool
     ) -> Operation:
-        which = (method, path, names, keyed)
+        which = (address, method, path, names, keyed)
         if which not in _registered:
             _registered[which] = await self._register(*which)
         return _registered[which]
 
     async def _register(
-        self, method: str, path: str, names: tuple[str, ...], keyed: bool
+        self, address: str, method: str, path: str, names: tuple[str, ...], keyed: bool
     ) -> Operation:
         described: dict[str, Any] = {"parameters": [parameter(name) for name in names]}
         if keyed:
@@ -131,8 +130,7 @@ class Ours:
             schema: Mapping[str, Any] = {"type": "object"}
             described["requestBody"] = {"content": {"application/json": {"schema": schema}}}
         draft = spec_of(
-            openapi({path or "/": {method.lower(): described}})
-            | {"servers": [{"url": "http://127.0.0.1"}]}
+            openapi({path or "/": {method.lower(): described}}) | {"servers": [{"url": address}]}
         )
         draft = replace(
             draft,
@@ -141,6 +139,7 @@ class Ours:
         imported = await self._operations.save_draft(
             draft, name=str(uuid4()), document=b"{}", by="operator"
         )
+        await self._operations.set_base_url(imported.spec.id, address)
         (operation,) = await self._operations.operations(imported.spec.id)
         locked = operation.suggestion.confirm_locked
         return await decide(
