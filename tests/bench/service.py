@@ -395,7 +395,7 @@ async def started_all(pid: int) -> None:
     raise RuntimeError("the server does not come to rest")
 
 
-_ROUNDS_OF_SEVERAL = 12
+_ROUNDS_OF_SEVERAL = 20
 _ROUND_SECONDS = 5.0
 _DERIVED_SECONDS = 3.0
 """How long it takes until what is derived of the last turns is."""
