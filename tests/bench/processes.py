@@ -150,9 +150,10 @@ def postmaster(data_dir: Path) -> int:
 
 
 def interrupt_nobody(pid: int) -> None:
-    """Have a process, 0 being this one, wait for its turn when it wakes up; only Linux can.
+    """Have a process, 0 being this one, wait for a CPU when it wakes up; only Linux can.
 
-    The load and the fakes stand for other machines, which take the CPU from nobody.
+    The load and the fakes stand for other machines, which take the CPU from nobody. What a process
+    starts inherits it.
     """
     if hasattr(os, "SCHED_BATCH"):
         os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))

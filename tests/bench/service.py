@@ -461,7 +461,6 @@ async def several(scene: Scene) -> list[Figure]:
     load = Scenario(32, 1000, lasting=_ROUND_SECONDS)
     for pid in (0, *scene.fakes):
         pin(pid, scene.measured | scene.others)
-        interrupt_nobody(pid)
     customer, operator = (
         Tokens(KEY).issue(person, now=datetime.now(UTC), ttl=36_000)
         for person in (CUSTOMER, OPERATOR)
@@ -475,6 +474,8 @@ async def several(scene: Scene) -> list[Figure]:
             await approve(client, operator, scene.company)
             session = partial(our_session, client, address, customer)
             targets.append((side, Target(pid, server, session)))
+        for pid in (0, *scene.fakes):  # not before: what we start would inherit it
+            interrupt_nobody(pid)
         for _, target in targets:
             await started_all(target.pid)
             await run(target, Scenario(32, 6))  # every connection has made its plans by then
