@@ -162,15 +162,16 @@ class TestItsBeginning:
             async with answering._beside(work()) as opened:
                 await opened()
 
-        running = asyncio.create_task(run())
-        await begun.wait()
-        for _ in range(2):  # it waits for its beginning, even when cancelled, but not twice
-            running.cancel()
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert not running.done()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(run())
+            await begun.wait()
+            for _ in range(2):  # it waits for its beginning, even when cancelled, but not twice
+                running.cancel()
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert not running.done()
+            with pytest.raises(asyncio.CancelledError):
+                await running
         assert undone.is_set()
 
     async def test_is_written_down_and_shown_before_anything_else(

@@ -112,7 +112,6 @@ async def test_they_share_a_port_come_back_when_killed_and_stop_together(
     assert [process for process in below if running(process)] == []
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has policies to choose")
 @pytest.mark.parametrize(
     ("chosen", "then"), [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")]
 )

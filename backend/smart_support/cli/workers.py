@@ -45,9 +45,10 @@ def let_others_finish() -> None:
 
     Each statement wakes PostgreSQL and then one of us. Where all CPUs are busy, each time somebody
     else would be put aside in the middle of their work; as a batch (sched(7)) whoever wakes up
-    waits for their turn, and has the same share of the CPU as before. With several processes a turn
-    costs less then (docs/benchmarks.md); where a CPU is free nothing changes. Only Linux
-    can. A policy that somebody chose is left alone.
+    waits until a CPU comes to them, and has the same share of it as before. With several processes
+    a turn costs less then (docs/benchmarks.md); where a CPU is free nothing changes.
+
+    Only Linux can. A policy that somebody chose is left alone.
     """
     if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return
