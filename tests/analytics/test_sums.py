@@ -18,7 +18,7 @@ from tests.support.sums import counted_sums, kept_sums, recount
 from smart_support.analytics.episode import Key, Sum
 from smart_support.analytics.listings import Listing, Selection
 from smart_support.analytics.postgres import PostgresAnalyticsRecorder
-from smart_support.analytics.sums import add, by_hour, flat, keys_of, together
+from smart_support.analytics.sums import Counts, add, by_hour, flat, key_of, keys_of, together
 from smart_support.analytics.sums_postgres import SumReader, put
 from smart_support.analytics.tables import figure_changes, figure_sums
 from smart_support.analytics.troubles_postgres import PostgresTroubles
@@ -307,6 +307,37 @@ def test_a_conversation_is_found_by_what_it_counts(counted: dict[Key, Sum]) -> N
                 one.amount if figure == "input_tokens" else one.times for one in own.values()
             )
             assert (figure in keys_of(counts)) == (part > 0)
+        for dimension, times in counts.get("handoffs", {}).items():
+            assert (key_of("handoffs", dimension) in keys_of(counts)) == (times > 0)
+
+
+def test_the_names_of_a_row_stay_while_turns_go_on_alike() -> None:
+    """PostgreSQL writes a row over where it is, if nothing changed that an index has."""
+    first: Counts = {
+        "turns": {"": 1},
+        "turn_ms": {"": 1},
+        "response_ms": {"37": 1},
+        "tool_calls": {"getOrder": 1},
+        "input_tokens": {"": 1},
+        "input_tokens amount": {"": 9},
+    }
+    second: Counts = {
+        "turns": {"": 2},
+        "turn_ms": {"": 2},
+        "response_ms": {"37": 1, "41": 1},
+        "tool_calls": {"getOrder": 2},
+        "input_tokens": {"": 2},
+        "input_tokens amount": {"": 21},
+    }
+
+    assert keys_of(first) == keys_of(second)
+    assert keys_of(first) == [
+        "input_tokens",
+        "response_ms",
+        "tool_calls",
+        "tool_calls/getOrder",
+        "turns",
+    ]
 
 
 @given(first=_counted, second=_counted)

@@ -218,6 +218,7 @@ async def test_a_series_that_nobody_could_read_is_refused_before_it_is_read(
         ({"end": "tomorrow"}, "valid datetime"),
         ({"figure": "weather"}, "conversations"),
         ({"figure": "handled", "dimension": "x"}, "not divided"),
+        ({"figure": "response_ms", "dimension": "37"}, "not divided"),
         ({"cursor": "x"}, "UUID"),
         ({"limit": "101"}, "less than or equal to 100"),
     ],

@@ -19,7 +19,6 @@ LEFT_BEHIND: dict[str, dict[str, str]] = {
         "table troubles": "conversation_troubles has what went wrong (0017)",
         "index ix_conversation_episodes_opened_at": "ix_conversation_episodes_newest serves (0022)",
         "index ix_conversation_troubles_before": "ix_conversation_troubles_carried serves (0022)",
-        "index ix_conversation_hours_keys": "ix_conversation_hours_day_keys serves (0023)",
         "index ix_conversation_hours_hour": "ix_conversation_hours_day_keys serves (0023)",
     },
 }

@@ -39,6 +39,7 @@ class Listing(Enum):
     TURNS_FAILED = "turns_failed"
     """(error code)"""
     TURNS_CANCELLED = "turns_cancelled"
+    """(error code)"""
     TOOL_CALLS = "tool_calls"
     """(operation), and so on to the approvals."""
     TOOL_CALLS_DONE = "tool_calls_done"
@@ -83,6 +84,26 @@ SUMMED: Mapping[Listing, Summed] = {
 }
 """Listings of what happened in the range. All others count conversations that were opened in it."""
 
+DIVIDED = frozenset(
+    {
+        Figure.TURNS_FAILED,
+        Figure.TURNS_CANCELLED,
+        Figure.TOOL_CALLS,
+        Figure.TOOL_CALLS_DONE,
+        Figure.TOOL_CALLS_FAILED,
+        Figure.TOOL_CALLS_DECLINED,
+        Figure.TOOL_CALLS_UNKNOWN,
+        Figure.ATTEMPTS,
+        Figure.RETRIES,
+        Figure.APPROVALS_ASKED,
+        Figure.APPROVALS_APPROVED,
+        Figure.APPROVALS_REJECTED,
+        Figure.APPROVALS_EXPIRED,
+        Figure.HANDOFFS,
+    }
+)
+"""Figures whose lists a dimension narrows. Others have none, or one that no list is asked for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
@@ -100,7 +121,12 @@ class Selection:
     dimension: str | None = None
 
     def __post_init__(self) -> None:
-        divided = self.listing in SUMMED or self.listing is Listing.HANDED_OFF
+        summed = SUMMED.get(self.listing)
+        divided = (
+            self.listing is Listing.HANDED_OFF
+            if summed is None
+            else DIVIDED.issuperset(summed.figures)
+        )
         if self.dimension is not None and not divided:
             raise InvalidInput(f"The figure {self.listing.value} is not divided by anything.")
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from smart_support.analytics.episode import NOTHING, Key, Sum
+from smart_support.analytics.listings import DIVIDED, SUMMED
 
 AMOUNT = " amount"
 """Behind a figure's name: how much, where its name alone says how often."""
@@ -16,8 +17,12 @@ Plain numbers and few containers: months of them are read at once, and the garba
 at containers alone.
 """
 
-AMOUNTS = frozenset({"input_tokens", "output_tokens"})
-"""Figures of which the amount is asked for, and not how often."""
+_NAMED = {
+    figure.value if summed.unit == "count" else figure.value + AMOUNT: figure
+    for summed in SUMMED.values()
+    for figure in summed.figures
+}
+"""As what is counted is stored -> the figure under which it is found."""
 
 
 def add(into: Counts, more: Counts) -> None:
@@ -92,16 +97,19 @@ def flat(hours: Mapping[datetime, Counts]) -> dict[Key, Sum]:
 def keys_of(counts: Counts) -> list[str]:
     """Under which names a conversation is found that has counted this, in order.
 
-    A figure's own, and `figure/dimension`; of amounts, only where there is one.
+    Those of figures that have a list, and `figure/dimension` where a dimension narrows it; of
+    amounts, only where there is one. A row whose names stay is written over where it is, without
+    its index: so what each turn has anew, as how long it took, is none.
     """
     keys: set[str] = set()
     for name, dimensions in counts.items():
-        figure = name.removesuffix(AMOUNT)
-        if (name == figure) is (figure in AMOUNTS):
+        if (figure := _NAMED.get(name)) is None:
             continue
         for dimension, number in dimensions.items():
             if number > 0:
-                keys |= {figure, key_of(figure, dimension)}
+                keys.add(figure.value)
+                if figure in DIVIDED:
+                    keys.add(key_of(figure.value, dimension))
     return sorted(keys)
 
 

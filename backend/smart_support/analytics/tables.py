@@ -62,15 +62,8 @@ episode_figures = sa.Table(
     sa.Column("thread_id", sa.Uuid(as_uuid=False), primary_key=True),
     sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
     sa.Column("figures", JSONB, nullable=False),
-    # The figures that count something, alone and with their dimension (`sums.keys_of`).
+    # The figures that count something, alone and by their dimension (`sums.keys_of`).
     sa.Column("keys", sa.ARRAY(sa.Text), nullable=False),
-    # For servers of the release before; ours find keys by the day.
-    sa.Index(
-        "ix_conversation_hours_keys",
-        "keys",
-        postgresql_using="gin",
-        postgresql_with={"fastupdate": "off"},
-    ),
     sa.Index(
         "ix_conversation_hours_hour",
         "hour",
@@ -84,6 +77,9 @@ episode_figures = sa.Table(
         postgresql_using="gin",
         postgresql_with={"fastupdate": "off"},  # a list that waits to be sorted in slows readers
     ),
+    # Room on each page for what the next turns of its conversations write over: then it stays
+    # there, and its indexes as they are.
+    postgresql_with={"fillfactor": "70"},
 )
 
 # Each key behind the number of its day of UTC since 1970. It is dear, so that whoever looks for
