@@ -5,12 +5,19 @@ import contextlib
 from collections.abc import Collection, Mapping
 from unittest.mock import patch
 
+import pytest
 import sqlalchemy as sa
 from tests.support.histories import message
 from tests.support.model_endpoint import says
 from tests.support.turns import ADA, Desk
 
-from smart_support.chat.derive import BATCH, SETTLE_SECONDS, Derivation
+from smart_support.chat.derive import (
+    BATCH,
+    GATHER_LATE_SECONDS,
+    GATHER_SECONDS,
+    SETTLE_SECONDS,
+    Derivation,
+)
 from smart_support.conversations.tables import conversation_states
 from smart_support.events.consumer import News
 from smart_support.events.postgres import PostgresEventLog
@@ -202,6 +209,37 @@ async def test_what_happens_meanwhile_is_gathered_again(desk: Desk) -> None:
 
     assert slept == [0, 1, 2]
     assert notes.batches == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("late", "seconds"),
+    [
+        pytest.param([False], GATHER_SECONDS, id="in time"),
+        pytest.param([True] * 9, GATHER_LATE_SECONDS, id="late all the time"),
+        pytest.param([True, True, False], 2 * GATHER_SECONDS, id="in time again"),
+    ],
+)
+async def test_while_the_process_is_late_it_waits_longer_and_not_for_ever(
+    desk: Desk, late: list[bool], seconds: float
+) -> None:
+    notes, slept = Notes(), 0.0
+
+    async def sleep(pause: float) -> None:
+        nonlocal slept
+        slept += pause
+
+    derivation = Derivation(desk.log, [notes], sleep=sleep, late=lambda: bool(late and late.pop(0)))
+    await desk.log.append(desk.thread_id, [message()])
+    running = asyncio.create_task(derivation.run())
+    derivation.notice(desk.thread_id)
+    async with asyncio.timeout(10):
+        while desk.thread_id not in notes.seen:
+            await asyncio.sleep(0)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+    assert slept == seconds
 
 
 async def test_works_on_what_it_is_told_of_until_it_is_stopped(desk: Desk) -> None:

@@ -10,10 +10,12 @@ from tests.support.model_endpoint import calls, says, stalled
 from tests.support.turns import ADA, REFUND, Desk, open_desk
 
 from smart_support.chat.follow import Follower, Waiting
+from smart_support.chat.pace import LATE
 from smart_support.chat.places import (
     BACK_LATEST,
     BACK_SOONEST,
     BUSY_SECONDS,
+    MOMENTS,
     WAIT_SECONDS,
     Busy,
     Place,
@@ -194,6 +196,25 @@ class TestPlaces:
         await asyncio.sleep(SOON)
         watching.cancel()
         assert slept == before
+
+    async def test_are_late_when_most_moments_are_and_turns_are_at_work(self) -> None:
+        places = Places(1, 1)
+        place = places.ask()
+        for _ in range(4 * MOMENTS):
+            places.notice(3 * LATE)
+            places.notice(0.0)  # there is always one
+        late = [places.late]
+        places.give_up(place)
+        late.append(places.late)
+        places.ask()
+        late.append(places.late)
+        for _ in range(4 * MOMENTS):
+            places.notice(0.0)
+        late.append(places.late)
+        places.notice(6 * LATE)
+        late.append(places.late)
+
+        assert late == [True, False, True, False, False]
 
     @given(chance=st.floats(0, 1))
     def test_send_those_who_are_refused_back_one_by_one(self, chance: float) -> None:

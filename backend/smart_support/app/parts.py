@@ -206,8 +206,18 @@ async def open_parts(
         errors.count_with(outside.count)
         stack.push_async_callback(outside.store)
         await stack.enter_async_context(_task(outside.run(), "errors outside", errors))
+        places = Places(
+            settings.smart_support_turns_at_once,
+            settings.smart_support_turns_waiting,
+            wait=settings.smart_support_turn_wait,
+        )
+        await stack.enter_async_context(_task(places.watch(), "places", errors))
         derivation = Derivation(
-            event_log, [tracker, recorder, troubles], errors, settle=recorder.settle
+            event_log,
+            [tracker, recorder, troubles],
+            errors,
+            settle=recorder.settle,
+            late=lambda: places.late,
         )
         followers = Followers()
         switched_off = PostgresStops(connected)
@@ -305,12 +315,6 @@ async def open_parts(
             departures=departures,
         )
         agents = LiveAgents(settings.smart_support_agents_file, operations)
-        places = Places(
-            settings.smart_support_turns_at_once,
-            settings.smart_support_turns_waiting,
-            wait=settings.smart_support_turn_wait,
-        )
-        await stack.enter_async_context(_task(places.watch(), "places", errors))
         runner = TurnRunner(
             TurnParts(
                 conversations=conversations,

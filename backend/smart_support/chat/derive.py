@@ -30,6 +30,9 @@ REMEMBERED = 10_000
 GATHER_SECONDS = 1.0
 """How long what is derived may lag behind, so that turns are taken in as a whole."""
 
+GATHER_LATE_SECONDS = 5.0
+"""The same while the event loop is late: several turns of a thread cost little more than one."""
+
 
 class Derivation:
     """Feeds each thread's events to its consumers; what fails is tried again at the next sweep.
@@ -46,10 +49,15 @@ class Derivation:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         *,
         settle: Callable[[], Awaitable[int]] | None = None,
+        late: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`settle` adds a part of what was counted to the sums, and says how much it was."""
+        """`settle` adds a part of what was counted to the sums, and says how much it was.
+
+        `late` says whether the process has more to do than it has time for.
+        """
         self._settle = settle
+        self._late = late
         self._clock = clock
         self._settled_at = clock()
         self._errors = errors
@@ -71,13 +79,19 @@ class Derivation:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            # A turn writes several times within a moment; that is one piece of work here.
-            await self._sleep(GATHER_SECONDS)
+            await self._gather()
             gathered, self._waiting = list(self._waiting), set()
             for place in range(0, len(gathered), TOGETHER):
                 await self.catch_up(gathered[place : place + TOGETHER])
                 if self._clock() - self._settled_at >= SETTLE_SECONDS:
                     await self._settle_some()
+
+    async def _gather(self) -> None:
+        """A turn writes several times within a moment; that is one piece of work here."""
+        gathered = 0.0
+        while gathered < (GATHER_LATE_SECONDS if self._late() else GATHER_SECONDS):
+            await self._sleep(GATHER_SECONDS)
+            gathered += GATHER_SECONDS
 
     async def sweep(self, limit: int = 1_000) -> None:
         """Bring every thread up to date that is behind, e.g. after a crash."""

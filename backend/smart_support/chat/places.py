@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import takewhile
 
-from smart_support.chat.pace import Pace, Throughput
+from smart_support.chat.pace import LATE, Pace, Throughput
 from smart_support.chat.returning import Returning
 from smart_support.errors import ClientAction, ErrorCategory, RetryStrategy, Severity, SupportError
 
@@ -32,6 +32,9 @@ AGAIN_SOONEST = 3.0
 
 MOMENT = 0.05
 """Seconds after which the lateness of the event loop is measured again, while turns are at work."""
+
+MOMENTS = 8
+"""As many of them decide together whether the process is late."""
 
 
 class Busy(SupportError):
@@ -128,6 +131,7 @@ class Places:
         self._at_work = asyncio.Event()
         self._throughput = Throughput(monotonic())
         self._returning = Returning()
+        self._lateness = 0.0
         self.tell_after = tell_after
         self.tell_every = tell_every
         self.monotonic = monotonic
@@ -146,6 +150,15 @@ class Places:
     def at_once(self) -> int:
         """How many may have one now."""
         return self._pace.at_once
+
+    @property
+    def late(self) -> bool:
+        """Whether the event loop comes too late to what turns at work have to do, for a while now.
+
+        A moment that is not late tells that there is room for more turns; it takes several late
+        ones to tell that there is time for nothing else.
+        """
+        return bool(self._taken) and self._lateness > LATE
 
     def full(self, thread_id: str) -> bool:
         """Whether no message of the thread should be taken in that needs a place.
@@ -228,6 +241,7 @@ class Places:
 
     def notice(self, late: float) -> None:
         """Take note of how many seconds the event loop was late a moment ago."""
+        self._lateness += (late - self._lateness) / MOMENTS
         if self._pace.take(late, taken=len(self._taken), waiting=len(self._queue)):
             self._let_in()
 
