@@ -73,7 +73,11 @@ class Plan:
     warm_up: Scenario
     alone: Scenario
     many: Scenario
+    """All ask in one moment, and so stay in step: their turns are done together."""
+    apart: Scenario
+    """As many, who begin one after the other, as customers do."""
     crowd: Scenario
+    """The same with more than are answered at once."""
     paced: Scenario
     real: Scenario
     """As a model of today answers; beside what it takes without anybody between."""
@@ -91,7 +95,15 @@ class Plan:
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
-        return (self.alone, self.many, self.crowd, self.paced, *self.compared, self.long)
+        return (
+            self.alone,
+            self.many,
+            self.apart,
+            self.crowd,
+            self.paced,
+            *self.compared,
+            self.long,
+        )
 
     @property
     def compared(self) -> tuple[Scenario, ...]:
@@ -104,7 +116,8 @@ FULL = Plan(
     warm_up=Scenario(32, 4),
     alone=Scenario(1, 8),
     many=Scenario(32, 3),
-    crowd=Scenario(128, 1),
+    apart=Scenario(32, 1_000, spread=0.4, lasting=4.0),
+    crowd=Scenario(128, 1_000, spread=1.6, lasting=4.0),
     paced=Scenario(8, 2, PACED),
     real=Scenario(16, 2, REAL, spread=1.2),
     moment=Scenario(16, 1, REAL),
@@ -119,7 +132,8 @@ QUICK = Plan(
     warm_up=Scenario(1, 1),
     alone=Scenario(1, 2),
     many=Scenario(4, 1),
-    crowd=Scenario(5, 1),
+    apart=Scenario(3, 1_000, spread=0.1, lasting=0.5),
+    crowd=Scenario(5, 1_000, spread=0.1, lasting=0.5),
     paced=Scenario(2, 1, PACED),
     real=Scenario(3, 1, REAL, spread=0.1),
     moment=Scenario(2, 1, REAL),
@@ -145,7 +159,7 @@ class Turns:
         }
         self.rates = {
             each.name: Figure(TURN, f"{each.name}: turns per second", "1/s", "more")
-            for each in (plan.many, plan.crowd)
+            for each in (plan.many, plan.apart, plan.crowd)
         }
         self.cpus = {
             each.name: Figure(TURN, f"{each.name}: CPU of the server per turn", "ms")
