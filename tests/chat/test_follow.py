@@ -23,12 +23,45 @@ async def taken(follower: Follower, count: int) -> list[object]:
 
 async def test_hands_on_events_and_tokens_as_they_come() -> None:
     followers = Followers()
-    items = [*events_of(ONE, [message(), opened()]), LiveText("m", 0, "Hel"), LiveText("m", 3, "l")]
+    items = [*events_of(ONE, [message(), opened()]), LiveText("m", 0, "Hel")]
 
     with followers.follow(ONE) as follower:
         followers.publish(ONE, items)
+        assert await taken(follower, 3) == items
+        followers.publish(ONE, [LiveText("m", 3, "l")])
 
-        assert await taken(follower, 4) == items
+        assert await taken(follower, 1) == [LiveText("m", 3, "l")]
+
+
+async def test_words_that_nobody_has_come_to_yet_are_handed_on_together() -> None:
+    followers = Followers()
+    (event,) = events_of(ONE, [message()])
+
+    with followers.follow(ONE) as follower:
+        followers.publish(ONE, [LiveText("m", 0, "It "), LiveText("m", 3, "is "), event])
+        followers.publish(ONE, [LiveText("m", 6, "on "), LiveText("m", 9, "its ")])
+        followers.publish(ONE, [LiveText("n", 13, "Now "), LiveText("n", 99, "a gap")])
+        followers.publish(ONE, [LiveText("n", 0, "", restart=True), LiveText("n", 0, "Anew")])
+
+        assert await taken(follower, 6) == [
+            LiveText("m", 0, "It is "),
+            event,
+            LiveText("m", 6, "on its "),
+            LiveText("n", 13, "Now "),
+            LiveText("n", 99, "a gap"),
+            LiveText("n", 0, "Anew", restart=True),
+        ]
+        assert follower.waiting == 0
+
+
+async def test_words_alone_drop_nobody() -> None:
+    followers, words = Followers(max_waiting=3), "so many words " * 20
+
+    with followers.follow(ONE) as slow:
+        for place, letter in enumerate(words):
+            followers.publish(ONE, [LiveText("m", place, letter)])
+
+        assert await taken(slow, 1) == [LiveText("m", 0, words)]
 
 
 async def test_who_comes_later_gets_the_answer_so_far_and_then_the_rest() -> None:
@@ -36,12 +69,10 @@ async def test_who_comes_later_gets_the_answer_so_far_and_then_the_rest() -> Non
     followers.publish(ONE, [LiveText("m", 0, "It is "), LiveText("m", 6, "on its ")])
 
     with followers.follow(ONE) as follower:
+        assert await taken(follower, 1) == [LiveText("m", 0, "It is on its ")]
         followers.publish(ONE, [LiveText("m", 13, "way.")])
 
-        assert await taken(follower, 2) == [
-            LiveText("m", 0, "It is on its "),
-            LiveText("m", 13, "way."),
-        ]
+        assert await taken(follower, 1) == [LiveText("m", 13, "way.")]
 
 
 async def test_every_follower_gets_everything_of_its_own_thread() -> None:
@@ -189,8 +220,8 @@ async def test_a_follower_waits_for_what_comes_also_after_it_was_put_off() -> No
             await asyncio.wait([reading])
             reading = asyncio.create_task(follower.next())
             await asyncio.sleep(0)
-            followers.publish(ONE, [LiveText("m", number, "a"), LiveText("m", number + 1, "b")])
+            followers.publish(ONE, [LiveText("m", number, "a"), LiveText("n", number, "b")])
 
             assert await reading == LiveText("m", number, "a")
-            assert await follower.next() == LiveText("m", number + 1, "b")
+            assert await follower.next() == LiveText("n", number, "b")
             assert follower.waiting == 0

@@ -70,7 +70,15 @@ class Follower:
         return len(self._items)
 
     def put(self, item: Item) -> None:
-        """Hand an item on, or drop the follower if it is too far behind."""
+        """Hand an item on, or drop the follower if it is too far behind.
+
+        Words that it has not come to yet are handed on together with those before them.
+        """
+        if self._items and isinstance(item, LiveText):
+            joined = _joined(self._items[-1], item)
+            if joined is not None:
+                self._items[-1] = joined
+                return
         if len(self._items) >= self._max_waiting:
             self._dropped = True
             return
@@ -93,6 +101,18 @@ class Follower:
             finally:
                 self._arrived = None
         return self._items.pop(0)
+
+
+def _joined(before: Item, item: LiveText) -> LiveText | None:
+    """Both in one, if `item` goes on where the words before it end."""
+    if (
+        not isinstance(before, LiveText)
+        or item.message_id != before.message_id
+        or item.offset != before.offset + len(before.text)
+        or item.restart
+    ):
+        return None
+    return LiveText(item.message_id, before.offset, before.text + item.text, before.restart)
 
 
 class Followers:
