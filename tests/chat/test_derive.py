@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from unittest.mock import patch
 
 import pytest
@@ -57,6 +57,15 @@ class Notes:
 
     async def rebuild(self, thread_id: ThreadId) -> None:
         self.seen.pop(thread_id, None)
+
+
+@contextlib.asynccontextmanager
+async def at_work(derivation: Derivation) -> AsyncIterator[None]:
+    """It works for as long as the block lasts, which is not for ever."""
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(derivation.run())
+        yield
+        running.cancel()
 
 
 async def test_a_failure_breaks_no_turn_and_is_caught_up_later(desk: Desk) -> None:
@@ -194,18 +203,14 @@ async def test_what_happens_meanwhile_is_gathered_again(desk: Desk) -> None:
             derivation.notice(name)
 
     with patch.object(notes, "apply", apply):
-        running = asyncio.create_task(derivation.run())
-        derivation.notice(name)
-        async with asyncio.timeout(10):
+        async with at_work(derivation):
+            derivation.notice(name)
             for _ in range(3):
                 await begun.wait()
                 begun.clear()
                 rested.set()
             while len(notes.given) < 3:
                 await asyncio.sleep(0)
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
     assert slept == [0, 1, 2]
     assert notes.batches == [1, 1, 1]
@@ -230,14 +235,10 @@ async def test_while_the_process_is_late_it_waits_longer_and_not_for_ever(
 
     derivation = Derivation(desk.log, [notes], sleep=sleep, late=lambda: bool(late and late.pop(0)))
     await desk.log.append(desk.thread_id, [message()])
-    running = asyncio.create_task(derivation.run())
-    derivation.notice(desk.thread_id)
-    async with asyncio.timeout(10):
+    async with at_work(derivation):
+        derivation.notice(desk.thread_id)
         while desk.thread_id not in notes.seen:
             await asyncio.sleep(0)
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
 
     assert slept == seconds
 
@@ -246,17 +247,12 @@ async def test_works_on_what_it_is_told_of_until_it_is_stopped(desk: Desk) -> No
     notes = Notes()
     derivation = Derivation(desk.log, [notes])
     other = (await desk.runner.open_thread(ADA)).id
-    running = asyncio.create_task(derivation.run())
-    for thread_id in (desk.thread_id, other):
-        await desk.log.append(thread_id, [message()])
-        derivation.notice(thread_id)
-        async with asyncio.timeout(10):
+    async with at_work(derivation):
+        for thread_id in (desk.thread_id, other):
+            await desk.log.append(thread_id, [message()])
+            derivation.notice(thread_id)
             while thread_id not in notes.seen:
                 await asyncio.sleep(0)
-
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
 
     assert {name: len(seen) for name, seen in notes.seen.items()} == {desk.thread_id: 1, other: 1}
 
@@ -287,21 +283,15 @@ async def test_what_was_counted_is_settled_now_and_then_and_wholly_by_a_sweep(de
     )
     desk.model.queue(says("Hello."))
     await desk.say("Hello?")
-    working = asyncio.create_task(derivation.run())
-    try:
+    async with at_work(derivation):
         for at in (1.0, 2.0, SETTLE_SECONDS, SETTLE_SECONDS + 1, 2 * SETTLE_SECONDS):
             now[0] = at
             notes.seen.clear()
             await desk.log.append(desk.thread_id, [message(f"at {at}")])
             derivation.notice(desk.thread_id)
-            async with asyncio.timeout(30):
-                while not notes.seen:
-                    await asyncio.sleep(0)
+            while not notes.seen:
+                await asyncio.sleep(0)
             await asyncio.sleep(0.05)
-    finally:
-        working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
     assert settled == [SETTLE_SECONDS, 2 * SETTLE_SECONDS]
 
     await derivation.sweep()

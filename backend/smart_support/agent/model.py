@@ -93,7 +93,7 @@ class StreamingChatOpenAI(ChatOpenAI):
     async def read_events(
         self, messages: Sequence[Message], **kwargs: Any
     ) -> AsyncGenerator[list[Any], None]:
-        """The events of one streamed completion, a list per read from the network.
+        """The events of one streamed completion, a list for each piece that comes of it.
 
         `kwargs` are further fields of the request, e.g. `tools`.
 
@@ -270,7 +270,7 @@ async def stream_reply(
     """Ask `model` once: its text in Tokens as it arrives, then, last, the whole as a Reply.
 
     `messages` are LangChain messages or OpenAI's wire forms, also mixed; `tools` are OpenAI
-    function tools as JSON objects. What arrives in one read from the network is one Token.
+    function tools as JSON objects. What comes in one piece, an HTTP chunk at most, is one Token.
     A caller that may stop early wraps this in `contextlib.aclosing`, so that the connection is
     closed at once and not when the garbage collector comes by.
 
